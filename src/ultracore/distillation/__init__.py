@@ -1,0 +1,56 @@
+"""Learn a teacher model's tool calls into a small local student; take over what it certifiably gets right.
+
+The names below are resolved when they are first used, so that importing the package costs no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ultracore.distillation.agents import (
+        DataCuratorAgent,
+        EvaluationAgent,
+        ModelTrainerAgent,
+        PromptOptimizerAgent,
+    )
+    from ultracore.distillation.curate import AdaptiveCaR, CaR, SemDeDup
+    from ultracore.distillation.log import AgentDecisionLogger, DecisionLoggerMixin
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AdaptiveCaR": "curate",
+    "AgentDecisionLogger": "log",
+    "CaR": "curate",
+    "DataCuratorAgent": "agents",
+    "DecisionLoggerMixin": "log",
+    "EvaluationAgent": "agents",
+    "ModelTrainerAgent": "agents",
+    "PromptOptimizerAgent": "agents",
+    "SemDeDup": "curate",
+}
+
+__all__ = [
+    "AdaptiveCaR",
+    "AgentDecisionLogger",
+    "CaR",
+    "DataCuratorAgent",
+    "DecisionLoggerMixin",
+    "EvaluationAgent",
+    "ModelTrainerAgent",
+    "PromptOptimizerAgent",
+    "SemDeDup",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The four agents, thin: one stage in, one event out."""

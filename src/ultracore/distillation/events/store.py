@@ -1,0 +1,74 @@
+"""The protocol of the decision log: append, read, follow. Nothing else is the truth.
+
+Acknowledged means synced: when `append` returns, or the future of `submit` resolves, the events
+survive a crash of the process and of the machine. Positions count from 1 without gaps in the order
+of commit, and a reader never sees position n + 1 before n. What this file does not know: which
+database keeps the events (`sqlite`; others implement the same protocol).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from ultracore.distillation.events.facts import Event
+
+__all__ = ["EventStore", "Expected"]
+
+
+class Expected(NamedTuple):
+    """Optimistic concurrency: the aggregate must have had this many events, or the append is refused."""
+
+    aggregate_id: str
+    events: int
+
+
+@runtime_checkable
+class EventStore(Protocol):
+    """Where events are kept. Implementations are checked by `checks.check_event_store`."""
+
+    def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
+        """Hand events over for one atomic append; never waits for the disk.
+
+        Returns:
+            A future of the positions, resolved once the events are synced, or failed with
+            `ConcurrencyError` (stale `expected`), `EventError` (an event cannot be stored, or its
+            id is in the log already) or `LogError` (disk full, sync failed, closed).
+        """
+        ...
+
+    def append(self, events: Iterable[Event], *, expected: Expected | None = None) -> list[int]:
+        """`submit`, and wait."""
+        ...
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        types: Collection[str] | None = None,
+        tenant: str | None = None,
+        aggregate: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Event]:
+        """Events in order of position: those after `after`, up to and including `until`."""
+        ...
+
+    def known(self, event_ids: Collection[str]) -> set[str]:
+        """Those of the given ids that are in the log already."""
+        ...
+
+    def last_position(self) -> int:
+        """Position of the newest event, 0 for an empty log."""
+        ...
+
+    def follow(
+        self, *, after: int = 0, types: Collection[str] | None = None, timeout: float | None = None
+    ) -> Iterator[Event]:
+        """Yield events as they come, without a skip or a duplicate; ends after `timeout` idle seconds."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the files; further calls raise `LogError`."""
+        ...

@@ -1,0 +1,78 @@
+"""The certificate: which calls a student may send by itself, and how sure one may be of them.
+
+"Of the calls this student sends itself, at least `target` agree with the teacher, with confidence
+1 - `delta`." A refusal is a certificate too (`certified` is false): then nothing is sent. Both the
+evaluation and the gateway ask `accepts`, so that what was certified is what is served. What this
+file does not know: how the thresholds were chosen and tested (`train.certify`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ultracore.distillation.students.base import Proposal
+
+__all__ = ["Certificate"]
+
+Level = Literal["whole_call", "tool"]
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement about one model, one teacher and one set of calibration episodes.
+
+    Attributes:
+        certified: Whether the statement holds; if not, `reason` says why and everything escalates.
+        reason: One sentence for a person.
+        level: `whole_call` (tool and arguments), or `tool` where no arguments were recorded.
+        target: T, the agreement that is guaranteed among sent calls (0..1).
+        delta: Probability that the guarantee is wrong (0..1).
+        thresholds: Least confidence to send a call, by action; an action that is absent is never sent.
+        pooled: Whether the guarantee is over all actions together, not for each one.
+        method: Name of the test, such as `exact_binomial` or `betting`.
+        units: Independent calibration units (tasks or episodes).
+        decisions: Calibration decisions.
+        sent: Calibration decisions that the student would send.
+        agreeing: Those of them that agree with the teacher.
+        coverage: sent / decisions.
+        lower_bound: Lower bound of the agreement at confidence 1 - delta, where the method gives one.
+        more_units: About how many more units a certificate needs, where it was refused for want of data.
+        data_id: Fingerprint of the calibration decisions.
+        model_id: The student.
+        teacher: The teacher model.
+        tools: Fingerprint of each tool's definition at calibration.
+        prompts: Fingerprints of the system prompts seen.
+    """
+
+    certified: bool
+    reason: str = ""
+    level: Level = "whole_call"
+    target: float = 0.93
+    delta: float = 0.05
+    thresholds: dict[str, float] = {}
+    pooled: bool = True
+    method: str = ""
+    units: int = 0
+    decisions: int = 0
+    sent: int = 0
+    agreeing: int = 0
+    coverage: float = 0.0
+    lower_bound: float | None = None
+    more_units: int | None = None
+    data_id: str = ""
+    model_id: str = ""
+    teacher: str = ""
+    tools: dict[str, str] = {}
+    prompts: list[str] = []
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the sent calibration calls that agree; `None` where none was sent."""
+        return self.agreeing / self.sent if self.sent else None
+
+    def accepts(self, proposal: Proposal) -> bool:
+        """Whether the gate lets this proposal out: a complete call, sure enough for its action."""
+        if not self.certified or not proposal.calls or proposal.missing:
+            return False
+        return proposal.confidence >= self.thresholds.get(proposal.action, float("inf"))

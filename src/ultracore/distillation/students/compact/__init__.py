@@ -1,0 +1,1 @@
+"""The default student: sparse text and structure, trained on a CPU in seconds, served by numpy alone."""

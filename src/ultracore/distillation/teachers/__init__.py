@@ -1,0 +1,1 @@
+"""Models that decide: remote ones, and scripted ones for examples and tests."""
