@@ -1,1 +1,8 @@
-"""Stage 2: keep what teaches."""
+"""Stage 2, keep what teaches: embeddings of decisions, deduplication, representatives."""
+
+from ultracore.distillation.curate.car import AdaptiveCaR, CaR
+from ultracore.distillation.curate.embed import embed_decisions, state_text
+from ultracore.distillation.curate.semdedup import SemDeDup
+from ultracore.distillation.curate.validate import choose_threshold
+
+__all__ = ["AdaptiveCaR", "CaR", "SemDeDup", "choose_threshold", "embed_decisions", "state_text"]
