@@ -36,7 +36,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         sent: Calibration decisions that the student would send.
         agreeing: Those of them that agree with the teacher.
         coverage: sent / decisions.
-        lower_bound: Lower bound of the agreement at confidence 1 - delta, where the method gives one.
+        lower_bound: Lower bound of the agreement at confidence 1 - delta, where the method gives one; for
+            these thresholds alone, without allowing for their choice (the guarantee is `target`).
+        cap: How many sent calls of one unit count in full; a longer unit counts for so many, in proportion.
         more_units: About how many more units a certificate needs, where it was refused for want of data.
         data_id: Fingerprint of the calibration decisions.
         model_id: The student.
@@ -59,6 +61,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     agreeing: int = 0
     coverage: float = 0.0
     lower_bound: float | None = None
+    cap: float | None = None
     more_units: int | None = None
     data_id: str = ""
     model_id: str = ""

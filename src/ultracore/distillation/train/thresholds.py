@@ -1,0 +1,230 @@
+"""Which calls would be sent? One family of per-action thresholds, nested in a single level.
+
+Learned on development rows only, so that everything that follows may be chosen with them. Each
+action gets an increasing curve from confidence to agreement, drawn towards the curve of all
+actions where it has few rows; at level s an action is sent from the least confidence at which its
+curve reaches s. One local agreement for all actions gives the largest coverage at a given pooled
+agreement; a floor on each action's own agreement keeps a bad action from hiding behind good ones.
+What this file does not know: how sure one may be of any level (`train.certify`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from ultracore.distillation.errors import ConfigurationError, DataError
+
+__all__ = ["Family", "GateRows", "Outcome", "apply", "coverage_and_agreement", "learn_family", "tuned_thresholds"]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+PRIOR_ROWS = 20.0
+"""How many rows of its own an action needs before they outweigh the curve of all actions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateRows:
+    """Decisions as the gate sees them: one row each, five arrays of equal length. Build it with `of`.
+
+    Attributes:
+        units: Code of the independent unit (task or episode) of each row, 0..unit_count-1.
+        actions: The proposed action.
+        confidence: The student's confidence in the whole proposal.
+        sendable: Whether it is a complete call; text replies and calls with a missing argument are not.
+        agrees: Whether it agrees with the teacher.
+    """
+
+    units: NDArray[np.intp]
+    actions: NDArray[np.str_]
+    confidence: FloatArray
+    sendable: BoolArray
+    agrees: BoolArray
+
+    @classmethod
+    def of(
+        cls,
+        units: Sequence[Any] | NDArray[Any],
+        actions: Sequence[str] | NDArray[Any],
+        confidence: Sequence[float] | NDArray[Any],
+        sendable: Sequence[bool] | NDArray[Any],
+        agrees: Sequence[bool] | NDArray[Any],
+    ) -> GateRows:
+        """Check and convert.
+
+        Raises:
+            DataError: The lengths differ, a confidence is not a finite number, or a flag is not a bool.
+
+        Example:
+            >>> GateRows.of(["t1", "t1", "t2"], ["f", "g", "f"], [0.9, 0.4, 0.8], [True] * 3, [True] * 3).unit_count
+            2
+        """
+        lengths = sorted({len(column) for column in (units, actions, confidence, sendable, agrees)})
+        if len(lengths) > 1:
+            raise DataError(f"gate rows need five columns of one length, got lengths {lengths}")
+        numbers = np.asarray(confidence, dtype=np.float64)
+        if bad := int((~np.isfinite(numbers)).sum()):
+            raise DataError(f"{bad} confidences are not finite numbers: leave these rows out or repair the student")
+        codes = np.unique(np.asarray(units, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
+        names = np.asarray(actions, dtype=np.str_)
+        return cls(codes, names, numbers, _flags("sendable", sendable), _flags("agrees", agrees))
+
+    def __len__(self) -> int:
+        """Number of decisions."""
+        return len(self.units)
+
+    @property
+    def unit_count(self) -> int:
+        """Number of independent units, those without a sendable decision included."""
+        return int(self.units.max()) + 1 if len(self.units) else 0
+
+
+class Outcome(NamedTuple):
+    """What thresholds do on some rows; `agreement` is of the sent calls, `None` where none is sent."""
+
+    decisions: int
+    sent: int
+    agreeing: int
+
+    @property
+    def coverage(self) -> float:
+        """Sent calls over all decisions, text replies included."""
+        return self.sent / self.decisions if self.decisions else 0.0
+
+    @property
+    def agreement(self) -> float | None:
+        """Agreeing calls over sent calls."""
+        return self.agreeing / self.sent if self.sent else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """Nested thresholds: a larger level never sends a call that a smaller one keeps.
+
+    Attributes:
+        curves: By action: increasing confidences, and the non-decreasing level each of them reaches.
+    """
+
+    curves: Mapping[str, tuple[FloatArray, FloatArray]]
+
+    def at(self, level: float) -> dict[str, float]:
+        """Least confidence to send each action; one that never reaches the level is left out."""
+        found = {action: int(np.searchsorted(levels, level)) for action, (_, levels) in self.curves.items()}
+        return {a: float(self.curves[a][0][i]) for a, i in sorted(found.items()) if i < len(self.curves[a][0])}
+
+    def levels(self, rows: GateRows) -> FloatArray:
+        """The largest level at which each row is sent, -inf for never: sent at s means `levels >= s`."""
+        out = np.full(len(rows), -np.inf)
+        for action, (confidence, levels) in self.curves.items():
+            mine = np.flatnonzero(rows.sendable & (rows.actions == action))
+            below = np.searchsorted(confidence, rows.confidence[mine], side="right") - 1
+            out[mine] = np.where(below >= 0, levels[below], -np.inf)
+        return out
+
+
+def learn_family(development: GateRows, floor: float = 0.0) -> Family:
+    """Learn the curves: centred isotonic regression (Oron & Flournoy 2017) for each action, shrunk to the pooled one.
+
+    Args:
+        development: Out-of-fold predictions on training tasks.
+        floor: Least own agreement (0..1) of the calls an action sends; where it never gets there, it sends none.
+    """
+    send = development.sendable
+    if not send.any():
+        return Family({})
+    pooled = _isotonic(development.confidence[send], development.agrees[send])
+    curves = {}
+    for action in np.unique(development.actions[send]):
+        mine = send & (development.actions == action)
+        curve = _curve(development.confidence[mine], development.agrees[mine], pooled, floor)
+        if len(curve[0]):
+            curves[str(action)] = curve
+    return Family(curves)
+
+
+def tuned_thresholds(development: GateRows, target: float) -> dict[str, float]:
+    """Thresholds with the largest development coverage whose sent calls agree at `target`: tuned, not guaranteed.
+
+    Args:
+        development: Out-of-fold predictions on training tasks.
+        target: Wanted agreement among sent calls (0..1).
+
+    Example:
+        >>> rows = GateRows.of(range(4), ["f"] * 4, [0.2, 0.4, 0.6, 0.8], [True] * 4, [False, False, True, True])
+        >>> tuned_thresholds(rows, 0.9)
+        {'f': 0.6}
+    """
+    family = learn_family(development, own_floor(target))
+    level = tuned_level(family.levels(development), development.agrees, target)
+    return {} if level is None else family.at(level)
+
+
+def apply(thresholds: Mapping[str, float], rows: GateRows) -> BoolArray:
+    """Which rows are sent: complete calls, at or above their action's threshold (as `Certificate.accepts`)."""
+    names, codes = np.unique(rows.actions, return_inverse=True)
+    least = np.array([thresholds.get(str(name), np.inf) for name in names], dtype=np.float64)
+    return rows.sendable & (rows.confidence >= least[codes])
+
+
+def coverage_and_agreement(rows: GateRows, thresholds: Mapping[str, float]) -> Outcome:
+    """Counts, coverage and agreement of what the thresholds send of these rows."""
+    sent = apply(thresholds, rows)
+    return Outcome(len(rows), int(sent.sum()), int((sent & rows.agrees).sum()))
+
+
+def own_floor(target: float) -> float:
+    """Least agreement of one action alone: it may disagree twice as often as all sent calls together may."""
+    if not 0.0 < target < 1.0:
+        raise ConfigurationError(f"target must lie strictly between 0 and 1, got {target}")
+    return max(0.0, 2.0 * target - 1.0)
+
+
+def tuned_level(levels: FloatArray, agrees: BoolArray, target: float) -> float | None:
+    """The smallest level whose sent rows agree at `target`; `None` where no level gets there."""
+    order = np.argsort(-levels, kind="stable")[: int(np.isfinite(levels).sum())]
+    ordered = levels[order]
+    agreement = np.cumsum(agrees[order]) / np.arange(1, len(order) + 1)
+    last_of_tie = np.append(ordered[1:] < ordered[:-1], True)[: len(order)]
+    good = np.flatnonzero((agreement >= target) & last_of_tie)
+    return float(ordered[good[-1]]) if len(good) else None
+
+
+def _curve(
+    confidence: FloatArray, agrees: BoolArray, pooled: tuple[FloatArray, FloatArray], floor: float
+) -> tuple[FloatArray, FloatArray]:
+    values, right, count = _by_confidence(confidence, agrees)
+    own = np.interp(values, *_isotonic(confidence, agrees))
+    weight = len(confidence) / (len(confidence) + PRIOR_ROWS)
+    levels = weight * own + (1.0 - weight) * np.interp(values, *pooled)
+    from_top = np.cumsum(right[::-1])[::-1] / np.cumsum(count[::-1])[::-1]
+    good = np.flatnonzero(from_top >= floor)
+    first = good[0] if len(good) else len(values)
+    # Interpolating may lose the last bit of monotony, on which nesting rests.
+    return values[first:], np.maximum.accumulate(levels)[first:]
+
+
+def _isotonic(confidence: FloatArray, agrees: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Centres and values of the blocks: interpolating between them leaves no long steps of equal level."""
+    values, right, count = _by_confidence(confidence, agrees)
+    fit = isotonic_regression(right / count, weights=count)
+    starts = fit.blocks[:-1]
+    centres = np.add.reduceat(values * count, starts) / np.add.reduceat(count, starts)
+    return centres, fit.x[starts]
+
+
+def _by_confidence(confidence: FloatArray, agrees: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    values, codes, rows = np.unique(confidence, return_inverse=True, return_counts=True)
+    return np.asarray(values), np.bincount(codes, weights=agrees), rows.astype(np.float64)
+
+
+def _flags(name: str, column: Sequence[bool] | NDArray[Any]) -> BoolArray:
+    flags = np.asarray(column)
+    if len(flags) and flags.dtype != np.bool_:
+        raise DataError(f"{name} must be True or False on every row: leave out rows whose agreement is unknown")
+    return flags.astype(np.bool_)
