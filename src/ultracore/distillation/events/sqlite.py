@@ -1,0 +1,206 @@
+"""The embedded decision log: one SQLite file, one readable table, synced before it is acknowledged.
+
+Any number of threads and processes may append; positions have no gaps. A store survives a fork (both
+sides go on) and writes what was submitted before the interpreter ends. What this file does not know:
+what the events mean, and when threads take turns (`group_commit`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from ultracore.distillation.errors import LogError
+from ultracore.distillation.events.facts import Event
+from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.spool import Spool
+from ultracore.distillation.events.sqlite_table import COLUMNS, Reader, Table, event_of, filters_of, marks, row_of
+from ultracore.distillation.events.store import Expected
+
+__all__ = ["SqliteEventStore", "open_store"]
+
+PAGE_ROWS = 256
+MAX_PARAMETERS = 500
+POLL_SECONDS = 0.02
+
+
+class SqliteEventStore:
+    """Keeps the promises of `EventStore` in one SQLite file.
+
+    Args:
+        path: The database file; its folder is created where it is missing.
+        synchronous: `FULL` (acknowledged events survive a power loss) or `NORMAL` (the newest may not).
+        busy_timeout: Seconds to wait while another process writes.
+
+    Raises:
+        LogError: The file cannot be opened, is another program's, or a newer release wrote it.
+
+    Example:
+        >>> import tempfile
+        >>> from ultracore.distillation.events import RetrainTriggeredEvent
+        >>> store = SqliteEventStore(Path(tempfile.mkdtemp()) / "log.db")
+        >>> store.append([RetrainTriggeredEvent.record(model_id="m", reason="scheduled")])
+        [1]
+        >>> [event.event_type for event in store.read()]
+        ['RETRAIN_TRIGGERED']
+        >>> store.close()
+    """
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL", busy_timeout: float = 60.0) -> None:
+        self.path = Path(path).expanduser().absolute()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LogError(f"cannot create the folder of the decision log: {error}") from None
+        table = Table(self.path, synchronous, busy_timeout)
+        table.open(create=True)
+        self._writer = GroupCommit(table)
+        self._reader = Reader(self.path, busy_timeout)
+        self._finalizer = weakref.finalize(self, _shut, self._writer, self._reader)
+        _open_stores.add(self)
+
+    def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
+        """Hand events over for one atomic append; never waits for the log's disk.
+
+        The events are encoded here and now, so that a later change of a dict inside them is not stored.
+        See `EventStore.submit`.
+        """
+        return self._enqueue(events, expected).future
+
+    def append(self, events: Iterable[Event], *, expected: Expected | None = None) -> list[int]:
+        """`submit`, and wait; an interrupted wait withdraws what is not committed yet."""
+        batch = self._enqueue(events, expected)
+        try:
+            return batch.future.result()
+        except KeyboardInterrupt:
+            batch.withdrawn = True
+            raise
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        types: Collection[str] | None = None,
+        tenant: str | None = None,
+        aggregate: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Event]:
+        """Events in order of position, page by page; those appended after the first one are left out."""
+        last = self.last_position() if until is None else until
+        left = limit
+        where, arguments = filters_of(types, tenant, aggregate)
+        query = f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"  # noqa: S608 - values are bound
+        while left is None or left > 0:
+            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            page = self._reader.fetch(query, (after, last, *arguments, size))
+            yield from map(event_of, page)
+            if len(page) < size:
+                return
+            after = page[-1][0]
+            left = None if left is None else left - len(page)
+
+    def known(self, event_ids: Collection[str]) -> set[str]:
+        """Those of the given ids that are in the log already."""
+        wanted = list(event_ids)
+        found: set[str] = set()
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            part = wanted[start : start + MAX_PARAMETERS]
+            query = f"SELECT event_id FROM events WHERE event_id IN ({marks(part)})"  # noqa: S608 - values are bound
+            found.update(row[0] for row in self._reader.fetch(query, tuple(part)))
+        return found
+
+    def last_position(self) -> int:
+        """Position of the newest event, 0 for an empty log."""
+        return int(self._reader.fetch("SELECT coalesce(max(position), 0) FROM events", ())[0][0])
+
+    def follow(
+        self, *, after: int = 0, types: Collection[str] | None = None, timeout: float | None = None
+    ) -> Iterator[Event]:
+        """Yield events as they come, without a skip or a duplicate; ends after `timeout` idle seconds."""
+        idle_since = time.monotonic()
+        while timeout is None or time.monotonic() - idle_since <= timeout:
+            last = self.last_position()
+            if last == after:
+                time.sleep(POLL_SECONDS)
+                continue
+            for event in self.read(after=after, until=last, types=types):
+                yield event
+                idle_since = time.monotonic()
+            after = last
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the files; further calls raise `LogError`."""
+        self._finalizer()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self._finalizer.alive
+
+    def _enqueue(self, events: Iterable[Event], expected: Expected | None) -> Batch:
+        rows = Spool(self.path.parent)
+        for event in events:
+            rows.add(row_of(event))
+        batch = Batch(rows, expected)
+        self._writer.submit(batch)
+        return batch
+
+
+_open_stores: weakref.WeakSet[SqliteEventStore] = weakref.WeakSet()
+_by_path: dict[Path, SqliteEventStore] = {}
+_by_path_lock = threading.Lock()
+
+
+def open_store(home: Path) -> SqliteEventStore:
+    """The log in the folder `home`, created where it is missing; one store for all of this process.
+
+    A logger, an importer and agents of one process share its writer, and with it each sync.
+    """
+    path = Path(home).expanduser().absolute() / "log.db"
+    with _by_path_lock:
+        store = _by_path.get(path)
+        if store is None or store.closed or not path.exists():
+            store = _by_path[path] = SqliteEventStore(path)
+        return store
+
+
+def _shut(writer: GroupCommit, reader: Reader) -> None:
+    writer.close()
+    reader.close()
+
+
+def _before_fork() -> None:
+    _by_path_lock.acquire()
+    _resting.extend(_open_stores)
+    for store in _resting:
+        store._writer.before_fork()
+        store._reader.lock.acquire()
+        store._reader.release()
+
+
+def _after_fork(in_child: bool) -> None:
+    for store in _resting:
+        store._reader.lock.release()
+        if in_child:
+            store._writer.after_fork_in_child()
+        else:
+            store._writer.after_fork_in_parent()
+    _resting.clear()
+    _by_path_lock.release()
+
+
+_resting: list[SqliteEventStore] = []
+"""Stores that wait for a fork to be over; the list keeps them alive meanwhile."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

@@ -1,0 +1,302 @@
+"""The embedded log keeps the promises of a store, also when files and processes misbehave."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import apsw
+import pytest
+
+from ultracore.distillation.checks import check_event_store
+from ultracore.distillation.errors import ConfigurationError, EventError, LogError
+from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent
+from ultracore.distillation.events.codec import MAX_PAYLOAD_BYTES
+from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+def fact(**data: object) -> Event:
+    return AgentDecisionEvent.record(agent_id="a", **data)
+
+
+def run(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PREAMBLE + code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def output(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out
+
+
+PREAMBLE = """
+import sys
+from pathlib import Path
+from ultracore.distillation.errors import LogError
+from ultracore.distillation.events import AgentDecisionEvent
+from ultracore.distillation.events.sqlite import SqliteEventStore
+path = Path(sys.argv[1])
+def fact(**data):
+    return AgentDecisionEvent.record(agent_id="a", **data)
+"""
+
+
+def test_keeps_the_contract(path: Path) -> None:
+    check_event_store(lambda: SqliteEventStore(path))
+
+
+def test_the_table_is_readable_by_anyone(path: Path) -> None:
+    store = SqliteEventStore(path)
+    store.append([fact(tool_selected="search")])
+    store.close()
+    connection = apsw.Connection(str(path))
+    assert connection.execute("SELECT json_extract(payload, '$.tool_selected') FROM events").get == "search"
+    assert connection.pragma("journal_mode") == "wal"
+    assert connection.pragma("page_size") == 16_384
+    connection.close()
+
+
+def test_no_acknowledged_event_is_lost_to_kill_9(path: Path) -> None:
+    code = "store = SqliteEventStore(path)\nwhile True: print(store.append([fact()])[0], flush=True)"
+    acknowledged = 0
+    chance = random.Random(7)
+    for _ in range(20):
+        process = run(code, path)
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]  # it has started to write
+        time.sleep(chance.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        lines += process.communicate()[0].splitlines()
+        acknowledged = max(acknowledged, *(int(line) for line in lines if line.strip()))
+        store = SqliteEventStore(path)
+        positions = [event.metadata.position for event in store.read()]
+        store.close()
+        assert positions == list(range(1, len(positions) + 1))
+        assert len(positions) >= acknowledged
+    connection = apsw.Connection(str(path))
+    assert connection.pragma("integrity_check") == "ok"
+    connection.close()
+
+
+def test_eight_processes_leave_no_gap(path: Path) -> None:
+    code = "store = SqliteEventStore(path)\nfor _ in range(200): print(store.append([fact()])[0])"
+    positions = [int(line) for p in [run(code, path) for _ in range(8)] for line in output(p).split()]
+    assert sorted(positions) == list(range(1, 1601))
+
+
+def test_a_bad_batch_does_not_fail_its_neighbours(path: Path) -> None:
+    store = SqliteEventStore(path)
+    first = fact()
+    futures = [store.submit([event]) for event in (first, fact(), first, fact())]
+    assert isinstance(futures[2].exception(), EventError)
+    assert [future.result() for future in futures if future.exception() is None] == [[1], [2], [3]]
+    store.close()
+
+
+def test_a_large_append_is_one_transaction(path: Path) -> None:
+    store = SqliteEventStore(path)
+    text = "x" * 40_000
+    assert len(store.append(fact(context={"text": text}) for _ in range(600))) == 600
+    assert sum(1 for event in store.read() if event.to_dict()["data"]["context"]["text"] == text) == 600
+    store.close()
+    assert {file.suffix for file in path.parent.iterdir()} <= {".db"}
+
+
+def test_an_iterable_that_fails_stores_nothing(path: Path) -> None:
+    def broken() -> object:
+        yield fact()
+        raise KeyboardInterrupt
+
+    store = SqliteEventStore(path)
+    with pytest.raises(KeyboardInterrupt):
+        store.append(broken())  # type: ignore[arg-type]
+    assert store.last_position() == 0
+    store.close()
+
+
+def test_what_is_submitted_is_what_was_there_at_that_moment(path: Path) -> None:
+    store = SqliteEventStore(path)
+    context = {"n": 1}
+    future = store.submit([fact(context=context)])
+    context["n"] = 2
+    future.result()
+    (event,) = store.read()
+    assert event.to_dict()["data"]["context"] == {"n": 1}
+    store.close()
+
+
+def test_after_a_failed_write_nothing_is_acknowledged_any_more(path: Path) -> None:
+    code = """
+import resource
+store = SqliteEventStore(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+acknowledged = 0
+try:
+    while True: acknowledged = store.append([fact(context={"text": "x" * 5000})])[0]
+except LogError as error:
+    assert "disk" in str(error), error
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+try:
+    store.append([fact()])
+except LogError as error:
+    assert "restart" in str(error), error
+    print(acknowledged)
+"""
+    acknowledged = int(output(run(code, path)))
+    store = SqliteEventStore(path)
+    assert store.last_position() == acknowledged > 0
+    assert store.append([fact()]) == [acknowledged + 1]
+    store.close()
+
+
+def test_what_was_submitted_is_written_before_the_interpreter_ends(path: Path) -> None:
+    output(run("store = SqliteEventStore(path)\nfor _ in range(500): store.submit([fact()])", path))
+    store = SqliteEventStore(path)
+    assert store.last_position() == 500
+    store.close()
+
+
+def test_both_sides_of_a_fork_go_on(path: Path) -> None:
+    code = """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python >= 3.12 warns of threads
+store = SqliteEventStore(path)
+pending = [store.submit([fact()]) for _ in range(100)]
+child = os.fork()
+for _ in range(50): store.append([fact()])
+assert sum(1 for _ in store.read()) >= 150
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(future.result() for future in pending)
+    print(store.last_position())
+    store.close()
+else:
+    store.close()
+    os._exit(0)
+"""
+    assert output(run(code, path)).split() == ["200"]
+
+
+def test_a_forgotten_store_ends_its_thread(path: Path) -> None:
+    code = """
+import gc, threading, time
+store = SqliteEventStore(path)
+store.append([fact()])
+del store
+gc.collect()
+time.sleep(0.2)
+print(threading.active_count())
+"""
+    assert output(run(code, path)).strip() == "1"
+
+
+def test_a_log_that_is_deleted_while_open_is_not_written_on(path: Path) -> None:
+    store = SqliteEventStore(path)
+    store.append([fact()])
+    path.rename(path.with_name("moved.db"))
+    for _ in range(2):
+        with pytest.raises(LogError, match=r"moved or deleted|cannot be opened"):
+            store.append([fact()])
+    assert not path.exists()
+    store.close()
+
+
+def test_a_locked_log_says_so(path: Path) -> None:
+    store = SqliteEventStore(path, busy_timeout=0.05)
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogError, match="locked"):
+        store.append([fact()])
+    other.close()
+    assert store.append([fact()]) == [1]
+    store.close()
+
+
+def _not_a_database(path: Path) -> None:
+    path.write_bytes(b"no database " * 100)
+
+
+def _foreign(path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+
+
+def _newer(path: Path) -> None:
+    SqliteEventStore(path).close()
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (_not_a_database, "not a decision log"),
+        (_foreign, "another program"),
+        (_newer, "newer release"),
+        (Path.mkdir, "cannot be opened"),
+    ],
+)
+def test_a_file_that_cannot_be_the_log_is_refused(path: Path, prepare: object, message: str) -> None:
+    prepare(path)  # type: ignore[operator]
+    with pytest.raises(LogError, match=message):
+        SqliteEventStore(path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(LogError, match="folder"):
+        SqliteEventStore(Path(os.devnull) / "x" / "log.db")
+
+
+def test_synchronous_is_one_of_three(path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        SqliteEventStore(path, synchronous="OFF")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        fact(context={"x": "x" * MAX_PAYLOAD_BYTES}),
+        AgentDecisionEvent.record(agent_id="a", tenant_id="a\0b"),
+        AgentDecisionEvent.record(agent_id="a", correlation_id="\ud83d"),
+        "not an event",
+    ],
+    ids=["too large", "NUL", "lone surrogate", "no event"],
+)
+def test_what_cannot_be_stored_is_refused(path: Path, event: Event) -> None:
+    store = SqliteEventStore(path)
+    with pytest.raises(EventError):
+        store.append([event])
+    assert store.last_position() == 0
+    store.close()
+
+
+def test_one_store_for_a_home(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "deep" / "home")
+    assert store is open_store(tmp_path / "deep" / "home")
+    assert store.path == tmp_path / "deep" / "home" / "log.db"
+    store.close()
+    again = open_store(tmp_path / "deep" / "home")
+    assert again is not store
+    assert again.append([RetrainTriggeredEvent.record(model_id="m", reason="scheduled")]) == [1]
+    again.close()
+
+
+def test_many_processes_may_open_a_fresh_log_at_once(path: Path) -> None:
+    for process in [run("SqliteEventStore(path).append([fact()])", path) for _ in range(12)]:
+        output(process)
+    store = SqliteEventStore(path)
+    assert store.last_position() == 12
+    store.close()
