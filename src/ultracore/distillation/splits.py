@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError, DataError
 
-__all__ = ["LeakageReport", "check_leakage", "folds_by_task", "split_by_task", "units_of"]
+__all__ = ["LeakageReport", "check_leakage", "folds_by_task", "parts_by_task", "split_by_task", "units_of"]
 
 Strata = Callable[[Decision], str]
 
@@ -82,13 +82,20 @@ def split_by_task(
         ConfigurationError: The shares are not positive, or do not sum to 1.
         DataError: There are fewer units than parts.
     """
-    if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ConfigurationError(f"shares must be positive and sum to 1, not {tuple(shares)}")
-    part_of = _assign(decisions, shares, seed, strata)
+    part_of = parts_by_task(decisions, shares, seed, strata=strata)
     parts: list[list[Decision]] = [[] for _ in shares]
     for decision, part in zip(decisions, part_of, strict=True):
         parts[part].append(decision)
     return parts
+
+
+def parts_by_task(
+    decisions: Sequence[Decision], shares: Sequence[float], seed: int = 0, *, strata: Strata | None = None
+) -> list[int]:
+    """As `split_by_task`, but the number (from 0) of each decision's part."""
+    if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ConfigurationError(f"shares must be positive and sum to 1, not {tuple(shares)}")
+    return _assign(decisions, shares, seed, strata)
 
 
 def folds_by_task(decisions: Sequence[Decision], k: int, seed: int = 0, *, strata: Strata | None = None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from ultracore.distillation.curate.car import AdaptiveCaR, CaR
 from ultracore.distillation.curate.embed import embed_decisions, state_text
-from ultracore.distillation.curate.semdedup import SemDeDup
+from ultracore.distillation.curate.semdedup import SemDeDup, deduplicate_rows
 from ultracore.distillation.curate.validate import choose_threshold
 
-__all__ = ["AdaptiveCaR", "CaR", "SemDeDup", "choose_threshold", "embed_decisions", "state_text"]
+__all__ = ["AdaptiveCaR", "CaR", "SemDeDup", "choose_threshold", "deduplicate_rows", "embed_decisions", "state_text"]

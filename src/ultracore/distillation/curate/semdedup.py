@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -30,7 +31,7 @@ from ultracore.distillation.curate.reduction import (
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 
-__all__ = ["DedupStats", "DuplicatePair", "SemDeDup"]
+__all__ = ["DedupStats", "DuplicatePair", "SemDeDup", "deduplicate_rows"]
 
 
 class DuplicatePair(TypedDict):
@@ -89,14 +90,24 @@ class SemDeDup:
         Returns:
             The kept rows in their order (with the `weight` they stand for and their
             `duplicate_ids`), and the account of it. `teacher_disagreements` counts the kept rows
-            that have a similar row with another decision; such rows are never merged.
+            that have a similar row with another decision; such rows are never merged. A state that
+            was embedded before is not embedded again.
 
         Raises:
             DataError: A row cannot be read, or the embeddings are unusable.
         """
+        embeddings = await self.embed(decisions, embedding_function)
+        return await asyncio.to_thread(deduplicate_rows, decisions, embeddings, self.similarity_threshold)
+
+    async def embed(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Matrix:
+        """The embeddings that `deduplicate` uses, [decisions, dimensions]; each distinct state is embedded once."""
         read = read_decisions(decisions)
-        embeddings = await self._embed(read, embedding_function)
-        return await asyncio.to_thread(self._reduce, decisions, read, embeddings)
+        keys = [(embedding_function, _digest(state_text(decision))) for decision in read]
+        new = {key: row for row, key in enumerate(keys) if key not in self._cache}
+        if new:
+            vectors = await _vectors([read[row] for row in new.values()], embedding_function)
+            self._cache.update(zip(new, vectors, strict=True))
+        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
 
     def clear_cache(self) -> None:
         """Forget all embeddings."""
@@ -106,31 +117,56 @@ class SemDeDup:
         """How many distinct states have a cached embedding."""
         return len(self._cache)
 
-    async def _embed(self, read: Sequence[Decision], function: EmbeddingFunction | None) -> Matrix:
-        texts = [state_text(decision) for decision in read]
-        keys = [(function, hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()) for text in texts]
-        new = {key: row for row, key in enumerate(keys) if key not in self._cache}
-        if new:
-            rows = list(new.values())
-            if function is None:
-                vectors = await asyncio.to_thread(embed_decisions, [read[row] for row in rows])
-            else:
-                vectors = check_matrix(await call_function(function, [texts[row] for row in rows]), len(rows))
-            self._cache.update(zip(new, vectors, strict=True))
-        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
 
-    def _reduce(
-        self, rows: Sequence[Row], read: Sequence[Decision], embeddings: Matrix
-    ) -> tuple[list[Any], DedupStats]:
-        keys = [decision_key(decision) for decision in read]
-        exact = merge_equal([(row.tobytes(), key) for row, key in zip(embeddings, keys, strict=True)])
-        distinct = exact.kept
-        distinct_keys = [keys[row] for row in distinct]
-        pairs = find_pairs(embeddings[distinct], self.similarity_threshold)
-        near = merge_similar(pairs, distinct_keys)
-        both = _compose(exact, near)
-        disputed = disagreeing(pairs, distinct_keys).intersection(near.kept)
-        return merge_rows(rows, both), _stats(both, exact, len(disputed), self.similarity_threshold)
+def deduplicate_rows(
+    rows: Sequence[Row], embeddings: Matrix | None = None, threshold: float = 1.0
+) -> tuple[list[Any], DedupStats]:
+    """As `SemDeDup.deduplicate`, with the embeddings at hand.
+
+    Args:
+        rows: Rows as `get_history()` returns them, or decisions.
+        embeddings: [rows, dimensions] with rows of length 1. Without them only rows with exactly
+            equal states (`State.key`) are merged.
+        threshold: Cosine in (0, 1] from which two states count as the same.
+    """
+    read = read_decisions(rows)
+    keys = [decision_key(decision) for decision in read]
+    if embeddings is None:
+        states: list[Hashable] = [decision.state.key for decision in read]
+    else:
+        states = [vector.tobytes() for vector in embeddings]
+    exact = merge_equal(list(zip(states, keys, strict=True)))
+    near, disputed = _similar(embeddings, exact.kept, keys, threshold)
+    both = _compose(exact, near)
+    disputed |= _same_state(states, exact.kept)
+    return merge_rows(rows, both), _stats(both, exact, len(disputed.intersection(both.kept)), threshold)
+
+
+def _similar(
+    embeddings: Matrix | None, rows: list[int], keys: Sequence[bytes], threshold: float
+) -> tuple[Reduction, set[int]]:
+    """Merge what is similar among these rows; and those of them that have a similar row with another decision."""
+    own_keys = [keys[row] for row in rows]
+    if embeddings is None:
+        return merge_equal(range(len(rows))), set()
+    pairs = find_pairs(embeddings[rows], threshold)
+    return merge_similar(pairs, own_keys), {rows[place] for place in disagreeing(pairs, own_keys)}
+
+
+def _same_state(states: Sequence[Hashable], rows: Sequence[int]) -> set[int]:
+    """Those of the rows, all distinct, that share a state: their decisions differ."""
+    count = Counter(states[row] for row in rows)
+    return {row for row in rows if count[states[row]] > 1}
+
+
+async def _vectors(decisions: Sequence[Decision], function: EmbeddingFunction | None) -> Matrix:
+    if function is None:
+        return await asyncio.to_thread(embed_decisions, decisions)
+    return check_matrix(await call_function(function, [state_text(d) for d in decisions]), len(decisions))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _compose(exact: Reduction, near: Reduction) -> Reduction:

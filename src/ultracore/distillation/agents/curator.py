@@ -1,0 +1,239 @@
+"""The curator: hold back what must certify, then remove only duplicates that teach nothing.
+
+Whole tasks are held back first and stay untouched (`split: "calibration"`): a certificate speaks
+about the traffic as it is, not as curation left it. Of the rest exactly equal states with the same
+decision are merged; similar ones only as far as a validation split supports it. Every row carries
+the `weight` it stands for, so that the weights add up to the source. What this file does not know:
+how the stages do their work (`curate`), and what is trained on the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ultracore.distillation.agents.base import Agent
+from ultracore.distillation.curate import CaR, SemDeDup, choose_threshold, deduplicate_rows
+from ultracore.distillation.curate.embed import Row, read_decisions
+from ultracore.distillation.curate.functions import EmbeddingFunction
+from ultracore.distillation.curate.validate import CANDIDATES, ThresholdChoice
+from ultracore.distillation.decisions import Decision, decisions_from_rows
+from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.events import TrainingDataCuratedEvent
+from ultracore.distillation.splits import parts_by_task, units_of
+from ultracore.distillation.tools import fingerprint
+
+__all__ = ["CurationPlan", "CurationRequest", "DataCuratorAgent"]
+
+LEAST_ROWS = 10
+CALIBRATION_SHARE = 0.3
+CALIBRATION_TASKS = 60  # 59 without an error certify 95 % agreement at 95 % confidence
+CALIBRATION = "calibration"
+
+
+class CurationRequest(NamedTuple):
+    """What came in: the rows, as they are and as they are read; 10 x 5 representatives only on request."""
+
+    rows: list[Row]
+    decisions: list[Decision]
+    similarity_threshold: float | None
+    clusters: int | None
+    examples_per_cluster: int
+
+
+class CurationPlan(NamedTuple):
+    """What to do: nothing (`reason` says why), or which rows to hold back and how to reduce the others."""
+
+    request: CurationRequest
+    skip: bool
+    calibration: list[int]
+    training: list[int]
+    choice: ThresholdChoice
+    notes: list[str]
+
+
+class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
+    """Curates training data: `await execute({"raw_decisions": logger.get_history()})`.
+
+    The input may also hold `similarity_threshold` (instead of validating one), and `clusters` with
+    `examples_per_cluster` (keep only the representatives that `CaR` chooses; see there why not).
+
+    The result is `{"status": "curated", "curated_data": [...], "stats": {...}}`: the training rows,
+    then those held back with `split: "calibration"`. Under 10 decisions it is `"skipped"`, with
+    `curated_data` as it came. The weights of `curated_data` add up to those of the input.
+
+    Args:
+        agent_id: Its name.
+        calibration_share: Share of the tasks to hold back, 0 for none. By default 0.3, and more (up
+            to a half) where that is less than 60 tasks.
+        thresholds: Candidate similarity thresholds; none: exact duplicates only.
+        clusters: Default of the input's `clusters`; `None`: no selection of representatives.
+        examples_per_cluster: Default of the input's `examples_per_cluster`.
+        embedding_function: text -> vector or texts -> matrix, synchronous or async; hashed by default.
+        seed: Of the split, the folds and the clusters; that of the settings by default.
+        **base: See `Agent`.
+
+    Raises:
+        ConfigurationError: `calibration_share` is not in [0, 1).
+    """
+
+    name = "data_curator"
+    capabilities = ("hold_back_calibration", "deduplicate", "select_representatives")
+
+    def __init__(
+        self,
+        agent_id: str | None = None,
+        *,
+        calibration_share: float | None = None,
+        thresholds: Sequence[float] = CANDIDATES,
+        clusters: int | None = None,
+        examples_per_cluster: int = 5,
+        embedding_function: EmbeddingFunction | None = None,
+        seed: int | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(agent_id, **base)
+        if calibration_share is not None and not 0 <= calibration_share < 1:
+            raise ConfigurationError(f"calibration_share must lie in [0, 1), not {calibration_share}")
+        self.calibration_share = calibration_share
+        self.thresholds = thresholds
+        self.clusters = clusters
+        self.examples_per_cluster = examples_per_cluster
+        self.embedding_function = embedding_function
+        self._seed = seed
+        self._embedder = SemDeDup()
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random here."""
+        return self.settings.seed if self._seed is None else self._seed
+
+    async def perceive(self, context: Mapping[str, Any]) -> CurationRequest:
+        """Read the rows.
+
+        Raises:
+            ConfigurationError: There is no list `raw_decisions`, or an option is unusable.
+            DataError: A row cannot be read.
+        """
+        raw = context.get("raw_decisions")
+        if not isinstance(raw, Sequence) or isinstance(raw, str | bytes):
+            raise ConfigurationError("the curator needs {'raw_decisions': [...]}, such as logger.get_history()")
+        threshold = context.get("similarity_threshold")
+        if threshold is not None:
+            SemDeDup(threshold)  # refuses an unusable one before any work is done
+        return CurationRequest(
+            rows=list(raw),
+            decisions=read_decisions(raw) if len(raw) >= LEAST_ROWS else [],
+            similarity_threshold=threshold,
+            clusters=context.get("clusters", self.clusters),
+            examples_per_cluster=context.get("examples_per_cluster", self.examples_per_cluster),
+        )
+
+    async def decide(self, observation: CurationRequest) -> CurationPlan:
+        """Split off the calibration tasks, and find the threshold that the other tasks support."""
+        nothing = ThresholdChoice(None, [], "too few decisions")
+        if len(observation.rows) < LEAST_ROWS:
+            return CurationPlan(observation, skip=True, calibration=[], training=[], choice=nothing, notes=[])
+        calibration, notes = self._hold_back(observation.decisions)
+        held = set(calibration)
+        training = [row for row in range(len(observation.rows)) if row not in held]
+        choice = await self._choose(observation, training)
+        return CurationPlan(
+            observation, skip=False, calibration=calibration, training=training, choice=choice, notes=notes
+        )
+
+    async def act(self, plan: CurationPlan) -> dict[str, Any]:
+        """Reduce the training rows and record the event."""
+        rows = plan.request.rows
+        if plan.skip:
+            reason = f"{len(rows)} decisions are too few to curate; at least {LEAST_ROWS} are needed"
+            stats = {"original_count": len(rows), "curated_count": len(rows), "deduplication_rate": 0.0}
+            return {"status": "skipped", "curated_data": rows, "stats": stats, "reason": reason}
+        kept, stats = await self._reduce(plan)
+        curated = kept + [_held(rows[row]) for row in plan.calibration]
+        stats = _stats(plan, curated) | stats
+        event = await self.record(self._event(stats))
+        return {"status": "curated", "curated_data": curated, "stats": stats, "event_id": event.metadata.event_id}
+
+    def _hold_back(self, decisions: Sequence[Decision]) -> tuple[list[int], list[str]]:
+        """Indices of the rows for the certificate; those that an earlier curation held back stay so."""
+        marked = [row for row, decision in enumerate(decisions) if decision.split == CALIBRATION]
+        if marked or self.calibration_share == 0:
+            return marked, []
+        units = len(set(units_of(decisions)))
+        if units < 2:
+            return [], ["all decisions belong to one task: nothing could be held back for a certificate"]
+        share = self.calibration_share or max(CALIBRATION_SHARE, min(CALIBRATION_TASKS, units // 2) / units)
+        parts = parts_by_task(decisions, (1 - share, share), self.seed)
+        return [row for row, part in enumerate(parts) if part == 1], []
+
+    async def _choose(self, request: CurationRequest, training: Sequence[int]) -> ThresholdChoice:
+        if request.similarity_threshold is not None:
+            return ThresholdChoice(request.similarity_threshold, [], "the caller set the threshold")
+        if not self.thresholds:
+            return ThresholdChoice(None, [], "no candidate threshold was given: only exact duplicates go")
+        decisions = [request.decisions[row] for row in training]
+        embeddings = await self._embedder.embed(decisions, self.embedding_function)
+        return await asyncio.to_thread(choose_threshold, decisions, embeddings, self.thresholds, self.seed)
+
+    async def _reduce(self, plan: CurationPlan) -> tuple[list[Any], dict[str, Any]]:
+        rows = [plan.request.rows[row] for row in plan.training]
+        threshold = plan.choice.threshold
+        if threshold is None:
+            kept, stats = await asyncio.to_thread(deduplicate_rows, rows)
+        else:
+            embeddings = await self._embedder.embed(rows, self.embedding_function)
+            kept, stats = await asyncio.to_thread(deduplicate_rows, rows, embeddings, threshold)
+        counts = {
+            "exact_duplicates": stats["exact_duplicates"],
+            "near_duplicates": stats["duplicates_removed"] - stats["exact_duplicates"],
+            "teacher_disagreements": stats["teacher_disagreements"],
+        }
+        if plan.request.clusters is None:
+            return kept, counts | {"cluster_count": 0}
+        chosen, selection = await self._select(kept, plan.request.clusters, plan.request.examples_per_cluster)
+        return chosen, counts | selection
+
+    async def _select(self, rows: list[Any], clusters: int, examples: int) -> tuple[list[Any], dict[str, Any]]:
+        embeddings = await self._embedder.embed(rows, self.embedding_function)
+        chosen, stats = await CaR(clusters, examples, seed=self.seed).select_representatives(rows, embeddings)
+        return chosen, {key: stats[key] for key in ("cluster_count", "silhouette_score", "cluster_stats")}
+
+    def _event(self, stats: Mapping[str, Any]) -> TrainingDataCuratedEvent:
+        return TrainingDataCuratedEvent.record(
+            tenant_id=self.settings.tenant,
+            clock=self.clock,
+            dataset_id=stats["dataset_id"],
+            source_event_count=stats["original_count"],
+            curated_count=stats["curated_count"],
+            deduplication_rate=stats["deduplication_rate"],
+            cluster_count=stats["cluster_count"],
+            quality_score=stats["validation_agreement"],
+        )
+
+
+def _stats(plan: CurationPlan, curated: Sequence[Row]) -> dict[str, Any]:
+    before, decisions = len(plan.request.rows), decisions_from_rows(curated)
+    return {
+        "original_count": before,
+        "curated_count": len(curated),
+        "deduplication_rate": 1 - len(curated) / before,
+        "dataset_id": fingerprint([fingerprint(decision) for decision in decisions]),
+        "training_count": len(curated) - len(plan.calibration),
+        "calibration_count": len(plan.calibration),
+        "total_weight": sum(decision.weight for decision in decisions),
+        "similarity_threshold": plan.choice.threshold,
+        "threshold_reason": plan.choice.reason,
+        "threshold_evidence": plan.choice.evidence,
+        "validation_agreement": plan.choice.agreement,
+        "notes": plan.notes,
+    }
+
+
+def _held(row: Row) -> Row:
+    if isinstance(row, Decision):
+        return msgspec.structs.replace(row, split=CALIBRATION)
+    return {**row, "weight": float(row.get("weight") or 1.0), "split": CALIBRATION}
