@@ -1,1 +1,1 @@
-"""Readers of other tools' trace files; each yields decisions, or reasons for skipping."""
+"""Formats that decisions are read from; each importer yields a decision or the reason why it skips one."""

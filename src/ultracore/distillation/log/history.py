@@ -1,0 +1,81 @@
+"""Decisions as flat rows, outcomes merged: what all later stages read.
+
+What this file does not know: who wrote the events, and what is learned from the rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ultracore.distillation.decisions import Decision, decisions_from_rows
+from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent, Event, EventStore
+
+__all__ = ["decisions_from_log", "rows_from_log"]
+
+Row = dict[str, Any]
+TYPES = (AgentDecisionEvent.event_type, DecisionOutcomeEvent.event_type)
+OUTCOME_KEYS = ("success", "status", "execution_time_ms", "result", "error", "cost_usd")
+
+
+def rows_from_log(
+    store: EventStore,
+    *,
+    tenant: str | None = None,
+    agent: str | None = None,
+    correlation: str | None = None,
+    after: int = 0,
+    until: int | None = None,
+    include_student: bool = False,
+) -> list[Row]:
+    """Every decision as one flat dict, in the order of the log.
+
+    Args:
+        store: The log.
+        tenant: Only this tenant's decisions.
+        agent: Only this agent's.
+        correlation: Only those of this run or import.
+        after: Only those after this position.
+        until: Only what was known at this position, outcomes included.
+        include_student: Also what a student answered; such rows are no labels.
+
+    Returns:
+        Rows with the keys of the event's data, `event_id`, `timestamp` and `tenant_id`.
+    """
+    rows: dict[str, Row] = {}
+    for event in store.read(after=after, until=until, types=TYPES, tenant=tenant):
+        if isinstance(event, DecisionOutcomeEvent):
+            if event.decision_id in rows:
+                rows[event.decision_id]["outcome"] = outcome_of(event)
+        elif isinstance(event, AgentDecisionEvent) and _wanted(event, agent, correlation, include_student):
+            rows[event.metadata.event_id] = row_of(event)
+    return list(rows.values())
+
+
+def decisions_from_log(store: EventStore, **filters: Any) -> list[Decision]:
+    """As `rows_from_log`, read as decisions.
+
+    Raises:
+        DataError: A row names a tool that has no name.
+    """
+    return decisions_from_rows(rows_from_log(store, **filters))
+
+
+def row_of(event: Event) -> Row:
+    """An event as a flat row."""
+    value = event.to_dict()
+    metadata = value["metadata"]
+    identity = {key: metadata[key] for key in ("event_id", "timestamp", "tenant_id")}
+    return {**value["data"], **identity}
+
+
+def outcome_of(event: DecisionOutcomeEvent) -> Row:
+    """The outcome as it stands in a row."""
+    return {key: getattr(event, key) for key in OUTCOME_KEYS}
+
+
+def _wanted(event: AgentDecisionEvent, agent: str | None, correlation: str | None, include_student: bool) -> bool:
+    return (
+        (agent is None or event.agent_id == agent)
+        and (correlation is None or event.metadata.correlation_id == correlation)
+        and (include_student or event.source != "student")
+    )

@@ -1,0 +1,106 @@
+"""A session's figures, counted while it runs.
+
+What this file does not know: the log. Durations come from a monotonic clock, so that setting the
+wall clock does not change them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypedDict
+
+__all__ = ["Session", "SessionStats", "SessionSummary"]
+
+
+class SessionSummary(TypedDict):
+    """What `end_session` returns."""
+
+    session_id: str
+    agent_id: str
+    duration_seconds: float
+    decision_count: int
+    successful_decisions: int
+    total_cost_usd: float
+
+
+class SessionStats(SessionSummary):
+    """What `get_session_stats` returns; an average of nothing is `None`."""
+
+    average_confidence: float | None
+    average_execution_time_ms: float | None
+
+
+class Session:
+    """One agent's session.
+
+    Args:
+        session_id: Its name.
+        agent_id: Whose it is.
+        timer: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, session_id: str, agent_id: str, timer: Callable[[], float]) -> None:
+        self.session_id = session_id
+        self.agent_id = agent_id
+        self.duration: float | None = None
+        self._timer = timer
+        self._started = timer()
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._decisions = 0
+        self._successes = 0
+        self._cost = 0.0
+        self._confidences: list[float] = []
+        self._times: list[float] = []
+
+    def next_step(self) -> int:
+        """Position of the next decision, from 0."""
+        with self._lock:
+            self._steps += 1
+            return self._steps - 1
+
+    def add_decision(self, confidence: float | None) -> None:
+        """A decision is in the log."""
+        with self._lock:
+            self._decisions += 1
+            if confidence is not None:
+                self._confidences.append(confidence)
+
+    def add_outcome(self, success: bool, execution_time_ms: float | None, cost_usd: float | None) -> None:
+        """What came of a decision is in the log."""
+        with self._lock:
+            self._successes += bool(success)
+            self._cost += cost_usd or 0.0
+            if execution_time_ms is not None:
+                self._times.append(execution_time_ms)
+
+    def end(self) -> None:
+        """Stop its clock."""
+        self.duration = self._timer() - self._started
+
+    def summary(self) -> SessionSummary:
+        """Its figures so far."""
+        with self._lock:
+            return {
+                "session_id": self.session_id,
+                "agent_id": self.agent_id,
+                "duration_seconds": self._timer() - self._started if self.duration is None else self.duration,
+                "decision_count": self._decisions,
+                "successful_decisions": self._successes,
+                "total_cost_usd": self._cost,
+            }
+
+    def stats(self) -> SessionStats:
+        """Its figures so far, averages included."""
+        summary = self.summary()
+        with self._lock:
+            return {
+                **summary,
+                "average_confidence": _mean(self._confidences),
+                "average_execution_time_ms": _mean(self._times),
+            }
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
