@@ -1,0 +1,185 @@
+"""One request and what came of it, as the events and the headers that tell of it.
+
+The receipt is the decision's event id: the header, the log and the outcome name the same thing. What
+this file does not know: how the request was answered.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ultracore.distillation.agreement import strict
+from ultracore.distillation.decisions import action_of
+from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
+from ultracore.distillation.serve.gate import Escalate, Send
+from ultracore.distillation.serve.offer import Offer
+from ultracore.distillation.serve.replies import Reply
+from ultracore.distillation.serve.wire import ChatRequest
+from ultracore.distillation.tools import ToolCall
+
+__all__ = ["Exchange"]
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,127}")
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """A request with its verdict.
+
+    Attributes:
+        request: What was asked.
+        offer: The tools in it.
+        verdict: Who answers.
+        receipt: Id of the decision.
+        session: The conversation.
+        agent_id: Who asked, as far as the client says.
+        tenant: Whose it is.
+        model_id: The student that was asked, "" if there is none.
+        certificate_id: Fingerprint of its certificate.
+        started: `time.perf_counter()` when the request was whole.
+        clock: Tells the time.
+    """
+
+    request: ChatRequest
+    offer: Offer
+    verdict: Send | Escalate
+    receipt: str
+    session: str
+    agent_id: str
+    tenant: str
+    model_id: str
+    certificate_id: str
+    started: float
+    clock: Callable[[], datetime]
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request was whole."""
+        return (time.perf_counter() - self.started) * 1000.0
+
+    @property
+    def reason(self) -> str | None:
+        """Why the teacher answers; `None` if it does not."""
+        return str(self.verdict.reason) if isinstance(self.verdict, Escalate) else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers that say who answered, and why."""
+        local = isinstance(self.verdict, Send)
+        values = {
+            "x-distill-receipt": self.receipt,
+            "x-distill-source": "student" if local else "teacher",
+            "x-distill-model": self.model_id if local else self.request.model,
+            "x-distill-certificate": self.certificate_id,
+            "x-distill-reason": self.reason or "",
+        }
+        return {name: value for name, value in values.items() if _HEADER_SAFE.fullmatch(value)}
+
+    def sampled(self, rate: float) -> bool:
+        """Whether the audit looks at this exchange: drawn from its receipt, which is random."""
+        return int(self.receipt[:12], 16) < rate * 16**12
+
+    def student_decision(self, label_probability: float) -> AgentDecisionEvent:
+        """The student's call, before it is sent.
+
+        Args:
+            label_probability: How likely an audit is to label it.
+        """
+        proposal = self._proposal
+        calls = () if proposal is None else proposal.calls
+        return self._decision(
+            "student", calls, confidence=self._confidence, reply=None, label_probability=label_probability
+        )
+
+    def teacher_decision(self, reply: Reply) -> AgentDecisionEvent:
+        """The teacher's decision: a label.
+
+        Args:
+            reply: Whole, with calls that are known.
+        """
+        return self._decision("teacher", reply.calls or (), confidence=None, reply=reply.text, label_probability=1.0)
+
+    def outcome(self, status: str, error: str | None = None, usage: dict[str, Any] | None = None) -> Any:
+        """How the exchange ended.
+
+        Args:
+            status: `ok`, `error`, `cancelled` or `truncated`.
+            error: Why, in our own words.
+            usage: The tokens that the teacher billed.
+        """
+        return DecisionOutcomeEvent.record(
+            decision_id=self.receipt,
+            session_id=self.session,
+            success=status == "ok",
+            status=status,
+            execution_time_ms=self.elapsed_ms,
+            result={"usage": usage} if usage else None,
+            error=error,
+            causation_id=self.receipt,
+            tenant_id=self.tenant,
+            clock=self.clock,
+        )
+
+    def audit(self, rate: float, teacher: tuple[ToolCall, ...] | None) -> AuditRecordedEvent:
+        """What the teacher would have done; `None` where it could not be asked."""
+        proposal = self._proposal
+        calls = () if proposal is None else proposal.calls
+        agrees = None if teacher is None else strict(calls, teacher, self.offer.tools.values())
+        return AuditRecordedEvent.record(
+            decision_id=self.receipt,
+            model_id=self.model_id,
+            action=action_of(calls),
+            agrees=agrees,
+            sampling_probability=rate,
+            teacher_calls=_plain(teacher or ()),
+            causation_id=self.receipt,
+            tenant_id=self.tenant,
+            clock=self.clock,
+        )
+
+    @property
+    def _proposal(self) -> Any:
+        return self.verdict.proposal
+
+    @property
+    def _confidence(self) -> float | None:
+        return None if self._proposal is None else self._proposal.confidence
+
+    def _decision(self, source: str, calls: Sequence[ToolCall], **data: Any) -> AgentDecisionEvent:
+        return AgentDecisionEvent.record(
+            event_id=self.receipt,
+            tenant_id=self.tenant,
+            clock=self.clock,
+            agent_id=self.agent_id,
+            session_id=self.session,
+            step=sum(message["role"] == "assistant" for message in self.request.messages),
+            context={"messages": self.request.messages},
+            tools_available=self.offer.definitions,
+            tool_selected=action_of(calls),
+            tool_parameters=calls[0].arguments if calls else None,
+            tool_calls=_plain(calls),
+            teacher_model=self.request.model,
+            source=source,
+            serving=self._serving(),
+            **data,
+        )
+
+    def _serving(self) -> dict[str, Any]:
+        return {
+            "receipt": self.receipt,
+            "model_id": self.model_id or None,
+            "reason": self.reason,
+            "detail": self.verdict.detail if isinstance(self.verdict, Escalate) else "",
+            "confidence": self._confidence,
+            "tier": None if self._proposal is None else self._proposal.source,
+            "latency_ms": round(self.elapsed_ms, 3),
+        }
+
+
+def _plain(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [{"name": call.name, "arguments": call.arguments} for call in calls]

@@ -1,0 +1,202 @@
+"""The gate: send the student's whole call, or hand the request over and say why.
+
+Pure and synchronous: the same request gives the same verdict. A call is sent only if it was
+offered, is what the request allows, is known to the certificate unchanged, is sure enough for it,
+and has arguments that are valid under the schema offered now. What this file does not know: HTTP,
+teachers, and the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ultracore.distillation.decisions import State, prompt_fingerprint
+from ultracore.distillation.errors import ConfigurationError, DataError
+from ultracore.distillation.serve.offer import Offer, invalid, read_offer
+from ultracore.distillation.serve.support import unsupported
+from ultracore.distillation.serve.wire import ChatRequest
+from ultracore.distillation.students.base import Proposal, Student
+from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.tools import Tool, ToolCall, fingerprint
+
+__all__ = ["Escalate", "Gate", "Reason", "Send"]
+
+
+class Reason(StrEnum):
+    """Why a request goes to the teacher; a closed list."""
+
+    NOT_CERTIFIED = "not_certified"
+    REVOKED = "revoked"
+    LOW_CONFIDENCE = "low_confidence"
+    TEXT_REPLY = "text_reply"
+    UNKNOWN_TOOL = "unknown_tool"
+    SCHEMA_CHANGED = "schema_changed"
+    PROMPT_CHANGED = "prompt_changed"
+    OTHER_TEACHER = "other_teacher"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    UNSUPPORTED_REQUEST = "unsupported_request"
+    POLICY = "policy"
+    FORCED = "forced"
+    STUDENT_ERROR = "student_error"
+    OVERLOAD = "overload"
+    ROLLOUT = "rollout"
+
+
+class Send(msgspec.Struct, frozen=True):
+    """The student's proposal goes out; every call in it has arguments."""
+
+    proposal: Proposal
+
+
+class Escalate(msgspec.Struct, frozen=True):
+    """The request goes to the teacher.
+
+    Attributes:
+        reason: From the closed list.
+        detail: For a person; holds no values from the conversation.
+        proposal: What the student would have done, if it was asked.
+    """
+
+    reason: Reason
+    detail: str = ""
+    proposal: Proposal | None = None
+
+
+class Gate:
+    """Decides who answers.
+
+    Args:
+        student: Is asked for a proposal.
+        certificate: Says which proposals may be sent; it must be this student's.
+        never: Names of tools whose calls always go to the teacher. So do those of tools that an MCP
+            annotation calls destructive, unless `destructive` is true.
+        destructive: Whether calls of destructive tools may be sent.
+        revoked: Whether the certificate was revoked after it was issued.
+        rollout: Share of the sessions that the student answers at all (0..1).
+
+    Raises:
+        ConfigurationError: The certificate is another student's, or `rollout` is out of range.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        certificate: Certificate,
+        *,
+        never: Collection[str] = (),
+        destructive: bool = False,
+        revoked: bool = False,
+        rollout: float = 1.0,
+    ) -> None:
+        if certificate.model_id not in ("", student.model_id):
+            raise ConfigurationError(f"the certificate is for {certificate.model_id}, not for {student.model_id}")
+        if not 0.0 <= rollout <= 1.0:
+            raise ConfigurationError(f"rollout must lie between 0 and 1, not {rollout}")
+        self.student = student
+        self.certificate = certificate
+        self.revoked = revoked
+        self.certificate_id = fingerprint(msgspec.to_builtins(certificate))
+        self._never = frozenset(never)
+        self._destructive = destructive
+        self._rollout = rollout
+
+    def decide(self, request: ChatRequest, *, session: str = "", forced: bool = False) -> Send | Escalate:
+        """Who answers this request.
+
+        Args:
+            request: As parsed by `wire.parse_chat_request`.
+            session: The conversation; a partial rollout keeps each one on one side.
+            forced: Whether the client asks for the teacher.
+        """
+        offer = read_offer(request.tools)
+        return self._before(request, offer, session, forced) or self._ask(request, offer)
+
+    def _before(self, request: ChatRequest, offer: Offer, session: str, forced: bool) -> Escalate | None:
+        certificate = self.certificate
+        if forced:
+            return Escalate(Reason.FORCED)
+        if self.revoked:
+            return Escalate(Reason.REVOKED)
+        if not certificate.certified:
+            return Escalate(Reason.NOT_CERTIFIED, certificate.reason)
+        if problem := unsupported(request) or offer.problem:
+            return Escalate(Reason.UNSUPPORTED_REQUEST, problem)
+        if certificate.teacher and request.model != certificate.teacher:
+            return Escalate(Reason.OTHER_TEACHER, f"certified against {certificate.teacher}")
+        if certificate.prompts and prompt_fingerprint(request.messages) not in certificate.prompts:
+            return Escalate(Reason.PROMPT_CHANGED)
+        if not _in_rollout(session, self._rollout):
+            return Escalate(Reason.ROLLOUT)
+        if not offer.tools or request.options.get("tool_choice") == "none":
+            return Escalate(Reason.TEXT_REPLY, "no call is possible")
+        return None
+
+    def _ask(self, request: ChatRequest, offer: Offer) -> Send | Escalate:
+        try:
+            proposal = _checked(self.student.propose(State(request.messages, list(offer.tools.values()))), offer)
+        except Exception as error:  # noqa: BLE001  whatever a student raises, the teacher answers
+            return Escalate(Reason.STUDENT_ERROR, type(error).__name__)
+        refusal = self._refusal(request, offer, proposal)
+        return Send(proposal) if refusal is None else Escalate(*refusal, proposal)
+
+    def _refusal(self, request: ChatRequest, offer: Offer, proposal: Proposal) -> tuple[Reason, str] | None:
+        if not proposal.calls:
+            return Reason.TEXT_REPLY, ""
+        for call in proposal.calls:
+            if refusal := self._refuses_tool(offer.tools[call.name], offer.fingerprints[call.name]):
+                return refusal
+        if proposal.missing:
+            return Reason.INVALID_ARGUMENTS, f"no value for {', '.join(proposal.missing)}"
+        if not self.certificate.accepts(proposal):
+            return Reason.LOW_CONFIDENCE, ""
+        if not _allowed(request.options, proposal.calls):
+            return Reason.UNSUPPORTED_REQUEST, "the student's calls do not fit tool_choice or parallel_tool_calls"
+        for call in proposal.calls:
+            if problem := invalid(call, offer.tools[call.name]):
+                return Reason.INVALID_ARGUMENTS, f"{call.name}: {problem}"
+        return None
+
+    def _refuses_tool(self, tool: Tool, print_now: str) -> tuple[Reason, str] | None:
+        known = self.certificate.tools.get(tool.name)
+        if known is None:
+            return Reason.UNKNOWN_TOOL, tool.name
+        if known != print_now:
+            return Reason.SCHEMA_CHANGED, tool.name
+        if tool.name in self._never or (tool.destructive and not self._destructive):
+            return Reason.POLICY, tool.name
+        if self.certificate.level == "tool" and tool.takes_arguments:
+            return Reason.NOT_CERTIFIED, f"{tool.name}: only the choice of the tool is certified, not its arguments"
+        return None
+
+
+def _checked(proposal: Proposal, offer: Offer) -> Proposal:
+    """The proposal in plain types, `{}` filled in where a tool takes no arguments; raises if it breaks its protocol."""
+    confidence = float(proposal.confidence)
+    if not 0.0 <= confidence <= 1.0:  # false for NaN too
+        raise DataError("the confidence is not a probability")
+    calls = tuple(_completed(call, offer.tools[call.name]) for call in proposal.calls)
+    return msgspec.structs.replace(proposal, calls=calls, confidence=confidence)
+
+
+def _completed(call: ToolCall, tool: Tool) -> ToolCall:
+    if call.arguments is None and not tool.takes_arguments:
+        return ToolCall(call.name, {})
+    return call
+
+
+def _allowed(options: dict[str, Any], calls: tuple[ToolCall, ...]) -> bool:
+    """Whether calls are what `tool_choice` and `parallel_tool_calls` ask for; "none" never comes this far."""
+    choice = options.get("tool_choice")
+    if isinstance(choice, dict) and any(call.name != choice["function"]["name"] for call in calls):
+        return False
+    return len(calls) == 1 or options.get("parallel_tool_calls") is not False
+
+
+def _in_rollout(session: str, share: float) -> bool:
+    drawn = int.from_bytes(hashlib.sha256(session.encode()).digest()[:8]) / 2**64
+    return drawn < share

@@ -1,0 +1,64 @@
+"""The student's answer: written down first, then sent whole, then its outcome.
+
+What this file does not know: how the call was chosen, and what the audit does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope, Send
+
+from ultracore.distillation.serve import gate
+from ultracore.distillation.serve.answers import Answer, as_json, as_stream
+from ultracore.distillation.serve.exchange import Exchange
+from ultracore.distillation.serve.journal import Journal
+from ultracore.distillation.serve.relay import hung_up
+
+__all__ = ["LocalAnswer"]
+
+
+class LocalAnswer:
+    """A response that comes from the student; its decision is in the log already.
+
+    Args:
+        exchange: The request, with a verdict to send.
+        journal: Where the outcome is written.
+        then: Called with the exchange once the answer has left, or could not.
+    """
+
+    def __init__(self, exchange: Exchange, journal: Journal, then: Callable[[Exchange], None]) -> None:
+        self._exchange = exchange
+        self._journal = journal
+        self._then = then
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, as ASGI."""
+        status = "cancelled"
+        hanging_up = asyncio.create_task(hung_up(receive))
+        try:
+            await asyncio.sleep(0)  # lets the task see a client that is gone already
+            if not hanging_up.done():
+                await self._send(send)
+                status = "ok"
+        finally:
+            hanging_up.cancel()
+            self._journal.later(self._exchange.outcome(status))
+            self._then(self._exchange)
+
+    async def _send(self, send: Send) -> None:
+        request = self._exchange.request
+        answer = _answer(self._exchange)
+        body = as_stream(answer, include_usage=request.include_usage) if request.stream else as_json(answer)
+        kind = "text/event-stream; charset=utf-8" if request.stream else "application/json"
+        headers = {"content-type": kind, "content-length": str(len(body)), **self._exchange.headers}
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _answer(exchange: Exchange) -> Answer:
+    verdict = exchange.verdict
+    calls = verdict.proposal.calls if isinstance(verdict, gate.Send) else ()
+    return Answer(exchange.receipt, exchange.model_id, int(exchange.clock().timestamp()), calls)

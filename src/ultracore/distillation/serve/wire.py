@@ -1,0 +1,186 @@
+"""Requests as they arrive and errors as they leave, in OpenAI's chat completion format.
+
+A request is checked just far enough to be understood: its bytes go to the teacher as they came, and
+whatever this release does not know stays in them. What this file does not know: who answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ultracore.distillation.decisions import Message, text_of
+from ultracore.distillation.errors import DistillationError
+
+__all__ = [
+    "MAX_BODY",
+    "MAX_DEPTH",
+    "ChatRequest",
+    "RequestError",
+    "decode_json",
+    "error_body",
+    "parse_chat_request",
+    "session_of",
+]
+
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of a request body. OpenAI takes images inline; 16 MiB holds several."""
+
+MAX_DEPTH = 100
+"""Levels of nesting in a body. Far above any real schema, far below Python's own recursion limit of 1000."""
+
+
+class RequestError(DistillationError):
+    """The request cannot be served; the client gets `status` and an error in OpenAI's shape."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> bytes:
+        """The error as JSON."""
+        return error_body(self.status, self.message, self.code)
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat completion request.
+
+    Attributes:
+        body: The bytes as they came; this is what a teacher receives.
+        model: The model that the client asked for.
+        messages: The conversation, decoded.
+        tools: The JSON of `tools`, not decoded (`serve.offer` does, once for equal bytes); empty where absent.
+        options: Every other field, decoded.
+    """
+
+    body: bytes
+    model: str
+    messages: list[Message]
+    tools: bytes = b""
+    options: dict[str, Any] = {}
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is to be sent as server-sent events."""
+        return self.options.get("stream") is True
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with a chunk that tells the usage."""
+        options = self.options.get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def unstreamed(self) -> bytes:
+        """The same request, to be answered by one JSON object."""
+        fields = _fields.decode(self.body)
+        return msgspec.json.encode({k: v for k, v in fields.items() if k not in ("stream", "stream_options")})
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Read a request body.
+
+    Raises:
+        RequestError: 400; the body is not UTF-8 JSON, is nested too deeply, or is not a chat request.
+
+    Example:
+        >>> parse_chat_request(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}').model
+        'm'
+    """
+    fields = _decode_fields(body)
+    tools = fields.pop("tools", msgspec.Raw())
+    values = {name: decode_json(raw) for name, raw in fields.items()}
+    model, messages = values.pop("model", None), values.pop("messages", None)
+    if not isinstance(model, str) or not model:
+        raise RequestError(400, "'model' must be a non-empty string", code="invalid_model")
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        raise RequestError(400, "'messages' must be a non-empty list of objects with a 'role'", code="invalid_messages")
+    if values.get("stream") not in (None, True, False):
+        raise RequestError(400, "'stream' must be true or false", code="invalid_stream")
+    return ChatRequest(body=body, model=model, messages=messages, tools=bytes(tools), options=values)
+
+
+def decode_json(raw: bytes | msgspec.Raw) -> Any:
+    """Decode one JSON value of a request.
+
+    Raises:
+        RequestError: 400; it is not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        value = msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+    if not _within(value, MAX_DEPTH):
+        raise _not_json(RecursionError())
+    return value
+
+
+def error_body(status: int, message: str, code: str | None = None) -> bytes:
+    """An error in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+    kind = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    fallback = "invalid_request_error" if status < 500 else "api_error"
+    error = {"message": message, "type": kind.get(status, fallback), "param": None, "code": code}
+    return msgspec.json.encode({"error": error})
+
+
+def session_of(messages: list[Message], header: str | None) -> str:
+    """The conversation that a request belongs to.
+
+    Args:
+        messages: Of the request.
+        header: Value of `x-distill-session`; without one, requests with the same system prompt and the
+            same first user message count as one conversation.
+    """
+    if header:
+        return header if len(header) <= 128 else hashlib.sha256(header.encode()).hexdigest()[:32]
+    opening = [text_of(m) for m in messages if m.get("role") in ("system", "developer")]
+    opening += [text_of(m) for m in messages if m.get("role") == "user"][:1]
+    return "session-" + hashlib.sha256("\x00".join(opening).encode()).hexdigest()[:24]
+
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _fields.decode(body)
+    except msgspec.ValidationError:
+        raise RequestError(400, "the body must be a JSON object", code="invalid_body") from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _not_json(error: Exception) -> RequestError:
+    if isinstance(error, RecursionError):
+        return RequestError(400, f"the body is nested deeper than {MAX_DEPTH} levels", code="too_deep")
+    if isinstance(error, UnicodeDecodeError):
+        return RequestError(400, "the body is not UTF-8", code="invalid_encoding")
+    return RequestError(400, "the body is not valid JSON", code="invalid_json")
+
+
+def _within(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return True
+    return False
+
+
+def _children(node: Any) -> Any:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str)
