@@ -173,3 +173,7 @@ def test_a_row_without_a_state_is_refused() -> None:
         embed_decisions(["text"])  # type: ignore[list-item]
     with pytest.raises(ConfigurationError, match="dimensions"):
         embed_decisions([], dimensions=0)
+
+
+def test_a_word_means_something_else_in_another_field() -> None:
+    assert cosine({"context": {"find": "it"}}, {"context": {}, "tools_available": ["find"]}) < 0.05

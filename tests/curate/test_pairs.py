@@ -21,7 +21,7 @@ def as_set(pairs: Pairs) -> set[tuple[int, int]]:
 
 def brute_force(E: NDArray[np.float32], threshold: float) -> set[tuple[int, int]]:
     S = E.astype(np.float64) @ E.T.astype(np.float64)
-    reached = S >= threshold - TOLERANCE
+    reached = threshold - TOLERANCE <= S
     first, second = np.nonzero(np.triu(reached, 1))
     near_the_edge = np.abs(S[first, second] - threshold + TOLERANCE) < 1e-12
     return set(zip(first[~near_the_edge].tolist(), second[~near_the_edge].tolist(), strict=True))

@@ -191,3 +191,9 @@ def test_unusable_embeddings(row: Make, vectors: Any) -> None:
 def test_the_promised_signature() -> None:
     assert inspect.signature(SemDeDup).parameters["similarity_threshold"].default == 0.95
     assert list(inspect.signature(SemDeDup.deduplicate).parameters) == ["self", "decisions", "embedding_function"]
+
+
+def test_the_most_similar_kept_row_stands_for_a_removed_one(row: Make) -> None:
+    kept, stats = run([row("0"), row("20"), row("13")], np.cos(np.radians(15)))
+    assert [item["weight"] for item in kept] == [1, 2]
+    assert [pair["kept"] for pair in stats["pairs"]] == [1]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ultracore.distillation.curate.validate import LEAST_UNITS, choose_threshold
+from ultracore.distillation.curate.validate import LEAST_UNITS, _clustered_error, _decide, choose_threshold
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.tools import ToolCall
 
@@ -69,3 +69,24 @@ def test_large_data_are_sampled_by_task(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(validate, "MOST_ROWS", 100)
     decisions, E = stripes(45)
     assert choose_threshold(decisions, E, (0.99999,)).evidence
+
+
+def hits(full: int, reduced: int, rows: int = 100) -> NDArray[np.float64]:
+    return np.array([[i < full for i in range(rows)], [i < reduced for i in range(rows)]], dtype=np.float64)
+
+
+@pytest.mark.parametrize(("reduced", "supported"), [(80, True), (79, True), (70, False)])
+def test_one_standard_error_is_the_line(reduced: int, supported: bool) -> None:
+    units = [f"t{i}" for i in range(100)]
+    choice = _decide([0.9], hits(80, reduced), np.ones(2), np.ones(100), units)
+    assert choice.evidence[0]["supported"] is supported
+    assert (choice.threshold, choice.agreement) == ((0.9, reduced / 100) if supported else (None, 0.8))
+
+
+def test_the_standard_error_counts_tasks_not_rows() -> None:
+    differences = np.array([1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    alone = _clustered_error(differences, np.ones(8), list("abcdefgh"))
+    assert alone == pytest.approx(differences.std(ddof=1) / np.sqrt(8))
+    pairs = _clustered_error(np.repeat(differences, 2), np.ones(16), [unit for unit in "abcdefgh" for _ in range(2)])
+    assert pairs == pytest.approx(alone), "the same row said twice is no more evidence"
+    assert _clustered_error(differences, np.full(8, 3.0), list("abcdefgh")) == pytest.approx(alone)
