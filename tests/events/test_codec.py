@@ -1,0 +1,131 @@
+"""Facts survive the way to bytes and back, in every version ever written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultracore.distillation.errors import EventError
+from ultracore.distillation.events import EVENT_TYPES, AgentDecisionEvent, Event, codec
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "events").glob("*.json"))
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_every_fact_ever_written_is_still_read(file: Path) -> None:
+    golden = json.loads(file.read_text(encoding="utf-8"))
+    now = Event.from_dict(golden).to_dict()
+    assert golden["metadata"].items() <= now["metadata"].items()
+    assert {key: now["data"][key] for key in golden["data"]} == golden["data"]
+
+
+def test_every_fact_has_a_golden_file() -> None:
+    assert {f"{name.lower()}.v{cls.version}" for name, cls in EVENT_TYPES.items()} <= {file.stem for file in GOLDEN}
+
+
+@given(
+    context=st.dictionaries(text, values, max_size=4), arguments=st.none() | st.dictionaries(text, values, max_size=3)
+)
+@settings(max_examples=150, deadline=None)
+def test_there_and_back_is_the_same(context: dict[str, Any], arguments: dict[str, Any] | None) -> None:
+    event = AgentDecisionEvent.record(agent_id="a", context=context, tool_parameters=arguments)
+    assert Event.from_dict(event.to_dict()) == event
+    assert Event.from_dict(json.loads(json.dumps(event.to_dict()))) == event
+    assert codec.decode(event.metadata, codec.encode(event)) == event
+
+
+def test_equal_data_give_equal_bytes() -> None:
+    a = AgentDecisionEvent.record(agent_id="a", context={"x": 1, "y": {"b": 1, "a": 2}})
+    b = AgentDecisionEvent.record(agent_id="a", context={"y": {"a": 2, "b": 1}, "x": 1})
+    assert codec.encode(a) == codec.encode(b)
+
+
+def test_tuples_and_other_keys_take_their_json_form() -> None:
+    event = AgentDecisionEvent.record(agent_id="a", context={1: (1, 2), "d": {"x": (float(1),)}})
+    assert msgspec.json.decode(codec.encode(event))["context"] == {"1": [1, 2], "d": {"x": [1.0]}}
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": [1, float("nan")]}, r"data\.context\.v\.a\[1\] is NaN"),
+        ({"a": (1, -float("inf"))}, r"data\.context\.v\.a\[1\] is NaN or infinite"),
+        (object(), "cannot be stored"),
+        ("\ud83d", "cannot be stored"),
+        (_nested(5000), "cannot be stored"),
+    ],
+    ids=["NaN", "infinity", "object", "lone surrogate", "deep"],
+)
+def test_what_json_would_alter_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(EventError, match=message):
+        codec.encode(AgentDecisionEvent.record(agent_id="a", context={"v": value}))
+
+
+def test_what_was_stored_can_be_read_by_a_deeper_caller() -> None:
+    def deeper(levels: int) -> Event:
+        return deeper(levels - 1) if levels else codec.decode(event.metadata, payload)
+
+    for depth in range(50, 1000, 50):
+        event = AgentDecisionEvent.record(agent_id="a", context={"v": _nested(depth)})
+        try:
+            payload = codec.encode(event)
+        except EventError:
+            break
+        assert deeper(codec.HEADROOM // 2) == event
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"event_type": "FROM_THE_FUTURE"}, "newer release"),
+        ({"version": 99}, "newer"),
+        ({"version": 0}, "never had a version 0"),
+    ],
+)
+def test_what_this_release_cannot_read_says_so(change: dict[str, Any], message: str) -> None:
+    value = AgentDecisionEvent.record(agent_id="a").to_dict()
+    value["metadata"] |= change
+    with pytest.raises(EventError, match=message):
+        Event.from_dict(value)
+
+
+@pytest.mark.parametrize("value", [{}, {"metadata": {}, "data": {}}, {"metadata": None, "data": None}, []])
+def test_what_is_no_event_says_so(value: Any) -> None:
+    with pytest.raises(EventError):
+        Event.from_dict(value)
+
+
+def test_an_upcaster_lifts_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(codec.UPCASTERS, ("AGENT_TOOL_SELECTED", 0), lambda data: {"agent_id": data["agent"]})
+    value = AgentDecisionEvent.record(agent_id="a").to_dict()
+    value["metadata"]["version"] = 0
+    value["data"] = {"agent": "old"}
+    event = Event.from_dict(value)
+    assert isinstance(event, AgentDecisionEvent)
+    assert (event.agent_id, event.metadata.version) == ("old", 1)
+
+
+@pytest.mark.parametrize("payload", [b"{", b'"\xff"', b"[" * 100_000, b"[]"])
+def test_a_damaged_payload_says_so(payload: bytes) -> None:
+    with pytest.raises(EventError):
+        codec.decode(AgentDecisionEvent.record(agent_id="a").metadata, payload)
