@@ -18,7 +18,7 @@ from ultracore.distillation.teachers.scripted.goals import Goal, make_goal
 from ultracore.distillation.teachers.scripted.grammar import expand, misspell, stream
 from ultracore.distillation.teachers.scripted.people import Record, make_customer
 from ultracore.distillation.teachers.scripted.replies import topic_in
-from ultracore.distillation.teachers.scripted.rules import WORK
+from ultracore.distillation.teachers.scripted.steps import WORK
 
 __all__ = ["Customer", "Task", "make_task"]
 

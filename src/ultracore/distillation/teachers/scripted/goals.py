@@ -17,15 +17,8 @@ from typing import Any
 
 from ultracore.distillation.teachers.scripted import dates
 from ultracore.distillation.teachers.scripted.amounts import say_amount, say_computed
-from ultracore.distillation.teachers.scripted.grammar import expand
-from ultracore.distillation.teachers.scripted.people import (
-    CREDITORS,
-    FIRST,
-    LAST,
-    Record,
-    iban,
-    short_name,
-)
+from ultracore.distillation.teachers.scripted.people import CREDITORS, FIRST, LAST, iban, short_name
+from ultracore.distillation.teachers.scripted.scene import Scene
 
 __all__ = ["Goal", "make_goal"]
 
@@ -52,57 +45,7 @@ class Goal:
     hard: bool = False
 
 
-class _Scene:
-    """What a goal is made from: the customer, the day, a random stream, and how hard it may be."""
-
-    def __init__(self, customer: Record, today: date, rng: Random, hard: bool) -> None:
-        self.customer, self.today, self.rng, self.hard = customer, today, rng, hard
-        self.account: Record = rng.choice(customer["accounts"]) if rng.random() < 0.5 else customer["accounts"][0]
-        self.card: Record = rng.choice(customer["cards"])
-
-    def say(self, pattern: str, **slots: object) -> str:
-        return expand(pattern, self.rng, **slots)
-
-    def chance(self, share: float) -> bool:
-        return self.rng.random() < share
-
-    def money(self) -> str:
-        round_sum = self.rng.choice((20, 50, 100, 200, 300, 500, 1000, 2400, self.rng.randrange(15, 900, 5)))
-        value = round_sum if self.chance(0.6) else self.rng.randrange(500, 190_000) / 100
-        return say_amount(float(value), self.rng)
-
-    def limit(self) -> str:
-        return say_amount(float(self.rng.randrange(200, 3000, 100)), self.rng)
-
-    def name_card(self) -> str:
-        kind, four = self.card["kind"], self.card["last_four"]
-        if self.hard:
-            return self.say("[|{k}] card that expires [first|last]", k=kind)
-        same = [card for card in self.customer["cards"] if card["kind"] == kind]
-        plain: tuple[str, ...] = (f"{kind} card", f"{self.card['network']} {kind} card") if len(same) == 1 else ()
-        return self.rng.choice(
-            (f"card ending in {four}", f"{kind} card ending {four}", f"card x{four}", *plain, *plain)
-        )
-
-    def name_account(self, account: Record | None = None) -> str:
-        account = account or self.account
-        alike = [other for other in self.customer["accounts"] if other["kind"] == account["kind"]]
-        if self.hard and len(alike) > 1:
-            return f"{account['kind']} account that I opened {self.rng.choice(('first', 'last'))}"
-        if "nickname" in account and self.chance(0.6):
-            return f"{account['nickname']} {self.rng.choice(('account', 'savings', 'pot'))}"
-        if len(alike) > 1 and self.chance(0.7):
-            return f"account ending in {account['iban'][-4:]}"
-        return f"{account['kind']} account"
-
-    def point_out(self, account: Record | None = None) -> str:
-        """Name an account so that no other fits."""
-        account = account or self.account
-        name = account.get("nickname") or f"account ending in {account['iban'][-4:]}"
-        return self.say("[the {n}|the {n}, please|my {n}|I mean the {n}]", n=name)
-
-
-def _block_card(s: _Scene) -> Goal:
+def _block_card(s: Scene) -> Goal:
     reason = s.rng.choice(("lost", "stolen", "damaged", ""))
     card = s.name_card()
     patterns = {
@@ -123,7 +66,7 @@ def _block_card(s: _Scene) -> Goal:
     return Goal("block_card", words + extra, {"card": _which(s, card), "reason": why}, _other_card(s), s.hard)
 
 
-def _limits(s: _Scene) -> Goal:
+def _limits(s: Scene) -> Goal:
     kinds = s.rng.sample(("ATM", "online", "shop", "abroad"), 2 if s.chance(0.35) else 1)
     parts = [_limit_part(s, kind) for kind in kinds]
     card = s.name_card()
@@ -142,17 +85,18 @@ def _limits(s: _Scene) -> Goal:
     return Goal("limits", f"{wish} {verb} {' and '.join(parts)} {tail}", {"card": _which(s, card)}, change, s.hard)
 
 
-def _limit_part(s: _Scene, kind: str) -> str:
+def _limit_part(s: Scene, kind: str) -> str:
     spoken = s.say(f"[the|my] [{kind}|{_SYNONYMS[kind]}] limit")
     if s.hard:
-        return s.say("{k} [by {m}|to double of what it is now|to half of it|by {m}]", k=spoken, m=s.limit())
+        step = say_amount(float(s.rng.randrange(50, 400, 50)), s.rng)
+        return s.say("{k} [by {m}|to double of what it is now|to half of it|by {m}]", k=spoken, m=step)
     return s.say("{k} to {m}{p}", k=spoken, m=s.limit(), p=s.rng.choice(("", "", "", " per week", " a month")))
 
 
 _SYNONYMS = {"ATM": "cash withdrawal", "online": "internet", "shop": "store", "abroad": "foreign"}
 
 
-def _transfer(s: _Scene) -> Goal:
+def _transfer(s: Scene) -> Goal:
     money = say_computed(s.rng) if s.hard and s.chance(0.65) else s.money()
     to, answers = _receiver(s)
     when = " " + dates.future(s.today, s.rng, s.hard) if s.chance(0.45) else ""
@@ -172,7 +116,7 @@ def _transfer(s: _Scene) -> Goal:
     return Goal("transfer", f"{verb} {order}{when}{repeat}{note}", answers, change, s.hard)
 
 
-def _receiver(s: _Scene) -> tuple[str, dict[str, str]]:
+def _receiver(s: Scene) -> tuple[str, dict[str, str]]:
     payee = s.rng.choice(s.customer["payees"])
     others = [account for account in s.customer["accounts"][1:] if account != s.account]
     target = s.rng.choice(others) if others and s.chance(0.3) else None
@@ -185,14 +129,14 @@ def _receiver(s: _Scene) -> tuple[str, dict[str, str]]:
     return (first if s.chance(0.3) and payee["name"] not in CREDITORS else payee["name"]), fallback
 
 
-def _transfer_change(s: _Scene) -> str:
+def _transfer_change(s: Scene) -> str:
     return s.say(
         "[||||||no, make it {m} instead|wait, {m} instead please|actually take it from my {a} instead|no, forget it]",
         m=s.money(), a=s.name_account(s.rng.choice(s.customer["accounts"])),
     )  # fmt: skip
 
 
-def _orders(s: _Scene) -> Goal:
+def _orders(s: Scene) -> Goal:
     s.account = s.customer["accounts"][0] if s.chance(0.8) else s.account
     known = s.account["standing_orders"]
     names = [order["to"]["name"] for order in s.rng.sample(known, 2 if s.chance(0.25) else 1)]
@@ -208,7 +152,7 @@ def _orders(s: _Scene) -> Goal:
     )
 
 
-def _dispute(s: _Scene) -> Goal:
+def _dispute(s: Scene) -> Goal:
     bookings = s.customer["accounts"][0]["transactions"]
     booking = s.rng.choice(bookings[:10])
     shop, cost = booking["counterparty"], say_amount(abs(booking["amount"]["value"]), s.rng)
@@ -233,7 +177,7 @@ def _dispute(s: _Scene) -> Goal:
     return Goal("dispute", words, {"transactions": exact, "reason": why}, s.say("[||||||||no, forget it]"), s.hard)
 
 
-def _statement(s: _Scene) -> Goal:
+def _statement(s: Scene) -> Goal:
     when = dates.period(s.today, s.rng, s.hard)
     how = s.say("[|||, as csv|, as a spreadsheet|, by post please|, on paper]")
     which = f" [for|of] my {s.name_account()}" if s.chance(0.6) else ""
@@ -244,7 +188,7 @@ def _statement(s: _Scene) -> Goal:
     return Goal("statement", opening, {"period": when, "account": s.point_out()}, "", s.hard)
 
 
-def _contact(s: _Scene) -> Goal:
+def _contact(s: Scene) -> Goal:
     name = s.customer["name"]
     mail = f"{name['first']}.{name['last']}{s.rng.randrange(100)}@example.{s.rng.choice(('com', 'org'))}".lower()
     phone = f"+49 30 23125 {s.rng.randrange(1000):03}"
@@ -263,7 +207,7 @@ def _contact(s: _Scene) -> Goal:
     return Goal("contact", s.say(pattern, w=words, v=value))
 
 
-def _balance(s: _Scene) -> Goal:
+def _balance(s: Scene) -> Goal:
     if s.hard:
         return Goal("balance", s.say("[what is|tell me] the balance of all my accounts"), hard=True)
     pattern = "[what's|what is|tell me|can you check] [the|my] balance {o}|how much money do I have {o}|how much is left {o}|how much is on it {o}"
@@ -271,7 +215,7 @@ def _balance(s: _Scene) -> Goal:
     return Goal("balance", words.replace("on it ", "left "), {"account": s.point_out()})
 
 
-def _history(s: _Scene) -> Goal:
+def _history(s: Scene) -> Goal:
     where = f" [on|of] my {s.name_account()}" if s.chance(0.6) else ""
     when = dates.period(s.today, s.rng, s.hard)
     many = f"my last {s.rng.choice(('five', '3', '20', 'ten', '15'))} [transactions|bookings|payments]"
@@ -285,13 +229,13 @@ def _history(s: _Scene) -> Goal:
     )
 
 
-def _card_info(s: _Scene) -> Goal:
+def _card_info(s: Scene) -> Goal:
     card = s.name_card()
     pattern = "[is my {c} still active|when does my {c} expire|what are the limits of my {c}|does my {c} work|is the {c} valid]"
     return Goal("card_info", s.say(pattern, c=card if s.chance(0.8) else "card"), {"card": _which(s, card)}, "", s.hard)
 
 
-def _human(s: _Scene) -> Goal:
+def _human(s: Scene) -> Goal:
     pattern = (
         "[I want to talk to a [person|human] about {t}|can I speak to [someone|a colleague] about {t}|I'd like to make a complaint about {t}|"
         f"{_WANT} [ask about|get] a mortgage|I am interested in a loan [over|of] {{m}}]"
@@ -302,7 +246,7 @@ def _human(s: _Scene) -> Goal:
     return Goal("human", s.say(pattern, t=topic, m=s.money()))
 
 
-def _forbidden(s: _Scene) -> Goal:
+def _forbidden(s: Scene) -> Goal:
     return Goal("forbidden", s.say(
         "[can you tell me the PIN of my {c}|send me my PIN|should I invest [in stocks|my savings]|unblock my {c} [again|please]|"
         "move {m} from my [wife|husband|mother|boss]'s account|what do you think of crypto|reactivate my {c}]",
@@ -310,24 +254,24 @@ def _forbidden(s: _Scene) -> Goal:
     ))  # fmt: skip
 
 
-_MAKERS: tuple[tuple[Callable[[_Scene], Goal], float], ...] = (
+_MAKERS: tuple[tuple[Callable[[Scene], Goal], float], ...] = (
     (_block_card, 1.3), (_limits, 1.3), (_transfer, 2.4), (_orders, 1.1), (_dispute, 1.4), (_statement, 1.2),
     (_contact, 0.8), (_balance, 0.9), (_history, 0.8), (_card_info, 0.6), (_human, 0.5), (_forbidden, 0.4),
 )  # fmt: skip
 
 
-def make_goal(customer: dict[str, Any], today: date, rng: Random, hard_share: float = 0.35) -> Goal:
+def make_goal(customer: dict[str, Any], today: date, rng: Random, hard_share: float = 0.5) -> Goal:
     """Draw a request that makes sense for this customer."""
     makers, weights = zip(*_MAKERS, strict=True)
-    goal: Goal = rng.choices(makers, weights)[0](_Scene(customer, today, rng, rng.random() < hard_share))
+    goal: Goal = rng.choices(makers, weights)[0](Scene(customer, today, rng, rng.random() < hard_share))
     return goal
 
 
-def _which(s: _Scene, card: str) -> str:
+def _which(s: Scene, card: str) -> str:
     if card == "card":
         card = f"card ending in {s.card['last_four']}"
     return s.say("[the {c}|it's the {c}|my {c}|{c}]", c=card)
 
 
-def _other_card(s: _Scene) -> str:
+def _other_card(s: Scene) -> str:
     return s.say("[||||||no, the other card instead|hold on, forget it]")

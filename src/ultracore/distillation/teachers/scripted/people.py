@@ -106,7 +106,7 @@ def _accounts(rng: Random) -> list[Record]:
 
 def _activity(rng: Random, today: date) -> Record:
     return {
-        "balance": {"value": round(rng.lognormvariate(7.6, 0.9), 2), "currency": "EUR"},
+        "balance": {"value": rng.choice((1, 3, 3, 10, 25)) * rng.randrange(9_000, 90_000) / 100, "currency": "EUR"},
         "standing_orders": [_standing_order(rng, name) for name in rng.sample(CREDITORS, rng.randint(2, 4))],
         "transactions": _transactions(rng, today),
     }
@@ -123,12 +123,12 @@ def _standing_order(rng: Random, name: str) -> Record:
 
 def _transactions(rng: Random, today: date) -> list[Record]:
     favourites = rng.sample(MERCHANTS, 7)
-    days = sorted((rng.randrange(1, 45) for _ in range(rng.randint(14, 22))), reverse=False)
+    days = sorted(rng.randrange(1, 45) for _ in range(rng.randint(14, 22)))
     return [
         {
             "transaction_id": f"TX-{rng.randrange(10**6, 10**7)}",
             "date": str(today - timedelta(age)),
-            "amount": {"value": -round(rng.choice((1, 1, 3)) * rng.uniform(3, 90), 2), "currency": "EUR"},
+            "amount": {"value": -rng.choice((1, 1, 3)) * rng.randrange(300, 9_000) / 100, "currency": "EUR"},
             "counterparty": rng.choice(favourites),
             "status": "pending" if age < 2 else "booked",
         }

@@ -15,10 +15,12 @@ from random import Random
 from typing import Any
 
 from ultracore.distillation.decisions import text_of
+from ultracore.distillation.errors import DataError
 from ultracore.distillation.teachers.scripted.dialogue import Dialogue, Request
 from ultracore.distillation.teachers.scripted.grammar import stream
 from ultracore.distillation.teachers.scripted.replies import say, topic_in
-from ultracore.distillation.teachers.scripted.rules import RULES, WORK, Call, Say, Settled
+from ultracore.distillation.teachers.scripted.rules import RULES
+from ultracore.distillation.teachers.scripted.steps import WORK, Call, Say, Settled
 from ultracore.distillation.teachers.scripted.tools import DESTRUCTIVE
 from ultracore.distillation.tools import canonical_json
 
@@ -58,8 +60,14 @@ class ScriptedTeacher:
         Args:
             messages: OpenAI chat messages so far.
             tools: OpenAI tool definitions; they tell the policy in force.
+
+        Raises:
+            DataError: A tool call or result is none of the example bank's.
         """
-        dialogue = _read(messages, [str(tool.get("function", tool).get("name")) for tool in tools])
+        try:
+            dialogue = _read(messages, [str(tool.get("function", tool).get("name")) for tool in tools])
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+            raise DataError("the scripted teacher reads only calls and results of the example bank's tools") from None
         active, step = _next(dialogue)
         history = _digest(messages)
         moods = stream(self._seed, history)

@@ -80,6 +80,8 @@ def conversations(
 def write_traces(path: str | Path, **kwargs: Any) -> int:
     """Write example conversations as JSONL, compressed where the name ends in `.gz`.
 
+    The lines are the same bytes on every machine; how they are compressed is up to its zlib.
+
     Args:
         path: The file; an existing one is replaced.
         **kwargs: As for `conversations`.
