@@ -25,6 +25,7 @@ SkipReason = Literal[
     "bad_call",  # a call without a function name, such as a custom tool's
     "bad_encoding",  # not UTF-8, or a lone surrogate
     "bad_message",  # a message is not an object, or its parts have the wrong type
+    "bad_metadata",  # a tenant that cannot be one
     "bad_tools",  # the tools are not a list of definitions with names
     "damaged_gzip",  # the file ends or breaks inside its compressed stream; what follows is lost
     "duplicate",  # the same conversation came before in this file

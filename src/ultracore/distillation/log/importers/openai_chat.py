@@ -199,6 +199,8 @@ def _conversation(raw: bytes) -> Conversation:
     if not decisions:
         raise _Unusable("no_decision", "no message of an assistant")
     metadata = {**_mapping(body.get("metadata")), **_mapping(line.get("metadata"))}
+    if "\0" in str(metadata.get("tenant")):
+        raise _Unusable("bad_metadata", "the tenant holds NUL")
     return Conversation(
         messages=messages,
         weights=[message.get("weight") for message in given],
