@@ -6,8 +6,9 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -292,9 +293,16 @@ class World:
         values = {"store": self.store, "gate": self.gate, "settings": self.settings, "env": {}}
         return create_app(upstream=upstream, **(values | options))
 
-    def client(self, upstream: Upstream | None = None, **options: Any) -> httpx2.AsyncClient:
-        transport = httpx2.ASGITransport(app=self.app(upstream, **options), raise_app_exceptions=False)
-        return httpx2.AsyncClient(transport=transport, base_url="http://localhost")
+    @asynccontextmanager
+    async def client(self, upstream: Upstream | None = None, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client of the gateway in this event loop, without sockets between them."""
+        app = self.app(upstream, **options)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
+        ):
+            yield client
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from ultracore.distillation.tools import MAX_REF_DEPTH, Tool, ToolCall, canonica
 
 __all__ = ["Offer", "invalid", "read_offer"]
 
-MAX_TOOLS = 512
+MAX_TOOLS = 1024
 """OpenAI accepts 128; a few compatible servers accept more."""
 
 MAX_BYTES = 512 * 1024
@@ -54,7 +54,7 @@ def read_offer(raw: bytes) -> Offer:
     """Read the JSON of a request's `tools`.
 
     Raises:
-        RequestError: 400; it is not a list of objects.
+        RequestError: 400; it is not a list of objects, or one of more than `MAX_TOOLS`.
 
     Example:
         >>> list(read_offer(b'[{"type": "function", "function": {"name": "f"}}]').tools)
@@ -96,8 +96,10 @@ def _read(raw: bytes) -> Offer:
         return Offer()
     if not isinstance(definitions, list) or not all(isinstance(item, dict) for item in definitions):
         raise RequestError(400, "'tools' must be a list of objects", code="invalid_tools")
-    if len(definitions) > MAX_TOOLS or len(raw) > MAX_BYTES:
-        return Offer(definitions, problem="too many tools, or too large ones")
+    if len(definitions) > MAX_TOOLS:
+        raise RequestError(400, f"more than {MAX_TOOLS} tools", code="too_many_tools")
+    if len(raw) > MAX_BYTES:
+        return Offer(definitions, problem="the tools are too large")
     try:
         return _checked(definitions)
     except DataError as error:

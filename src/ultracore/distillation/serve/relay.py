@@ -92,10 +92,14 @@ class Relay:
     async def _pass_on(self, response: httpx2.Response, send: Send) -> None:
         self._reader = reader = Reader(stream=_is_stream(response))
         await self._start(response.status_code, relayed_headers(response), send)
-        async for chunk in chunks(response):
-            if self._exchange is not None:
-                reader.feed(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        try:
+            async for chunk in chunks(response):
+                if self._exchange is not None:
+                    reader.feed(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except UpstreamBroken:
+            if not (reader.stream and reader.reply.finished):  # all that was lost is the end mark
+                raise
         if response.status_code >= 400:
             self._end("error", f"the teacher answered with status {response.status_code}")
         elif self._exchange is not None and reader.stream and not reader.reply.finished:

@@ -18,6 +18,7 @@ from ultracore.distillation.errors import DistillationError
 __all__ = [
     "MAX_BODY",
     "MAX_DEPTH",
+    "MAX_VALUES",
     "ChatRequest",
     "RequestError",
     "decode_json",
@@ -31,6 +32,9 @@ MAX_BODY = 16 * 1024 * 1024
 
 MAX_DEPTH = 100
 """Levels of nesting in a body. Far above any real schema, far below Python's own recursion limit of 1000."""
+
+MAX_VALUES = 500_000
+"""Values in one field of a body. A conversation of a million tokens holds some ten thousand."""
 
 
 class RequestError(DistillationError):
@@ -113,14 +117,13 @@ def decode_json(raw: bytes | msgspec.Raw) -> Any:
     """Decode one JSON value of a request.
 
     Raises:
-        RequestError: 400; it is not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`.
+        RequestError: 400; it is not UTF-8, not JSON, nested deeper than `MAX_DEPTH`, or of too many values.
     """
     try:
         value = msgspec.json.decode(raw)
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
-    if not _within(value, MAX_DEPTH):
-        raise _not_json(RecursionError())
+    _check_shape(value)
     return value
 
 
@@ -167,13 +170,16 @@ def _not_json(error: Exception) -> RequestError:
     return RequestError(400, "the body is not valid JSON", code="invalid_json")
 
 
-def _within(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth):
+def _check_shape(value: Any) -> None:
+    level, seen = [value], 0
+    for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]
+        seen += len(level)
+        if seen > MAX_VALUES:
+            raise RequestError(400, f"the body holds more than {MAX_VALUES} values", code="too_many_values")
         if not level:
-            return True
-    return False
+            return
+    raise _not_json(RecursionError())
 
 
 def _children(node: Any) -> Any:
