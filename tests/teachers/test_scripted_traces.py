@@ -23,7 +23,7 @@ from ultracore.distillation.teachers.scripted.traces import conversations, syste
 from ultracore.distillation.tools import parse_tool
 
 Line = dict[str, Any]
-GOLDEN = "178310ece514ca346f2c9255972f4106a42ae8f098d24f686969b2ed00e8b8ac"
+GOLDEN = "af358f5d9e11f9275d7276bb8782db60d200f234f8af2da18c43cc7f852195e5"
 
 
 @pytest.fixture(scope="module")

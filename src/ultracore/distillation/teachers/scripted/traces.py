@@ -46,13 +46,14 @@ def conversations(
     """Yield example conversations.
 
     Args:
-        n: How many conversations.
+        n: How many conversations; 520 make about 4,000 decisions.
         seed: Seed of everything random.
         flip_rate: How often the teacher disagrees with itself, per decision (0..1).
         recurring: Share of the conversations whose task comes up `trials` times (0..1): the same
             customer words, and the teacher's own randomness.
         trials: How often a recurring task comes up (>= 2 to recur at all).
-        policy: "2025", or "2026" with a new tool and a lower limit.
+        policy: "2025", or "2026" with a new tool and a lower limit. The same seed brings the same
+            customers back with the same wishes; take another seed where drift is to be measured.
 
     Yields:
         OpenAI chat fine-tuning lines: messages, tools, parallel_tool_calls, and metadata with
