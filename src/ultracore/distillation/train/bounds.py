@@ -41,21 +41,18 @@ def surplus(errors: FloatArray, sent: FloatArray, alpha: float, cap: float | Flo
     return np.asarray(weight * (errors - alpha * sent))
 
 
-def betting_p(surpluses: FloatArray, stakes: FloatArray) -> float:
+def betting_p(surpluses: FloatArray, stake: float) -> float:
     """P-value of "the mean surplus is positive", in the given order of units, fixed before looking.
 
     Args:
-        surpluses: (units,) independent, each certain to be below 1 / max(stakes).
-        stakes: Bets against the hypothesis, chosen without these units; the wealth is their mean.
+        surpluses: (units,) independent, each certain to be below 1 / stake.
+        stake: Share of the wealth bet against the hypothesis on each unit, chosen without these units.
 
     Returns:
         1 / the largest wealth on the way, at most 1.
     """
-    log_wealth = np.cumsum(np.log1p(-np.multiply.outer(stakes, surpluses)), axis=1)
-    if log_wealth.size == 0:
-        return 1.0
-    mean = np.logaddexp.reduce(log_wealth, axis=0) - np.log(len(stakes))
-    return float(np.exp(-max(0.0, mean.max())))
+    log_wealth = np.cumsum(np.log1p(-stake * surpluses))
+    return float(np.exp(-log_wealth.max(initial=0.0)))
 
 
 def least_rejected(p_value: Callable[[float], float], alpha: float, delta: float, steps: int = 30) -> float:

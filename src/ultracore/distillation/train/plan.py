@@ -27,8 +27,6 @@ EXCESS = (0.05, 0.2, 0.4, 0.7)
 """Caps to choose from, as the share of sent calls that lies beyond the cap."""
 FRACTIONS = np.geomspace(0.03, 1.0, 12)
 """Stakes to choose from, as fractions of the largest safe one."""
-AROUND = np.array([0.6, 1.0, 1.6])
-"""The wealth is the mean of three bets around the chosen stake, since development is not exact."""
 WANTED_POWER = 0.8
 
 
@@ -46,7 +44,7 @@ class Plan(NamedTuple):
         levels: Levels of the threshold family, falling.
         caps: How many calls of one unit count in full.
         hedges: Added to every unit's surplus.
-        stakes: (steps, bets), at most 1 / (cap + hedge), so that no unit can lose more than the wealth.
+        stakes: Of the bets, at most 1 / (cap + hedge), so that no unit can lose more than the wealth.
         power: Predicted chance of each step's rejection.
         single: Whether units have at most one sendable decision, so that the test is the exact binomial.
     """
@@ -135,8 +133,13 @@ def _grid(own: FloatArray, development: GateRows, target: float) -> FloatArray:
 
 def _from_best(plan: Plan) -> Plan:
     start = int(plan.power.argmax())
-    kept = (column[start:] for column in (plan.levels, plan.caps, plan.hedges, plan.stakes, plan.power))
-    return Plan(*kept, plan.single)
+    return plan._replace(
+        levels=plan.levels[start:],
+        caps=plan.caps[start:],
+        hedges=plan.hedges[start:],
+        stakes=plan.stakes[start:],
+        power=plan.power[start:],
+    )
 
 
 def _single_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, delta: float) -> Plan:
@@ -147,7 +150,7 @@ def _single_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, del
     spread = np.sqrt(calls * rate * (1.0 - rate) * (1.0 + units / len(counts.sent)))
     power = np.where(passes >= 0.0, stats.norm.cdf((passes + 0.5 - calls * rate) / np.maximum(spread, 1e-9)), 0.0)
     ones = np.ones(len(grid))
-    return Plan(grid, ones, 0.0 * ones, ones[:, None], power, single=True)
+    return Plan(grid, ones, 0.0 * ones, ones, power, single=True)
 
 
 def _betting_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, delta: float) -> Plan:
@@ -156,9 +159,7 @@ def _betting_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, de
     variance = units * bets.variance * (1.0 + units / len(counts.sent))
     power = stats.norm.cdf((units * bets.mean + np.log(delta)) / np.sqrt(variance + 1e-12))
     best = power.argmax(axis=0), np.arange(len(grid))
-    cap, hedge = bets.caps[best], bets.hedges[best]
-    stakes = np.minimum(np.multiply.outer(bets.stakes[best], AROUND), 1.0 / (cap + hedge)[:, None])
-    return Plan(grid, cap, hedge, stakes, power[best], single=False)
+    return Plan(grid, bets.caps[best], bets.hedges[best], bets.stakes[best], power[best], single=False)
 
 
 def _bets(counts: Counts, alpha: float) -> _Bets:
@@ -167,7 +168,7 @@ def _bets(counts: Counts, alpha: float) -> _Bets:
 
 
 def _bets_at(counts: Counts, alpha: float, share: float) -> _Bets:
-    cap = np.array([_cap(sent, share) for sent in counts.sent.T])
+    cap = _caps(counts.sent, share)
     kept = surplus(counts.errors, counts.sent, alpha, cap)
     beyond = counts.errors - alpha * counts.sent - kept
     # One standard error above what was seen: the estimate's own luck must not open a gap.
@@ -180,8 +181,10 @@ def _bets_at(counts: Counts, alpha: float, share: float) -> _Bets:
     return _Bets(same * cap, same * hedge, stakes, growth.mean(axis=1), growth.var(axis=1))
 
 
-def _cap(sent: FloatArray, share: float) -> float:
-    """Fewest calls a unit so that at most `share` of all sent calls lies beyond."""
-    sizes = np.unique(sent[sent > 0.0])
-    within = [np.minimum(sent, size).sum() for size in sizes]
-    return float(sizes[np.searchsorted(within, (1.0 - share) * sent.sum())]) if len(sizes) else 1.0
+def _caps(sent: FloatArray, share: float) -> FloatArray:
+    """At each step, the fewest calls a unit so that at most `share` of all sent calls lies beyond."""
+    ordered = np.sort(sent, axis=0)
+    larger = np.arange(len(sent))[::-1, None]
+    within = ordered.cumsum(axis=0) + larger * ordered
+    first = (within >= (1.0 - share) * sent.sum(axis=0)).argmax(axis=0)
+    return np.asarray(np.maximum(1.0, np.take_along_axis(ordered, first[None], axis=0)[0]))

@@ -220,7 +220,8 @@ def _isotonic(confidence: FloatArray, agrees: BoolArray) -> tuple[FloatArray, Fl
 
 def _by_confidence(confidence: FloatArray, agrees: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     values, codes, rows = np.unique(confidence, return_inverse=True, return_counts=True)
-    return np.asarray(values), np.bincount(codes, weights=agrees), rows.astype(np.float64)
+    right = np.bincount(codes, weights=agrees).astype(np.float64)
+    return np.asarray(values), right, rows.astype(np.float64)
 
 
 def _flags(name: str, column: Sequence[bool] | NDArray[Any]) -> BoolArray:
