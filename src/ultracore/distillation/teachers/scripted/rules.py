@@ -32,6 +32,7 @@ __all__ = ["RULES"]
 Record = dict[str, Any]
 
 MAX_LIMIT = 5_000
+DEFAULT_COUNT = 10
 _DEPARTMENTS = (("lending", r"mortgage|\bloan\b"), ("complaints", r"complain"), ("cards", r"\bcards?\b"))
 _LOSSES = (("stolen", r"stole|robbed|snatched|took my"), ("damaged", r"broke|snapped|damaged|chip|bent"),
            ("lost", r"lost|missing|gone|can't find|misplaced|disappeared|left it"))  # fmt: skip
@@ -223,8 +224,8 @@ def history(d: Dialogue, r: Request) -> Step:
     known = d.bookings.get(booking_key(arguments))
     if known is None:
         match = _HOW_MANY.search(r.words)
-        count = {"limit": NUMBERS.get(match[1]) or int(match[1])} if match else {}
-        return Call("list_transactions", arguments | count)
+        count = (NUMBERS.get(match[1]) or int(match[1])) if match else DEFAULT_COUNT
+        return Call("list_transactions", arguments | ({"limit": count} if count != DEFAULT_COUNT else {}))
     return Settled(f"I find {len(known)} transactions, together {sum(t['amount']['value'] for t in known):.2f} EUR.")
 
 
