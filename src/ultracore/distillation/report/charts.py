@@ -38,7 +38,7 @@ def risk_coverage(result: Result) -> Figure | None:
     low = min([*y, *(curve.get("lower") or [])])
     return _figure(
         traces,
-        _axis("share of all requests answered by the student", **PERCENT, range=[0, 1.02]),
+        _axis("share of requests answered", **PERCENT, range=[0, 1.02]),
         _axis("agreement with the teacher", **PERCENT, range=[max(0.0, low - 0.03), 1.005]),
         shapes=_level_lines(result),
         annotations=[_level_label(float(level)) for level in result.get("levels") or {}],
@@ -122,8 +122,6 @@ def comparison(result: Result) -> Figure | None:
         return None
     names = [_label(row[0]) for row in rows]
     colours = [ACCENT if row[0] == "student" else REST for row in rows]
-    interval = ((result.get("test") or {}).get("interval") or {}).get("whole_call")
-    ends = [interval if row[0] == "student" else None for row in rows]
     whole = {
         "type": "bar",
         "orientation": "h",
@@ -132,7 +130,6 @@ def comparison(result: Result) -> Figure | None:
         "x": [row[2] for row in rows],
         "marker": {"color": colours},
         **_inside([CARD if colour is ACCENT else INK for colour in colours]),
-        "error_x": _errors([row[2] for row in rows], ends),
         "hovertemplate": "%{y}<br>whole call %{x:.1%}<extra></extra>",
     }
     tool = {
@@ -144,7 +141,7 @@ def comparison(result: Result) -> Figure | None:
         "marker": {"symbol": "line-ns-open", "size": 20, "color": INK, "line": {"width": 2}},
         "hovertemplate": "%{y}<br>tool %{x:.1%}<extra></extra>",
     }
-    return _bars([whole, tool], len(names))
+    return _bars([whole, tool, *_comparison_intervals(result)], len(names))
 
 
 FIGURES = {
@@ -213,8 +210,26 @@ def _level_label(level: float) -> Figure:
 
 def _inside(colour: Any) -> Figure:
     """The value at the foot of each bar, where no mark can cover it."""
-    font = {"color": colour, "size": 12}
-    return {"texttemplate": "%{x:.0%}", "textposition": "inside", "insidetextanchor": "start", "textfont": font}
+    font, upright = {"color": colour, "size": 12}, {"textangle": 0, "constraintext": "none"}
+    return {
+        "texttemplate": "%{x:.0%}",
+        "textposition": "inside",
+        "insidetextanchor": "start",
+        **upright,
+        "textfont": font,
+    }
+
+
+def _comparison_intervals(result: Result) -> list[Figure]:
+    """Error bars on their own, as Plotly draws a stroke of no length where a bar has none."""
+    known = {"student": result.get("test") or {}, "teacher with itself": result.get("ceiling") or {}}
+    found = [(who, m.get("whole_call"), (m.get("interval") or {}).get("whole_call")) for who, m in known.items()]
+    whole = [(who, value, ends) for who, value, ends in found if value is not None and ends]
+    if not whole:
+        return []
+    names, values, ends = (list(column) for column in zip(*whole, strict=True))
+    mark = {"type": "scatter", "mode": "markers", "marker": {"opacity": 0}, "hoverinfo": "skip", "showlegend": False}
+    return [{**mark, "y": names, "x": values, "error_x": _errors(values, ends)}]
 
 
 def _errors(values: list[Any], ends: list[Any]) -> Figure:

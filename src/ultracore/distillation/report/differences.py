@@ -33,7 +33,7 @@ def differences(result: Result) -> Html | None:
     return el(
         "section",
         el("h2", "Where student and teacher differ", id="differences-title"),
-        el("p", f"{count(len(items))} test decisions, those that the gate would have sent first.{left}"),
+        el("p", f"{count(len(items))} test decisions; those that the gate would have sent come first.{left}"),
         el(
             "div",
             _filters(sorted({_tool(row) for row in ordered})),
@@ -120,7 +120,7 @@ def _call(value: Any, other: Any) -> Html:
 
 def _reason(row: Disagreement) -> Html | None:
     reason = row.get("reason")
-    return el("p", "Why it was or was not sent: ", clip(reason, 200)) if reason else None
+    return el("p", "Gate: ", clip(reason, 200)) if reason else None
 
 
 def _turns(row: Disagreement) -> Html | None:

@@ -220,7 +220,7 @@ def _refused(result: Result, target: float, level: Level) -> Verdict:
     coverage, agreement = level.get("coverage"), level.get("agreement")
     details = [
         f"An agreement of {level_name(target)} cannot be guaranteed from this much data. {need}".strip(),
-        clip(level.get("reason"), 300),
+        f"The reason: {clip(level.get('reason'), 300)}." if level.get("reason") else "",
         f"Without a guarantee, on the test tasks: it would answer {percent(coverage)} of the requests, "
         f"and {percent(agreement)} of those answers agree with the teacher."
         if coverage and agreement is not None
