@@ -151,9 +151,15 @@ class GroupCommit:
             results = [self._attempt(batch) for batch in group]
             self._target.commit()
         except Exception as error:  # noqa: BLE001 - whatever it was, every caller must hear of it
-            reason = str(self._target.abandon(error))
+            reason = self._abandon(error)
             return [LogError(reason) for _ in group]
         return results
+
+    def _abandon(self, error: Exception) -> str:
+        try:
+            return str(self._target.abandon(error))
+        except Exception as second:  # noqa: BLE001 - a writer that dies here would leave its callers waiting for ever
+            return f"{error}; and then {second}"
 
     def _attempt(self, batch: Batch) -> Result:
         try:
