@@ -56,14 +56,14 @@ WORLDS = {
     "dialogue": World(length=8),
     "hard episodes": World(length=8, effect=1.5),
     "long are harder": World(length=8, effect=0.7, harder=0.4),
-    "strong effects": World(skills=((9, 0.25), (6, 0.3)), skews=(1, 2), noise=1.0, effect=4.0, length=12, replies=0.1),
-    # Every level is just above the allowed risk at 93 %, while development rows promised more.
+    "strong effects": World(skills=((9, 0.25), (6, 0.3)), skews=(1, 2), noise=1.0, effect=4.0, length=6, replies=0.1),
+    # (Nearly) every level is just above the allowed risk at 93 %, while development rows promise more.
     "misled": World(skills=((9290, 710),), skews=(1,), noise=2.0, effect=0.0, replies=0.0),
-    "misled, episodes": World(skills=((9865, 135),), skews=(1,), noise=2.0, effect=2.0, length=12, replies=0.0),
+    "misled, episodes": World(skills=((9994, 6),), skews=(600,), noise=1.0, effect=4.0, length=12, replies=0.0),
 }
 DEVELOPMENT = {
     "misled": World(skills=((6, 0.5),), skews=(1,), replies=0.0),
-    "misled, episodes": World(skills=((6, 0.3),), skews=(1,), effect=1.5, length=12, replies=0.0),
+    "misled, episodes": WORLDS["misled, episodes"]._replace(effect=3.0),
 }
 """Where development rows come from another world than calibration rows: no guarantee may rest on them."""
 
@@ -101,15 +101,15 @@ def draw(world: World, units: int, rng: np.random.Generator) -> Sample:
 class Truth:
     """Risk and coverage of any thresholds in a world, from a large sample with the outcomes averaged out."""
 
-    def __init__(self, world: World, decisions: int = 250_000, seed: int = 99) -> None:
-        rows, chance = draw(world, int(decisions / world.length), np.random.default_rng(seed))
+    def __init__(self, world: World, units: int = 100_000, seed: int = 99) -> None:
+        rows, chance = draw(world, units, np.random.default_rng(seed))
         self.decisions = len(rows)
         self.tables = {}
-        for action in np.unique(rows.actions):
+        for action in (f"tool_{i}" for i in range(len(world.skills))):
             mine = np.flatnonzero(rows.sendable & (rows.actions == action))
             mine = mine[np.argsort(rows.confidence[mine])]
             wrong = np.append((1 - chance[mine])[::-1].cumsum()[::-1], 0.0)
-            self.tables[str(action)] = (rows.confidence[mine], wrong)
+            self.tables[action] = (rows.confidence[mine], wrong)
 
     def of(self, thresholds: Thresholds) -> tuple[float, float]:
         """(risk among sent calls, coverage)."""
