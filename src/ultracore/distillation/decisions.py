@@ -37,8 +37,8 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Equal for equal histories and tool names; the system prompt and call ids do not count."""
-        history = [_without_ids(m) for m in self.messages if m.get("role") not in SYSTEM_ROLES]
+        """Equal for equal messages, the system's included, and tool names; call ids do not count."""
+        history = [_without_ids(message) for message in self.messages]
         return fingerprint([history, sorted(tool.name for tool in self.tools)])
 
 

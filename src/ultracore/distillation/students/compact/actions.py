@@ -1,0 +1,268 @@
+"""Ranking the actions: which of the tools offered now, or a text reply?
+
+Every action is described by the same features whatever its name (what linear models, n-grams and
+intents say of it, whether its arguments are at hand, how often it was called), so that tools may come
+and go. What this file does not know: argument values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
+from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
+from ultracore.distillation.tools import REPLY, Tool
+
+__all__ = ["ACTION_FEATURES", "ActionEvidence", "Ngrams", "action_rows", "shortlist"]
+
+Floats = NDArray[np.float32]
+
+MAX_ACTIONS = 40
+"""Actions ranked in full; of more tools, those that the linear model and the descriptions favour."""
+
+RARE = 1e-4
+"""Probability of an action that a linear model has never seen."""
+
+_AVAILABILITY = 8
+_STATE = 16
+ACTION_FEATURES = 27 + _AVAILABILITY + _STATE
+
+
+class Ngrams(msgspec.Struct):
+    """What followed the last one, two and three actions.
+
+    Attributes:
+        counts: Context (its length, then the actions) -> next action -> times.
+    """
+
+    counts: dict[str, dict[str, int]] = {}
+
+    def add(self, actions: Sequence[str], chosen: str) -> None:
+        """Count one decision."""
+        for length in (1, 2, 3):
+            followers = self.counts.setdefault(_context(actions, length), {})
+            followers[chosen] = followers.get(chosen, 0) + 1
+
+    def share(self, actions: Sequence[str], length: int, chosen: str, prior: float) -> float:
+        """Smoothed probability of an action after the last `length` ones."""
+        followers = self.counts.get(_context(actions, length))
+        if not followers:
+            return prior
+        return (followers.get(chosen, 0) + 0.5 * prior) / (sum(followers.values()) + 0.5)
+
+
+def _context(actions: Sequence[str], length: int) -> str:
+    return f"{length}:" + ">".join(["^", *actions][-length:])
+
+
+class ActionEvidence(NamedTuple):
+    """Everything that speaks for or against an action, fitted on some decisions.
+
+    Attributes:
+        encoder: Documents to sparse rows.
+        structure: Linear model of the action on structure alone.
+        words: Linear model of the action on structure and words.
+        intents: For each action, whether it happens later in the episode, from the user's words.
+        ngrams: Action n-grams.
+        knowledge: Argument counts; they tell whether a tool's arguments are at hand.
+    """
+
+    encoder: CompiledEncoder
+    structure: Linear
+    words: Linear
+    intents: Linear
+    ngrams: Ngrams
+    knowledge: Knowledge
+
+
+def shortlist(transcript: Transcript, words: Mapping[str, float]) -> list[str]:
+    """The actions to rank: a reply, and the tools offered, the likelier ones first if there are many."""
+    names = list(transcript.tools)
+    if len(names) >= MAX_ACTIONS:
+        overlap = {name: _description_overlap(transcript.tools[name], transcript) for name in names}
+        names.sort(key=lambda name: (-words.get(name, RARE) - 0.2 * overlap[name], name))
+        names = names[: MAX_ACTIONS - 1]
+    return [REPLY, *names]
+
+
+def action_rows(
+    transcript: Transcript, pool: Candidates, row: Vector, evidence: ActionEvidence
+) -> tuple[list[str], Floats]:
+    """The actions to choose from and their description.
+
+    Args:
+        transcript: The conversation.
+        pool: Its candidate values.
+        row: Its sparse features under `evidence.encoder`.
+        evidence: What was fitted.
+
+    Returns:
+        The actions, and [actions, ACTION_FEATURES] float32.
+    """
+    words = evidence.words.softmax(row)
+    structure = evidence.structure.softmax(row)
+    intents = evidence.intents.sigmoid(row) if evidence.intents.classes else {}
+    names = shortlist(transcript, words)
+    state = _state_features(transcript)
+    used = {name: transcript.actions.count(name) for name in names}
+    pending = sorted((intents.get(name, 0.0), name) for name in names if not used[name] and name != REPLY)[-2:]
+    rows = []
+    for name in names:
+        other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
+        rows.append(
+            [
+                *_model_features(name, transcript, words, structure, evidence.ngrams),
+                intents.get(name, 0.0),
+                intents.get(name, 0.0) * (used[name] == 0),
+                other,
+                *_history_features(name, used[name], transcript),
+                *_text_features(name, transcript),
+                *_availability(name, transcript, pool, evidence.knowledge),
+                *state,
+            ]
+        )
+    return names, np.array(rows, np.float32)
+
+
+def _model_features(
+    name: str, t: Transcript, words: Mapping[str, float], structure: Mapping[str, float], ngrams: Ngrams
+) -> list[float]:
+    p_words, p_structure = words.get(name, RARE), structure.get(name, RARE)
+    best = max(words.values(), default=1.0)
+    return [
+        math.log(p_words + 1e-5),
+        math.log(p_structure + 1e-5),
+        math.log(p_words + 1e-5) - math.log(best + 1e-5),
+        p_words,
+        *(ngrams.share(t.actions, length, name, p_structure) for length in (1, 2, 3)),
+        float(name in words),
+    ]
+
+
+def _history_features(name: str, used: int, t: Transcript) -> list[float]:
+    recent = t.since_user
+    return [
+        float(name == REPLY),
+        min(used, 5) / 5,
+        min(recent.count(name), 5) / 5,
+        float(bool(recent) and recent[0] == name),
+        float(len(recent) > 1 and recent[1] == name),
+        float(t.last.role == "user" and name == REPLY),
+        float(t.last.role == "tool" and name == REPLY),
+    ]
+
+
+def _text_features(name: str, t: Transcript) -> list[float]:
+    if name == REPLY:
+        return [0.0] * 9
+    tool = t.tools[name]
+    words, described = _tool_words(name, tool.description)
+    size = max(len(words), 1)
+    return [
+        sum(w in t.user_words for w in words) / size,
+        sum(w in t.last_user_words for w in words) / size,
+        sum(w in t.reply_words for w in words) / size,
+        len(described & t.last_user_words) / math.sqrt(len(described) + 1),
+        len(described & t.reply_words) / math.sqrt(len(described) + 1),
+        _description_overlap(tool, t),
+        min(len(tool.required), 6) / 6,
+        float(bool(tool.destructive)),
+        1.0,
+    ]
+
+
+def _description_overlap(tool: Tool, t: Transcript) -> float:
+    """Share of the user's last words that name or describe the tool, rare ones counting more."""
+    if not t.last_user_words:
+        return 0.0
+    name, described = _tool_words(tool.name, tool.description)
+    return sum(min(len(w), 10) for w in t.last_user_words & (described | set(name))) / sum(
+        min(len(w), 10) for w in t.last_user_words
+    )
+
+
+@lru_cache(maxsize=8192)
+def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Words of a tool's name, and those that only its description has."""
+    words = tuple(words_of(name.replace("_", " ")))
+    return words, frozenset(words_of(description)) - set(words)
+
+
+def _availability(name: str, t: Transcript, pool: Candidates, knowledge: Knowledge) -> list[float]:
+    """Are the values at hand that the tool's scarcest required argument wants, and are they unused?"""
+    if name == REPLY:
+        return [-1.0] * _AVAILABILITY
+    scarcest: list[float] | None = None
+    for slot in knowledge.slots_of(t.tools[name]):
+        if not slot.required or slot.allowed or slot.kind == "whole" or slot.key in knowledge.free_text:
+            continue
+        figures = _slot_availability(slot, t, pool, knowledge)
+        if scarcest is None or figures[1] < scarcest[1]:
+            scarcest = figures
+    return scarcest or [0.0] * _AVAILABILITY
+
+
+def _slot_availability(slot: Slot, t: Transcript, pool: Candidates, knowledge: Knowledge) -> list[float]:
+    counts = knowledge.of(slot)
+    unique, place = pool.unique_paths
+    by_path = knowledge.priors(slot)
+    priors = np.array([by_path.get(path, 0.0) for path in unique], np.float32)
+    if not len(pool) or not priors.any():
+        return [0.0] * (_AVAILABILITY - 1) + [float(counts.calls > 0)]
+    best = pool.largest(priors[place])
+    likely = np.flatnonzero(best > 0.03)
+    given = {
+        key_of(value)
+        for call in t.calls
+        if call.name == slot.tool
+        for path, value in scalars(call.arguments or {})
+        if tuple(step for step in path if step != "[]") == slot.path
+    }
+    unused = [int(i) for i in likely if pool.keys[i] not in given]
+    latest = max((int(pool.turns[s]) for i in unused for s in pool.sources(i)), default=-1)
+    static = pool.static[unused] if unused else np.zeros((1, pool.static.shape[1]), np.float32)
+    return [
+        min(len(likely), 30) / 30,
+        min(len(unused), 30) / 30,
+        min(float(static[:, 8].sum()), 10) / 10,
+        min(float(static[:, 10].sum()), 10) / 10,
+        min(len(given), 9) / 9,
+        math.log1p(len(t.turns) - latest) if latest >= 0 else 5.0,
+        float(best[unused].max()) if unused else 0.0,
+        1.0,
+    ]
+
+
+def _state_features(t: Transcript) -> list[float]:
+    unused = [leaf for turn in t.turns if turn.role == "user" for leaf in turn.leaves if leaf.path == "user:code"]
+    fresh = {str(leaf.value) for leaf in unused} - set(t.used)
+    last_fresh = {value for value in fresh if value in t.last_user_text}
+    return [
+        min(t.actions.count("U"), 12) / 12,
+        min(len(t.turns), 40) / 40,
+        min(len(t.since_user), 10) / 10,
+        min(len(t.calls), 20) / 20,
+        float(t.last.role == "user"),
+        float(t.last.role == "tool"),
+        float(t.last.role == "context"),
+        math.log1p(len(t.last.text)) / 8,
+        math.log1p(len(t.last_user_text)) / 8,
+        math.log1p(len(t.last_reply)) / 8,
+        min(t.last_user_text.count("?"), 4) / 4,
+        min(t.last_reply.count("?"), 4) / 4,
+        min(len(fresh), 5) / 5,
+        min(len(last_fresh), 5) / 5,
+        min(len(t.tools), 50) / 50,
+        float(isinstance(t.last.data, dict | list)),
+    ]

@@ -1,0 +1,149 @@
+"""Drafts: the few likeliest actions with their arguments filled, described as whole calls.
+
+What this file does not know: which draft to propose, and whether to send it (`student`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.students.compact.actions import ActionEvidence, action_rows
+from ultracore.distillation.students.compact.arguments import Filled, fill
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble
+from ultracore.distillation.students.compact.sparse import Vector
+from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
+from ultracore.distillation.tools import REPLY, ToolCall
+
+__all__ = ["DRAFT_FEATURES", "MAX_DRAFTS", "Draft", "draft_calls"]
+
+Floats = NDArray[np.float32]
+
+MAX_DRAFTS = 4
+"""The right action is among the first four in 97-99 % of decisions on every trace set tried."""
+
+LEAST_SHARE = 0.004
+"""Actions less likely than this are not drafted; they were never chosen."""
+
+DRAFT_FEATURES = 26
+
+
+class Draft(NamedTuple):
+    """An action with its arguments.
+
+    Attributes:
+        calls: The call; none for a text reply.
+        missing: Required slots without a value.
+        features: [DRAFT_FEATURES] float32, for the rankers of whole calls.
+    """
+
+    calls: tuple[ToolCall, ...]
+    missing: tuple[str, ...]
+    features: Floats
+
+
+def draft_calls(
+    transcript: Transcript,
+    pool: Candidates,
+    row: Vector,
+    evidence: ActionEvidence,
+    action_ranker: Ranker,
+    argument_ranker: Ranker | None,
+) -> list[Draft]:
+    """The likeliest actions, likeliest first, with arguments filled; at least one."""
+    names, rows = action_rows(transcript, pool, row, evidence)
+    scores = action_ranker.scores(rows)
+    shares = np.exp(scores - scores.max())
+    shares /= shares.sum()
+    order = np.argsort(-shares, kind="stable")[:MAX_DRAFTS]
+    entropy = float(-(shares * np.log(shares + 1e-9)).sum())
+    reply = float(shares[names.index(REPLY)])
+    drafts = []
+    for rank, place in enumerate(order):
+        share = float(shares[place])
+        if rank and share < LEAST_SHARE:
+            break
+        filled = _fill_all(names[place], transcript, pool, evidence, argument_ranker)
+        missing = tuple(slot.key for slot, got in filled if slot.required and got.value is ABSENT)
+        arguments = assemble([(slot, got.value) for slot, got in filled])
+        calls = () if names[place] == REPLY else (ToolCall(names[place], arguments),)
+        shape = [share, float(shares[order[0]]), float(shares[order[1]]) if len(order) > 1 else 0.0, rank]
+        features = [
+            *_action_features(names[place], shape, entropy, reply, transcript, evidence),
+            *_argument_features(filled, missing, pool),
+            *_repetition(calls, transcript),
+        ]
+        drafts.append(Draft(calls, missing, np.array(features, np.float32)))
+    return drafts
+
+
+def _fill_all(
+    name: str, transcript: Transcript, pool: Candidates, evidence: ActionEvidence, ranker: Ranker | None
+) -> list[tuple[Slot, Filled]]:
+    if name == REPLY:
+        return []
+    filled: list[tuple[Slot, Filled]] = []
+    values: list[tuple[Slot, Any]] = []
+    for slot in evidence.knowledge.slots_of(transcript.tools[name]):
+        if ranker is None or slot.key in evidence.knowledge.free_text:
+            got = Filled(ABSENT, 0.0 if slot.required else 0.5)
+        else:
+            got = fill(slot, pool, evidence.knowledge, ranker, values)
+        filled.append((slot, got))
+        values.append((slot, got.value))
+    return filled
+
+
+def _action_features(
+    name: str, shape: list[float], entropy: float, reply: float, t: Transcript, evidence: ActionEvidence
+) -> list[float]:
+    share, best, second, rank = shape
+    return [
+        math.log(share + 1e-6),
+        math.log(share + 1e-6) - math.log(best + 1e-6),
+        math.log(share + 1e-6) - math.log(second + 1e-6),
+        float(rank == 0),
+        float(rank),
+        entropy,
+        reply,
+        float(name == REPLY),
+        float(name in evidence.words.classes),
+        min(t.actions.count(name), 5) / 5,
+        min(len(t.calls), 20) / 20,
+        min(len(t.since_user), 8) / 8,
+        float(bool(t.since_user) and t.since_user[0] == name),
+        float(t.last.role == "user"),
+        float(t.last.role == "tool"),
+    ]
+
+
+def _argument_features(filled: list[tuple[Slot, Filled]], missing: tuple[str, ...], pool: Candidates) -> list[float]:
+    sure = [max(got.confidence, 1e-6) for slot, got in filled if slot.key not in missing]
+    return [
+        sum(math.log(share) for share in sure),
+        math.log(min(sure, default=1.0)),
+        float(len(missing)),
+        min(len(filled), 10) / 10,
+        sum(got.value is not ABSENT for _, got in filled) / 10,
+        sum(slot.kind != "scalar" for slot, _ in filled) / 4,
+        math.log1p(len(pool)) / 6,
+    ]
+
+
+def _repetition(calls: tuple[ToolCall, ...], t: Transcript) -> list[float]:
+    """Has this very call been made, and since the user spoke; have its values been given to the tool before?"""
+    if not calls:
+        return [0.0] * 4
+    call = calls[0]
+    text = key_of(call.arguments or {})
+    mine = {key_of(value) for _, value in scalars(call.arguments or {})}
+    before = [past for past in t.calls if past.name == call.name]
+    same = sum(key_of(past.arguments or {}) == text for past in before)
+    given = {key_of(value) for past in before for _, value in scalars(past.arguments or {})}
+    newest = bool(t.calls) and t.calls[-1].name == call.name and key_of(t.calls[-1].arguments or {}) == text
+    return [min(same, 3) / 3, float(newest), len(mine & given) / max(len(mine), 1), float(bool(mine - given))]

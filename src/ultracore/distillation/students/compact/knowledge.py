@@ -1,0 +1,189 @@
+"""What training has counted about arguments: where their values come from, how they look, which recur.
+
+Plain counts, kept as JSON. What this file does not know: how the counts are weighed (`arguments`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from ultracore.distillation.decisions import Decision
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, slots_of, value_at
+from ultracore.distillation.students.compact.text import shape_of
+from ultracore.distillation.students.compact.transcript import key_of
+from ultracore.distillation.tools import Tool
+
+__all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas"]
+
+MAX_CONSTANTS = 64
+
+
+class SlotKnowledge(msgspec.Struct):
+    """Counts for one slot.
+
+    Attributes:
+        calls: Calls of its tool with known arguments.
+        present: Those that gave a value.
+        values: Values given (a list gives several).
+        gold: path -> decisions in which a given value came from there.
+        seen: path -> decisions in which values lay there; of the paths in `gold`.
+        constants: Text of a value -> (value, times given, distinct tasks).
+        shapes: Shape of writing -> times given.
+        attributes: `key=value` of the value's object -> times given.
+    """
+
+    calls: int = 0
+    present: int = 0
+    values: int = 0
+    gold: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    constants: dict[str, tuple[Any, int, int]] = {}
+    shapes: dict[str, int] = {}
+    attributes: dict[str, int] = {}
+
+    @property
+    def presence(self) -> float:
+        """Smoothed share of the calls that gave a value."""
+        return (self.present + 0.5) / (self.calls + 1.0)
+
+    def priors(self) -> dict[str, float]:
+        """For each path ever used, the shrunk probability that a value lying there is the one."""
+        return {path: gold / (self.seen.get(path, gold) + 2.0) for path, gold in self.gold.items()}
+
+
+class Knowledge(msgspec.Struct):
+    """Counts for every slot.
+
+    Attributes:
+        slots: Slot key -> counts.
+        schemas: Schemas inferred for tools that were logged without one.
+        free_text: Slot keys whose values are prose; no candidate can fill them.
+    """
+
+    slots: dict[str, SlotKnowledge] = {}
+    schemas: dict[str, dict[str, Any]] = {}
+    free_text: list[str] = []
+    _priors: dict[str, dict[str, float]] = {}
+
+    def of(self, slot: Slot) -> SlotKnowledge:
+        """The counts of a slot, empty ones if it was never seen."""
+        return self.slots.get(slot.key) or SlotKnowledge()
+
+    def priors(self, slot: Slot) -> dict[str, float]:
+        """`SlotKnowledge.priors` of a slot, computed once."""
+        found = self._priors.get(slot.key)
+        if found is None:
+            found = self._priors[slot.key] = self.of(slot).priors()
+        return found
+
+    def slots_of(self, tool: Tool) -> tuple[Slot, ...]:
+        """The slots of a tool, by its schema or by the one inferred for it."""
+        if not tool.properties and tool.name in self.schemas:
+            tool = Tool(tool.name, parameters=self.schemas[tool.name])
+        return slots_of(tool)
+
+    @classmethod
+    def count(
+        cls,
+        decisions: Sequence[Decision],
+        candidates: Sequence[Candidates],
+        schemas: dict[str, dict[str, Any]],
+        free_text: Iterable[tuple[str, str]],
+    ) -> Knowledge:
+        """Count over decisions whose arguments are known."""
+        knowledge = cls({}, schemas, sorted("/".join(pair) for pair in free_text))
+        tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for decision, pool in zip(decisions, candidates, strict=True):
+            tools = {tool.name: tool for tool in decision.state.tools}
+            for call in decision.calls[:1]:
+                if call.arguments is None or call.name not in tools:
+                    continue
+                for slot in knowledge.slots_of(tools[call.name]):
+                    for part, values in _parts(slot, call.arguments):
+                        _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), values, pool)
+                        for value in values:
+                            tasks[part.key, key_of(value)].add(decision.task)
+        for key, counts in knowledge.slots.items():
+            _settle(counts, {text: len(tasks[key, text]) for text in counts.constants})
+        return knowledge
+
+
+def _parts(slot: Slot, arguments: dict[str, Any]) -> Iterator[tuple[Slot, list[Any]]]:
+    """A slot with its values; for an array of objects, also each element's slots with theirs."""
+    values = gold_values(slot, arguments)
+    yield slot, values
+    for element in values if slot.kind == "objects" else []:
+        for part in slot.items:
+            yield part, gold_values(part, element)
+
+
+def gold_values(slot: Slot, arguments: dict[str, Any]) -> list[Any]:
+    """The values that a call gave a slot, in order; none where it was left out."""
+    value = value_at(arguments, slot.path)
+    if value is ABSENT or value is None:
+        return []
+    if slot.kind == "list":
+        return [item for item in value if not isinstance(item, dict | list)] if isinstance(value, list) else []
+    if slot.kind == "objects":
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [value]
+
+
+def infer_schemas(decisions: Sequence[Decision]) -> dict[str, dict[str, Any]]:
+    """A schema for each tool that was offered without one, from the arguments that were given."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    calls: Counter[str] = Counter()
+    lists: set[tuple[str, str]] = set()
+    for decision in decisions:
+        bare = {tool.name for tool in decision.state.tools if not tool.properties}
+        for call in decision.calls:
+            if call.name in bare and call.arguments:
+                calls[call.name] += 1
+                seen[call.name].update(call.arguments.keys())
+                lists |= {(call.name, name) for name, value in call.arguments.items() if isinstance(value, list)}
+    return {
+        tool: {
+            "type": "object",
+            "properties": {
+                name: {"type": "array", "items": {}} if (tool, name) in lists else {} for name in sorted(names)
+            },
+            "required": sorted(name for name, count in names.items() if count == calls[tool]),
+        }
+        for tool, names in seen.items()
+    }
+
+
+def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> None:
+    counts.calls += 1
+    counts.present += bool(values)
+    places = set()
+    for value in values:
+        text = key_of(value)
+        _, times, _ = counts.constants.get(text, (value, 0, 0))
+        counts.constants[text] = (value, times + 1, 0)
+        counts.values += 1
+        _add(counts.shapes, shape_of(value))
+        if text in pool.index:
+            places.add(pool.index[text])
+            for attribute in pool.attributes(pool.index[text]):
+                _add(counts.attributes, attribute)
+    for path in {pool.paths[source] for place in places for source in pool.sources(place)}:
+        _add(counts.gold, path)
+    if values:
+        for path in pool.unique_paths[0]:
+            _add(counts.seen, path)
+
+
+def _settle(counts: SlotKnowledge, tasks: dict[str, int]) -> None:
+    counts.seen = {path: count for path, count in counts.seen.items() if path in counts.gold}
+    ranked = sorted(counts.constants.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_CONSTANTS]
+    counts.constants = {text: (value, times, tasks[text]) for text, (value, times, _) in ranked}
+
+
+def _add(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1

@@ -1,0 +1,221 @@
+"""Sparse features of a state: what happened (structure) and what was said (words).
+
+Fed to linear models; serving is one gather and one product. What this file does not know: how the
+weights were found (`train.linear`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.transcript import Transcript, looks_like_id
+
+__all__ = ["FIELDS", "Document", "Linear", "SparseEncoder", "document_of"]
+
+Document = dict[str, dict[str, float]]
+
+FIELDS = {"structure": 0.0, "user": 2.0, "reply": 2.0, "result": 1.4, "history": 1.4}
+"""Fields of a document -> length that its tf-idf vector is scaled to; 0 keeps plain values.
+
+The weights of the words are the ones that served best on the published tau-bench traces (a grid of four).
+"""
+
+MAX_RESULT_CHARACTERS = 1500
+
+
+def document_of(transcript: Transcript) -> Document:
+    """All features of a state, by field, then by name."""
+    last = transcript.last
+    return {
+        "structure": _structure(transcript),
+        "user": _ngrams(transcript.last_user_text),
+        "reply": _ngrams(transcript.last_reply),
+        "result": _ngrams(last.text[:MAX_RESULT_CHARACTERS]) if last.role == "tool" else {},
+        "history": _ngrams("\n".join(transcript.user_texts)),
+    }
+
+
+def _ngrams(text: str) -> dict[str, float]:
+    """Words and pairs of words with 1 + log(count); digits are folded, they never repeat."""
+    words = ["0" if word.isdigit() else word for word in words_of(text)]
+    counts = Counter(words)
+    counts.update(f"{a} {b}" for a, b in pairwise(words))
+    return {word: 1.0 + math.log(count) for word, count in counts.items()}
+
+
+def _structure(transcript: Transcript) -> dict[str, float]:
+    actions, last = transcript.actions, transcript.last
+    called = [action for action in actions if action not in ("U", "R")]
+    out = {f"last={last.role}": 1.0, f"called={called[-1] if called else ''}": 1.0, f"2called={called[-2:]}": 1.0}
+    for length in (1, 2, 3):
+        out[f"seq={actions[-length:]}"] = 1.0
+    for name, count in Counter(called).items():
+        out[f"has={name}"] = 1.0
+        out[f"count={name}"] = min(count, 5) / 5
+    out["turns"] = min(actions.count("U"), 10) / 10
+    out["since"] = min(len(transcript.since_user), 10) / 10
+    if last.role in ("tool", "context"):
+        out |= _result_structure(last.data)
+    return out | _unused_ids(transcript)
+
+
+def _result_structure(data: Any) -> dict[str, float]:
+    if isinstance(data, list):
+        return {"list": 1.0, "items": min(len(data), 10) / 10}
+    if not isinstance(data, dict):
+        return {"text": 1.0}
+    out: dict[str, float] = {}
+    for key, value in list(data.items())[:25]:
+        out[f"key={key}"] = 1.0
+        if isinstance(value, list):
+            out[f"items={key}"] = min(len(value), 8) / 8
+        elif _is_category(value):
+            out[f"value={key}:{value}"] = 1.0
+    return out
+
+
+def _is_category(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) < 24 and not looks_like_id(value)
+    return value is None or isinstance(value, bool)
+
+
+def _unused_ids(transcript: Transcript) -> dict[str, float]:
+    """For each place that ids come from, how many of them were arguments already and how many were not."""
+    seen: dict[str, set[str]] = {}
+    for turn in transcript.turns:
+        if turn.role != "tool":
+            continue
+        for leaf in turn.leaves:
+            if isinstance(leaf.value, str) and looks_like_id(leaf.value):
+                seen.setdefault(leaf.path, set()).add(leaf.value)
+    out = {}
+    for path, values in seen.items():
+        used = sum(value in transcript.used for value in values)
+        out[f"used={path}"] = min(used, 6) / 6
+        out[f"unused={path}"] = min(len(values) - used, 6) / 6
+    return out
+
+
+class Vector(NamedTuple):
+    """A sparse row: which features, and how much of each."""
+
+    columns: NDArray[np.int32]
+    amounts: NDArray[np.float32]
+
+
+class SparseEncoder(msgspec.Struct, frozen=True):
+    """Documents to sparse rows.
+
+    Attributes:
+        names: The known features of each field, in column order.
+        scales: Inverse document frequency (words) or 1 / largest value (structure), by field.
+    """
+
+    names: dict[str, list[str]]
+    scales: dict[str, list[float]]
+
+    @classmethod
+    def fit(cls, documents: Sequence[Document], min_count: int = 2) -> SparseEncoder:
+        """Keep the features of at least `min_count` documents."""
+        names: dict[str, list[str]] = {}
+        scales: dict[str, list[float]] = {}
+        for field, length in FIELDS.items():
+            counts: Counter[str] = Counter()
+            for document in documents:
+                counts.update(document[field].keys())
+            kept = sorted(name for name, count in counts.items() if count >= min_count)
+            names[field] = kept
+            total = len(documents)
+            scales[field] = [math.log((1 + total) / (1 + counts[n])) + 1.0 if length else 1.0 for n in kept]
+        return cls(names, scales)
+
+    def compile(self) -> CompiledEncoder:
+        """The same encoder with its look-up tables."""
+        return CompiledEncoder(self)
+
+
+class CompiledEncoder:
+    """A `SparseEncoder` ready for use.
+
+    Attributes:
+        width: Number of columns.
+        structure_width: Number of leading columns that hold structure.
+        offsets: First column of each field.
+    """
+
+    def __init__(self, encoder: SparseEncoder) -> None:
+        self._tables: list[tuple[str, float, dict[str, tuple[int, float]]]] = []
+        self.offsets: dict[str, int] = {}
+        column = 0
+        for field, length in FIELDS.items():
+            table = {}
+            self.offsets[field] = column
+            for name, scale in zip(encoder.names[field], encoder.scales[field], strict=True):
+                table[name] = (column, scale)
+                column += 1
+            self._tables.append((field, length, table))
+        self.width = column
+        self.structure_width = len(encoder.names["structure"])
+
+    def encode(self, document: Document) -> Vector:
+        """One row; unknown features are dropped."""
+        columns: list[int] = []
+        amounts: list[float] = []
+        for field, length, table in self._tables:
+            known = [(table[name], amount) for name, amount in document[field].items() if name in table]
+            if not known:
+                continue
+            values = [amount * scale for (_, scale), amount in known]
+            factor = length / math.sqrt(sum(v * v for v in values)) if length else 1.0
+            columns += [column for (column, _), _ in known]
+            amounts += [v * factor for v in values]
+        return Vector(np.array(columns, np.int32), np.array(amounts, np.float32))
+
+
+class Linear:
+    """A linear model over sparse rows.
+
+    Args:
+        classes: What each column of the weights stands for.
+        weights: [width, classes] float32.
+        bias: [classes] float32.
+    """
+
+    def __init__(self, classes: Sequence[str], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        self.classes = list(classes)
+        self.weights = weights
+        self.bias = bias
+
+    def logits(self, row: Vector) -> NDArray[np.float32]:
+        """One score for each class."""
+        inside = row.columns < len(self.weights)
+        return np.asarray(row.amounts[inside] @ self.weights[row.columns[inside]] + self.bias, np.float32)
+
+    def softmax(self, row: Vector) -> dict[str, float]:
+        """Probability of each class, classes exclude one another."""
+        scores = self.logits(row)
+        shares = np.exp(scores - scores.max())
+        return dict(zip(self.classes, (shares / shares.sum()).tolist(), strict=True))
+
+    def sigmoid(self, row: Vector) -> dict[str, float]:
+        """Probability of each class, each for itself."""
+        return dict(zip(self.classes, (1 / (1 + np.exp(-self.logits(row)))).tolist(), strict=True))
+
+
+def stack(rows: Iterable[Vector]) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+    """Rows as the three arrays of a CSR matrix."""
+    kept = list(rows)
+    lengths = np.array([len(row.columns) for row in kept], np.int64)
+    value = np.concatenate([row.amounts for row in kept]) if kept else np.zeros(0, np.float32)
+    index = np.concatenate([row.columns for row in kept]) if kept else np.zeros(0, np.int32)
+    return value, index, np.concatenate([[0], np.cumsum(lengths)])

@@ -1,0 +1,123 @@
+"""Words and typed spans of text: what could be an argument if somebody merely said it.
+
+The types are shapes of writing (an e-mail address, a code with digits, a number, a date, capitalised
+words, quotations), never words of a domain. What this file does not know: tools and slots.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+__all__ = ["Span", "shape_of", "spans_of", "trigram_similarity", "words_of"]
+
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_SPANS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("email", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")),
+    ("code", re.compile(r"#?\b(?=[\w-]*\d)(?=\d*[^\W\d]|0|[\w-]*[-_]|\d{5})\w[\w-]*\w\b")),
+    ("upper", re.compile(r"\b[A-Z]{2,8}\b")),
+    ("number", re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w-])")),
+    ("address", re.compile(r"\b\d+ [A-Z]\w+(?: [A-Z]\w+)*")),
+    ("capitals", re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){1,3}")),
+    ("capital", re.compile(r"\b[A-Z][\w'’-]*")),
+    ("labelled", re.compile(r"\b[A-Z][a-z]+ \d+\b")),
+    ("quoted", re.compile(r"[\"“]([^\"”\n]{1,80})[\"”]|(?<!\w)['‘]([^'’\n]{2,80})['’](?!\w)")),
+)
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            *("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug"),
+            *("september sep sept", "october oct", "november nov", "december dec"),
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH_DAY = re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}}))?", re.IGNORECASE)
+_DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTH})\b\.?(?:,? (\d{{4}}))?", re.IGNORECASE)
+_ISO_YEAR = re.compile(r"\b((?:19|20)\d\d)-\d\d-\d\d")
+
+
+class Span(NamedTuple):
+    """A stretch of text that could be a value.
+
+    Attributes:
+        kind: Its shape of writing.
+        value: What it says, as a string or a number.
+        start: Offset of its first character.
+    """
+
+    kind: str
+    value: str | int | float
+    start: int
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words and digit runs, in any script.
+
+    Example:
+        >>> words_of("Order #W12, bitte!")
+        ['order', 'w', '12', 'bitte']
+    """
+    return _WORD.findall(text.lower())
+
+
+def spans_of(text: str, year: int | None = None) -> Iterator[Span]:
+    """Every typed span of a text; one stretch may be of several types.
+
+    Args:
+        text: What somebody said.
+        year: The year that a date without one means; such dates are left out without it.
+    """
+    for kind, pattern in _SPANS:
+        for match in pattern.finditer(text):
+            said = next((group for group in match.groups() if group), match.group(0))
+            yield Span(kind, _number(said) if kind == "number" else said, match.start())
+    for pattern, month, day in ((_MONTH_DAY, 1, 2), (_DAY_MONTH, 2, 1)):
+        for match in pattern.finditer(text):
+            stated = int(match.group(3)) if match.group(3) else year
+            if stated and 1 <= int(match.group(day)) <= 31:
+                month_number = _MONTHS[match.group(month).lower()]
+                yield Span("date", f"{stated:04d}-{month_number:02d}-{int(match.group(day)):02d}", match.start())
+
+
+def latest_year(text: str) -> int | None:
+    """The latest year among the ISO dates of a text."""
+    return max((int(year) for year in _ISO_YEAR.findall(text)), default=None)
+
+
+def shape_of(value: object) -> str:
+    """The shape of a value's writing: runs of capitals, small letters and digits folded.
+
+    Example:
+        >>> shape_of("AB-1234")
+        'A-0'
+    """
+    text = re.sub(r"[A-Z]+", "A", str(value))
+    return re.sub(r"\d+", "0", re.sub(r"[^\W\dA-Z_]+", "a", text))[:24]
+
+
+@lru_cache(maxsize=65536)
+def trigram_similarity(a: str, b: str) -> float:
+    """Jaccard similarity of two names' letter trigrams (0..1)."""
+    left, right = _trigrams(a), _trigrams(b)
+    return len(left & right) / len(left | right)
+
+
+def _trigrams(name: str) -> set[str]:
+    plain = name.lower().replace("_", " ")
+    return {plain[i : i + 3] for i in range(len(plain) - 2)} or {plain}
+
+
+def _number(text: str) -> int | float | str:
+    plain = text.replace(",", "")
+    if len(plain) > 15:
+        return text
+    try:
+        return float(plain) if "." in plain else int(plain)
+    except ValueError:
+        return text

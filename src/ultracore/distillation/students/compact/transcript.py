@@ -1,0 +1,340 @@
+"""A conversation as the student reads it: who did what, what was said, which values lie about.
+
+Each message is read once into facts, which are remembered by content: the next turn of a dialogue
+costs only its new messages. What this file does not know: what any of it is good for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_of
+from ultracore.distillation.errors import DataError
+from ultracore.distillation.students.compact.text import latest_year, spans_of, words_of
+from ultracore.distillation.tools import ToolCall, parse_call
+
+__all__ = ["Leaf", "Thing", "Transcript", "Turn"]
+
+REMEMBERED_MESSAGES = 8192
+MAX_LEAVES = 4000
+"""Of one message; the rest of a huge tool result is not offered as values."""
+
+
+class Thing(NamedTuple):
+    """An object of a tool result: what distinguishes it from its neighbours.
+
+    Attributes:
+        words: Words of its short strings.
+        attributes: `key=value` of its booleans and short names.
+        ids: Its identifiers.
+    """
+
+    words: frozenset[str] = frozenset()
+    attributes: tuple[str, ...] = ()
+    ids: frozenset[str] = frozenset()
+
+
+class Leaf(NamedTuple):
+    """A value that lies about, and where.
+
+    Attributes:
+        path: Where such values come from, such as `result:get_user/orders/[]`.
+        value: The scalar.
+        thing: The object it belongs to.
+        root: The whole result it belongs to.
+    """
+
+    path: str
+    value: Any
+    thing: Thing
+    root: Thing
+
+
+class Turn(NamedTuple):
+    """One message.
+
+    Attributes:
+        role: user, assistant, tool or context.
+        text: What it says.
+        calls: The calls it makes.
+        data: The parsed content of a tool result or a context, if it is JSON.
+        leaves: The values in it.
+        words: The words of its text.
+    """
+
+    role: str
+    text: str
+    calls: tuple[ToolCall, ...]
+    data: Any
+    leaves: tuple[Leaf, ...]
+    words: tuple[str, ...]
+
+
+NOTHING = Thing()
+_remembered: dict[Any, Turn] = {}
+
+
+class Transcript:
+    """A state, read.
+
+    Args:
+        state: The messages so far and the tools offered.
+
+    Attributes:
+        turns: The messages but the system's.
+        tools: The tools offered, by name.
+        actions: What happened, in order: tool names, `R` for a reply, `U` for the user's turn.
+        calls: The calls so far.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.tools = {tool.name: tool for tool in state.tools}
+        self.turns = _read(state.messages)
+        self.actions = [action for turn in self.turns for action in _actions(turn)]
+        self.calls = [call for turn in self.turns for call in turn.calls]
+
+    @cached_property
+    def user_texts(self) -> list[str]:
+        """What the user said, turn by turn; a flat context counts as the user's words."""
+        return [turn.text for turn in self.turns if turn.role in ("user", "context")]
+
+    @cached_property
+    def user_text(self) -> str:
+        """All that the user said."""
+        return "\n".join(self.user_texts)
+
+    @property
+    def last_user_text(self) -> str:
+        """What the user said last."""
+        return self.user_texts[-1] if self.user_texts else ""
+
+    @cached_property
+    def last_reply(self) -> str:
+        """What the assistant said last."""
+        return next((t.text for t in reversed(self.turns) if t.role == "assistant" and t.text and not t.calls), "")
+
+    @cached_property
+    def user_words(self) -> frozenset[str]:
+        """The words the user used."""
+        return frozenset(word for turn in self.turns if turn.role in ("user", "context") for word in turn.words)
+
+    @cached_property
+    def last_user_words(self) -> frozenset[str]:
+        """The words of the user's last turn."""
+        return frozenset(words_of(self.last_user_text))
+
+    @cached_property
+    def reply_words(self) -> frozenset[str]:
+        """The words of the assistant's last reply."""
+        return frozenset(words_of(self.last_reply))
+
+    @property
+    def last(self) -> Turn:
+        """The newest message."""
+        return self.turns[-1] if self.turns else Turn("user", "", (), None, (), ())
+
+    @cached_property
+    def since_user(self) -> list[str]:
+        """Actions since the user spoke, newest first."""
+        recent = []
+        for action in reversed(self.actions):
+            if action == "U":
+                break
+            recent.append(action)
+        return recent
+
+    @cached_property
+    def used(self) -> dict[str, int]:
+        """How often each value was an argument of an earlier call, by its text."""
+        counts: dict[str, int] = {}
+        for call in self.calls:
+            for _, value in scalars(call.arguments or {}):
+                counts[key_of(value)] = counts.get(key_of(value), 0) + 1
+        return counts
+
+
+def key_of(value: Any) -> str:
+    """The text by which equal values are recognised, whatever their type: 5, 5.0 and "5" are one.
+
+    Example:
+        >>> key_of(5.0), key_of(True)
+        ('5', 'true')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value, order="sorted").decode()
+    return str(value)
+
+
+def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every scalar in a JSON value with its path; list items share the step `[]`."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from scalars(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for item in value:
+            yield from scalars(item, (*path, "[]"))
+    else:
+        yield path, value
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether a string is an identifier rather than a word: it has a digit, and no space."""
+    return len(text) >= 3 and " " not in text and any(character.isdigit() for character in text)
+
+
+def _is_id_key(key: str) -> bool:
+    """Whether an object's key is data (an identifier) rather than the name of a field."""
+    digits = sum(character.isdigit() for character in key)
+    return digits >= 3 or (digits >= 1 and any(character.isupper() for character in key))
+
+
+def _actions(turn: Turn) -> list[str]:
+    if turn.role == "assistant":
+        return [call.name for call in turn.calls] or ["R"]
+    return ["U"] if turn.role in ("user", "context") else []
+
+
+def _read(messages: Sequence[Message]) -> list[Turn]:
+    turns: list[Turn] = []
+    names: dict[str, str] = {}
+    waiting: list[str] = []
+    year = None
+    for message in messages:
+        text = text_of(message)
+        year = latest_year(text) or year
+        if message.get("role") in SYSTEM_ROLES:
+            continue
+        calls = calls_of(message)
+        if calls:
+            waiting = [call.name for call in calls]
+            raw = message.get("tool_calls") or []
+            names |= {str(c.get("id")): call.name for c, call in zip(raw, calls, strict=False) if isinstance(c, dict)}
+        source = ""
+        if message.get("role") in ("tool", "function"):
+            fallback = waiting.pop(0) if waiting else ""
+            source = names.get(str(message.get("tool_call_id"))) or str(message.get("name") or fallback)
+        turns.append(_remember(message, text, calls, source, year))
+    return turns
+
+
+def calls_of(message: Message) -> tuple[ToolCall, ...]:
+    """The calls of an assistant message; those that cannot be read are passed over, they are only context."""
+    raw = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
+    calls = []
+    for value in raw:
+        try:
+            calls.append(parse_call(value))
+        except (DataError, AttributeError):
+            continue
+    return tuple(calls)
+
+
+def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: str, year: int | None) -> Turn:
+    content = message.get("content")
+    plain = content if isinstance(content, str) else key_of(content) if content is not None else ""
+    said = "".join(call.name + key_of(call.arguments) for call in calls)
+    key = (message.get("role"), source, plain, said, year)
+    turn = _remembered.get(key)
+    if turn is None:
+        turn = _turn(str(message.get("role")), text, content, calls, source, year)
+        if len(_remembered) >= REMEMBERED_MESSAGES:
+            _remembered.clear()
+        _remembered[key] = turn
+    return turn
+
+
+def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, year: int | None) -> Turn:
+    data: Any = None
+    leaves: list[Leaf] = []
+    if role in ("tool", "function"):
+        role, data = "tool", _parse(text)
+        _walk(data if data is not None else text, f"result:{source}", NOTHING, _thing(data, deep=True), leaves)
+    elif role == "context":
+        data = content
+        _walk(content, "context", NOTHING, _thing(content, deep=True), leaves)
+        text = "\n".join(str(value) for _, value in scalars(content) if isinstance(value, str))
+        leaves += _spoken("user", text, year)
+    else:
+        leaves += _spoken(role, text, year)
+    for call in calls:
+        thing = _thing(call.arguments or {}, deep=True)
+        leaves += [
+            Leaf(f"call:{call.name}/" + "/".join(path), value, thing, NOTHING)
+            for path, value in scalars(call.arguments or {})
+        ]
+        leaves += [
+            Leaf(f"call:{call.name}/{name}", value, thing, NOTHING)
+            for name, value in (call.arguments or {}).items()
+            if isinstance(value, dict | list)
+        ]
+    return Turn(role, text, calls, data, tuple(leaves[:MAX_LEAVES]), tuple(words_of(text[:20000])))
+
+
+def _parse(text: str) -> Any:
+    if text[:1] not in '{[-0123456789"tfn':
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+
+
+def _spoken(role: str, text: str, year: int | None) -> list[Leaf]:
+    leaves = []
+    seen: dict[str, int] = {}
+    for span in spans_of(text[:20000], year):
+        order = seen[span.kind] = seen.get(span.kind, -1) + 1
+        path = f"{role}:{span.kind}"
+        leaves.append(Leaf(path, span.value, NOTHING, NOTHING))
+        if role == "user":
+            before = words_of(text[max(0, span.start - 25) : span.start])
+            if before:
+                leaves.append(Leaf(f"{path}<{before[-1]}", span.value, NOTHING, NOTHING))
+            if order < 4:
+                leaves.append(Leaf(f"{path}#{order}", span.value, NOTHING, NOTHING))
+    return leaves
+
+
+def _walk(value: Any, path: str, thing: Thing, root: Thing, out: list[Leaf], depth: int = 0) -> None:
+    if len(out) >= MAX_LEAVES or depth > 24:
+        return
+    if isinstance(value, Mapping):
+        own = _thing(value)
+        for key, item in value.items():
+            step = str(key)
+            if _is_id_key(step):
+                out.append(Leaf(f"{path}/*key", step, _thing(item) if isinstance(item, Mapping) else own, root))
+                step = "*"
+            _walk(item, f"{path}/{step}", own, root, out, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _walk(item, f"{path}/[]", thing, root, out, depth + 1)
+    elif value is not None and value != "" and (not isinstance(value, str) or len(value) <= 200):
+        out.append(Leaf(path, value, thing, root))
+
+
+def _thing(value: Any, *, deep: bool = False) -> Thing:
+    """What can be said of an object: by its own scalars and its small parts, or (`deep`) by all in it."""
+    if not isinstance(value, Mapping):
+        return NOTHING
+    words: set[str] = set()
+    ids: set[str] = set()
+    attributes: list[str] = []
+    for key, item in value.items():
+        if isinstance(item, bool) or (isinstance(item, str) and len(item) < 24 and not looks_like_id(item)):
+            attributes.append(f"{key}={item}")
+        for _, scalar in scalars(item) if deep or (isinstance(item, Mapping) and len(item) < 8) else [((), item)]:
+            if isinstance(scalar, str) and len(scalar) < 60:
+                if looks_like_id(scalar) and len(scalar) >= 5:
+                    ids.add(scalar)
+                words.update(words_of(scalar))
+    return Thing(frozenset(words), tuple(attributes), frozenset(ids))

@@ -1,0 +1,136 @@
+"""Fitting the evidence: linear models, n-grams, intents and argument counts on some of the decisions.
+
+What this file does not know: folds, and the rankers that weigh the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.agreement import Comparators
+from ultracore.distillation.students.compact.actions import ActionEvidence, Ngrams
+from ultracore.distillation.students.compact.arguments import Question, question_for
+from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
+from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
+from ultracore.distillation.students.compact.transcript import key_of
+from ultracore.distillation.train.examples import Example
+from ultracore.distillation.train.linear import fit_multilabel, fit_softmax
+
+__all__ = ["Asked", "fit_evidence", "questions_of"]
+
+
+class Asked(NamedTuple):
+    """A choice that the teacher made.
+
+    Attributes:
+        question: The alternatives.
+        right: [alternatives] 1 for what the teacher chose; all 0 where it is not among them.
+    """
+
+    question: Question
+    right: NDArray[np.float32]
+
+
+def fit_evidence(
+    examples: Sequence[Example],
+    encoder: CompiledEncoder,
+    schemas: Mapping[str, dict[str, Any]],
+    comparators: Comparators,
+) -> ActionEvidence:
+    """Fit everything below the rankers.
+
+    Args:
+        examples: The decisions to learn from.
+        encoder: Their encoder.
+        schemas: Schemas inferred for tools without one.
+        comparators: Which arguments are free text.
+    """
+    rows = [e.row for e in examples]
+    labels = [e.decision.action for e in examples]
+    weights = np.array([e.decision.weight for e in examples])
+    ngrams = Ngrams({})
+    for example in examples:
+        ngrams.add(example.transcript.actions, example.decision.action)
+    decisions, pools = [e.decision for e in examples], [e.pool for e in examples]
+    return ActionEvidence(
+        encoder=encoder,
+        structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
+        words=fit_softmax(rows, encoder.width, labels, weights, c=0.3),
+        intents=_fit_intents(examples, rows, encoder),
+        ngrams=ngrams,
+        knowledge=Knowledge.count(decisions, pools, dict(schemas), comparators.free_text),
+    )
+
+
+def _fit_intents(examples: Sequence[Example], rows: Sequence[Vector], encoder: CompiledEncoder) -> Linear:
+    """One row for each user turn, the user's words alone; none where every episode is a single decision."""
+    first: dict[tuple[str, int], int] = {}
+    for number, example in enumerate(examples):
+        first.setdefault((example.decision.episode, example.transcript.actions.count("U")), number)
+    if len(first) == len(examples):
+        return fit_multilabel([], 0, [], c=4.0)
+    chosen = sorted(first.values())
+    begin = encoder.offsets["history"]
+    spoken = [_from_column(rows[number], begin) for number in chosen]
+    return fit_multilabel(spoken, encoder.width, [examples[number].later for number in chosen], c=4.0)
+
+
+def _from_column(row: Vector, begin: int) -> Vector:
+    kept = row.columns >= begin
+    return Vector(row.columns[kept], row.amounts[kept])
+
+
+def questions_of(example: Example, knowledge: Knowledge) -> list[Asked]:
+    """The choices behind the teacher's own call, slot by slot, given its earlier choices."""
+    asked: list[Asked] = []
+    for call in example.decision.calls[:1]:
+        if call.arguments is None or call.name not in example.transcript.tools:
+            continue
+        before: list[tuple[Slot, Any]] = []
+        for slot in knowledge.slots_of(example.transcript.tools[call.name]):
+            values = gold_values(slot, call.arguments)
+            if slot.key not in knowledge.free_text:
+                asked += _slot_questions(example, knowledge, slot, values, before)
+            before.append((slot, (values[0] if slot.kind in ("scalar", "whole") else values) if values else ABSENT))
+    return asked
+
+
+def _slot_questions(
+    example: Example, knowledge: Knowledge, slot: Slot, values: list[Any], before: Sequence[tuple[Slot, Any]]
+) -> list[Asked]:
+    if slot.kind == "objects":
+        return _element_questions(example, knowledge, slot, values, before)
+    asked = []
+    for step in range(len(values) + 1 if slot.repeats else 1):
+        question = question_for(slot, example.pool, knowledge, before, values[:step] if slot.repeats else ())
+        asked.append(_mark(question, values[step] if step < len(values) else ABSENT))
+    return asked
+
+
+def _element_questions(
+    example: Example, knowledge: Knowledge, slot: Slot, elements: list[Any], before: Sequence[tuple[Slot, Any]]
+) -> list[Asked]:
+    """Each element's slots in turn, then the question that ends the array."""
+    asked = []
+    taken: list[Any] = []
+    for element in [*elements, {}]:
+        filled: list[tuple[Slot, Any]] = []
+        for part in slot.items:
+            value = value_at(element, part.path)
+            known = taken if part.repeats else ()
+            asked.append(_mark(question_for(part, example.pool, knowledge, [*before, *filled], known), value))
+            filled.append((part, value))
+            if not element:
+                break
+        taken.append(filled[0][1])
+    return asked
+
+
+def _mark(question: Question, value: Any) -> Asked:
+    wanted = "" if value is ABSENT else key_of(value)
+    return Asked(question, np.array([key == wanted for key in question.keys], np.float32))

@@ -1,0 +1,76 @@
+"""Fitting the linear models: logistic regression by scikit-learn, exported to plain arrays.
+
+What this file does not know: what the features mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
+
+__all__ = ["fit_multilabel", "fit_softmax"]
+
+ITERATIONS = 60
+"""Of L-BFGS; more change the probabilities in the third decimal."""
+
+
+def matrix_of(rows: Sequence[Vector], width: int) -> csr_matrix:
+    """Sparse rows as a CSR matrix of the given width; columns beyond it are dropped."""
+    value, index, pointer = stack(rows)
+    inside = index < width
+    kept = np.concatenate([[0], np.cumsum(inside)])[pointer]
+    return csr_matrix((value[inside], index[inside], kept), shape=(len(rows), width))
+
+
+def fit_softmax(
+    rows: Sequence[Vector], width: int, labels: Sequence[str], weights: NDArray[np.float64], *, c: float
+) -> Linear:
+    """Multinomial logistic regression.
+
+    Args:
+        rows: Sparse features.
+        width: Number of leading columns to use.
+        labels: The class of each row.
+        weights: [rows] importance.
+        c: Inverse strength of the L2 penalty.
+    """
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        return Linear(classes, np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32))
+    model = _fit(matrix_of(rows, width), np.array(labels), weights, c)
+    coefficients, intercept = model.coef_.T, model.intercept_
+    if len(classes) == 2:  # scikit-learn keeps one column for two classes
+        coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
+        intercept = np.array([0.0, intercept[0]])
+    return Linear([str(name) for name in model.classes_], coefficients.astype(np.float32), intercept.astype(np.float32))
+
+
+def fit_multilabel(rows: Sequence[Vector], width: int, labels: Sequence[frozenset[str]], *, c: float) -> Linear:
+    """One logistic regression for each class that is sometimes, not always, among the labels of a row."""
+    classes = sorted(frozenset().union(*labels)) if labels else []
+    matrix = matrix_of(rows, width)
+    weights = np.zeros((width, len(classes)), np.float32)
+    bias = np.zeros(len(classes), np.float32)
+    for column, name in enumerate(classes):
+        truth = np.array([name in row for row in labels])
+        if truth.all():
+            bias[column] = 6.0
+            continue
+        model = _fit(matrix, truth, np.ones(len(truth)), c)
+        weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
+    return Linear(classes, weights, bias)
+
+
+def _fit(matrix: csr_matrix, labels: NDArray[np.generic], weights: NDArray[np.float64], c: float) -> LogisticRegression:
+    model = LogisticRegression(C=c, max_iter=ITERATIONS, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is wanted, see ITERATIONS
+        return model.fit(matrix, labels, sample_weight=weights)
