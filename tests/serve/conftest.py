@@ -205,6 +205,7 @@ class ScriptedTeacher:
     def reset(self) -> None:
         self.mode = "ok"
         self.json: bytes = ROME
+        self.status = 200
         self.stream: list[bytes] = list(STREAM)
         self.seen: list[tuple[dict[str, str], bytes]] = []
         self.dropped = threading.Event()
@@ -221,7 +222,7 @@ class ScriptedTeacher:
             return self.streaming
         if self.mode == "cut":
             return self.cut_json
-        return Response(self.json, media_type="application/json", headers={"x-request-id": "req_7"})
+        return Response(self.json, self.status, media_type="application/json", headers={"x-request-id": "req_7"})
 
     async def stall(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import httpx2
@@ -13,8 +14,9 @@ import openai
 import pytest
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.events import AgentDecisionEvent
+from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent
 from ultracore.distillation.serve.gate import Gate
+from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.server import configure
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.settings import Settings
@@ -531,3 +533,29 @@ def test_an_upstream_url_is_checked() -> None:
     for url in ("ftp://x/v1", "http://user:pw@x/v1", "x", "http://x/v1?y=1", ""):
         with pytest.raises(ConfigurationError):
             Upstream(url)
+
+
+def test_an_error_that_holds_a_completion_is_no_label(raw: httpx2.Client, world: Any, fakes: Any, teacher: Any) -> None:
+    unsure(world)
+    teacher.status = 503
+    assert raw.post("/chat/completions", json=fakes.chat()).status_code == 503
+    (outcome,) = world.store.of(OUTCOME)
+    assert outcome.status == "error"
+    assert world.store.of(DECISION, at_least=0) == []
+
+
+def test_a_cancelled_request_does_not_cancel_the_writers_future() -> None:
+    future: Future[list[int]] = Future()
+
+    class Slow:
+        def submit(self, events: Any, *, expected: Any = None) -> Future[list[int]]:
+            return future
+
+    async def cancel() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await Journal(Slow()).durable(DecisionOutcomeEvent.record(decision_id="d", success=True))  # type: ignore[arg-type]
+
+    run(cancel())
+    assert not future.cancelled()
+    future.set_result([1])  # a cancelled one would raise here, in the writer's thread

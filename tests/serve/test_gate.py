@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import Any
 
@@ -236,3 +237,15 @@ def test_a_tool_without_a_schema_takes_no_arguments(ask: Any) -> None:
     known = {"weather": parse_tool(tool).fingerprint}
     assert ask({"tools": [tool]}, tools=known).reason == Reason.INVALID_ARGUMENTS
     assert isinstance(ask({"tools": [tool]}, tools=known, rule=proposing(ToolCall("weather", {}))), Send)
+
+
+def test_no_schema_makes_the_gate_connect_anywhere(ask: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/schema#"
+        for keyword in ("$ref", "$dynamicRef", "$recursiveRef", "$id", "id", "$schema"):
+            for schema in ({keyword: url}, {"properties": {"city": {keyword: url}}}):
+                tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+                ask({"tools": [tool]}, tools={"weather": parse_tool(tool).fingerprint})
+        with pytest.raises(TimeoutError):
+            listener.accept()
