@@ -60,7 +60,7 @@ def fit_evidence(
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
-        words=fit_softmax(rows, encoder.width, labels, weights, c=0.3),
+        words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=0.3),
         intents=_fit_intents(examples, rows, encoder),
         ngrams=ngrams,
         knowledge=Knowledge.count(decisions, pools, dict(schemas), comparators.free_text),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -21,6 +22,9 @@ from ultracore.distillation.tools import Tool
 __all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas"]
 
 MAX_CONSTANTS = 64
+
+
+_priors: WeakKeyDictionary[Knowledge, dict[str, dict[str, float]]] = WeakKeyDictionary()
 
 
 class SlotKnowledge(msgspec.Struct):
@@ -56,7 +60,7 @@ class SlotKnowledge(msgspec.Struct):
         return {path: gold / (self.seen.get(path, gold) + 2.0) for path, gold in self.gold.items()}
 
 
-class Knowledge(msgspec.Struct):
+class Knowledge(msgspec.Struct, weakref=True):
     """Counts for every slot.
 
     Attributes:
@@ -68,7 +72,6 @@ class Knowledge(msgspec.Struct):
     slots: dict[str, SlotKnowledge] = {}
     schemas: dict[str, dict[str, Any]] = {}
     free_text: list[str] = []
-    _priors: dict[str, dict[str, float]] = {}
 
     def of(self, slot: Slot) -> SlotKnowledge:
         """The counts of a slot, empty ones if it was never seen."""
@@ -76,10 +79,13 @@ class Knowledge(msgspec.Struct):
 
     def priors(self, slot: Slot) -> dict[str, float]:
         """`SlotKnowledge.priors` of a slot, computed once."""
-        found = self._priors.get(slot.key)
-        if found is None:
-            found = self._priors[slot.key] = self.of(slot).priors()
-        return found
+        mine = _priors.setdefault(self, {})
+        if slot.key not in mine:
+            mine[slot.key] = self.of(slot).priors()
+        return mine[slot.key]
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
     def slots_of(self, tool: Tool) -> tuple[Slot, ...]:
         """The slots of a tool, by its schema or by the one inferred for it."""
@@ -182,7 +188,8 @@ def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> N
 def _settle(counts: SlotKnowledge, tasks: dict[str, int]) -> None:
     counts.seen = {path: count for path, count in counts.seen.items() if path in counts.gold}
     ranked = sorted(counts.constants.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_CONSTANTS]
-    counts.constants = {text: (value, times, tasks[text]) for text, (value, times, _) in ranked}
+    # in the order of the artefact, which sorts its keys: a loaded student must not differ from a fresh one
+    counts.constants = {text: (value, times, tasks[text]) for text, (value, times, _) in sorted(ranked)}
 
 
 def _add(counts: dict[str, int], key: str) -> None:

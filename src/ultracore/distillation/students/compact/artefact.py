@@ -1,0 +1,110 @@
+"""The compact student to and from an artefact.
+
+What this file does not know: hashes and files (`students.artefact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.errors import ArtefactError
+from ultracore.distillation.students.artefact import read_artefact, write_artefact
+from ultracore.distillation.students.compact.actions import ACTION_FEATURES, ActionEvidence, Ngrams
+from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES
+from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
+from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.memory import ContextMemory
+from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.sparse import Linear, SparseEncoder
+from ultracore.distillation.students.compact.student import CompactStudent, Rankers
+
+__all__ = ["load_student", "save_student"]
+
+KIND = "compact"
+_LINEAR = ("structure", "words", "intents")
+_WIDTHS = {
+    "actions": ACTION_FEATURES,
+    "arguments": ARGUMENT_FEATURES,
+    "calls": DRAFT_FEATURES,
+    "gate": DRAFT_FEATURES,
+}
+
+
+class _Config(msgspec.Struct, forbid_unknown_fields=True):
+    encoder: SparseEncoder
+    classes: dict[str, list[str]]
+    ngrams: Ngrams
+    knowledge: Knowledge
+    memory: ContextMemory
+
+
+def save_student(student: CompactStudent, folder: Path) -> str:
+    """Write a student; returns its model id.
+
+    Raises:
+        ArtefactError: The folder cannot be written.
+    """
+    evidence = student.evidence
+    linear = {name: getattr(evidence, name) for name in _LINEAR}
+    config = _Config(
+        encoder=evidence.encoder.encoder,
+        classes={name: model.classes for name, model in linear.items()},
+        ngrams=evidence.ngrams,
+        knowledge=evidence.knowledge,
+        memory=student.memory,
+    )
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, model in linear.items():
+        arrays |= {f"{name}.weights": model.weights, f"{name}.bias": model.bias}
+    for name in _WIDTHS:
+        ranker = getattr(student.rankers, name)
+        if ranker is not None:
+            arrays |= {f"{name}.{part}": array for part, array in ranker.arrays.items()}
+    return write_artefact(folder, KIND, msgspec.to_builtins(config), arrays)
+
+
+def load_student(folder: Path) -> CompactStudent:
+    """Read and verify a student.
+
+    Raises:
+        ArtefactError: The folder is not a whole, unaltered compact student of this release.
+    """
+    model_id, raw, arrays = read_artefact(folder, KIND)
+    try:
+        config = msgspec.convert(raw, _Config)
+        linear = {name: _linear(name, config.classes[name], arrays) for name in _LINEAR}
+        rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items()}
+    except (KeyError, msgspec.ValidationError) as error:
+        raise ArtefactError(f"{folder} is not a compact student of this release: {error}") from None
+    if rankers["actions"] is None or rankers["calls"] is None or rankers["gate"] is None:
+        raise ArtefactError(f"{folder} lacks a ranker; train again")
+    return CompactStudent(
+        ActionEvidence(config.encoder.compile(), **linear, ngrams=config.ngrams, knowledge=config.knowledge),
+        Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], rankers["gate"]),
+        config.memory,
+        model_id,
+    )
+
+
+def _linear(name: str, classes: list[str], arrays: Mapping[str, NDArray[Any]]) -> Linear:
+    weights, bias = arrays[f"{name}.weights"], arrays[f"{name}.bias"]
+    if weights.ndim != 2 or weights.shape[1] != len(classes) or bias.shape != (len(classes),):
+        raise KeyError(f"{name}: weights of shape {weights.shape} for {len(classes)} classes")
+    return Linear(classes, weights.astype(np.float32), bias.astype(np.float32))
+
+
+def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker | None:
+    prefix = f"{name}."
+    parts = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+    if not parts:
+        return None
+    ranker = Ranker(parts)
+    if ranker.width != width:
+        raise KeyError(f"{name}: {ranker.width} features where this release has {width}")
+    return ranker
