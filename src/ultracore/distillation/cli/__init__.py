@@ -1,0 +1,45 @@
+"""The command line: `distill run | import | serve | report | log | settings | demo`.
+
+What this file does not know: what the commands do; each is a file of its own.
+"""
+
+from __future__ import annotations
+
+import click
+
+from ultracore.distillation import __version__
+from ultracore.distillation.cli.edge import Group, examples
+from ultracore.distillation.cli.import_ import import_command
+from ultracore.distillation.cli.log import log_group
+from ultracore.distillation.cli.report import report_command
+from ultracore.distillation.cli.run import demo_command, run_command
+from ultracore.distillation.cli.serve import serve_command
+from ultracore.distillation.cli.settings import settings_command
+
+__all__ = ["main"]
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=examples(
+        "distill demo                               the whole loop on synthetic traces",
+        "distill run traces.jsonl                   the whole loop on yours",
+        "distill serve --upstream https://api.openai.com/v1",
+    ),
+)
+@click.version_option(__version__, prog_name="distill")
+def main() -> None:
+    """Learn your teacher model's tool calls into a small local student; take over what it certifiably gets right."""
+
+
+for command in (
+    run_command,
+    demo_command,
+    import_command,
+    serve_command,
+    report_command,
+    log_group,
+    settings_command,
+):
+    main.add_command(command)

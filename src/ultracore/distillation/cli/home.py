@@ -1,0 +1,45 @@
+"""Where things are: the log and the models of a report folder, or of the settings.
+
+What this file does not know: what is in them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.settings import Settings, load_settings
+
+__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "settings_at"]
+
+DEFAULT_OUT = "distill-report"
+LOG = "log.db"
+
+
+def home_of_run(out: Path) -> Path:
+    """Where a run keeps its log: `$DISTILL_HOME`, else `.distill` in the report's folder."""
+    return load_settings().home_path if "DISTILL_HOME" in os.environ else (out / ".distill").absolute()
+
+
+def find_home(folder: Path | None) -> Path:
+    """The home that a command means: the folder, the `.distill` in it, or by default the usual places.
+
+    Raises:
+        ConfigurationError: There is no log in any of them.
+    """
+    if folder is None:
+        candidates = [load_settings().home_path, (Path(DEFAULT_OUT) / ".distill").absolute()]
+    else:
+        candidates = [folder.absolute(), (folder / ".distill").absolute()]
+    found = next((home for home in candidates if (home / LOG).exists()), None)
+    if found is None:
+        places = " or ".join(str(home) for home in candidates)
+        raise ConfigurationError(f"there is no decision log in {places}; run `distill run FILE` or name its folder")
+    return found
+
+
+def settings_at(home: Path, **overrides: Any) -> Settings:
+    """The settings with this home."""
+    return load_settings(home=str(home), **overrides)

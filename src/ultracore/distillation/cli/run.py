@@ -1,0 +1,124 @@
+"""`distill run` and `distill demo`: the whole loop, then the table, the page and what to do next.
+
+What this file does not know: how the loop works.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ultracore.distillation.cli.advice import next_steps
+from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.files import write_result
+from ultracore.distillation.cli.home import DEFAULT_OUT, home_of_run
+from ultracore.distillation.cli.progress import stages
+from ultracore.distillation.settings import load_settings
+
+__all__ = ["demo_command", "run_command"]
+
+EXAMPLES = 520
+FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    "run",
+    epilog=examples(
+        "distill run traces.jsonl",
+        "distill run january.jsonl february.jsonl --test march.jsonl --price-per-call 0.012",
+        "distill run traces.jsonl.gz --target 0.95 --out report-95",
+    ),
+)
+@click.argument("train", nargs=-1, type=FILE)
+@click.option("--test", "test", multiple=True, type=FILE, help="Test on this file, not on a quarter of the tasks.")
+@click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
+@click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
+@click.option("--target", type=float, help="Agreement to guarantee among the calls sent.  [default: 0.93]")
+@click.option("--delta", type=float, help="Risk that the certificate is wrong.  [default: 0.05]")
+@click.option("--audit-rate", type=float, help="Share of sent calls that the teacher checks.  [default: 0.05]")
+@click.option("--price-per-call", type=click.FloatRange(min=0), help="US dollars of one teacher request.")
+@click.option("--requests-per-day", type=click.FloatRange(min=0), help="Teacher requests a day.")
+@click.option("--teacher", help="Learn only this model's decisions; names the teacher where the traces do not.")
+def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
+    """Learn from TRAIN files, certify, test, deploy what is certified, and report.
+
+    Files are JSONL, plain or gzip: one conversation a line, {"messages": [...], "tools": [...]}. Without a
+    file, synthetic example traces are used.
+    """
+    _run(train, test, out, **chosen)
+
+
+@click.command("demo", epilog=examples("distill demo --out /tmp/demo"))
+@click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
+def demo_command(out: Path) -> None:
+    """Run the whole loop on synthetic example traces."""
+    _run((), (), out)
+
+
+def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
+    from ultracore.distillation import loop  # numpy and scikit-learn, only when they are needed
+
+    console, err = Console(), Console(stderr=True)
+    out.mkdir(parents=True, exist_ok=True)
+    command = _command(train, test, out, chosen)
+    files = train or (_examples(out, err),)
+    options = _options(chosen)
+    with stages(loop.STAGES + 1, err) as say:
+        home = home_of_run(out)
+        result = loop.run(files, home, test=test, options=options, say=say)
+        result["data"]["files"] = [str(file) for file in files]
+        result["command"] = command
+        result["next_steps"] = next_steps(result, out)
+        say("writing the report")
+        write_result(result, out)
+    _show(result, out, console)
+
+
+def _show(result: dict[str, Any], out: Path, console: Console) -> None:
+    from ultracore.distillation.report.table import print_result
+
+    print_result(result, console)
+    console.print(f"\nReport: {out / 'report.html'}   Figures: {out / 'result.json'}", markup=False, highlight=False)
+
+
+def _examples(out: Path, err: Console) -> Path:
+    from ultracore.distillation.teachers.scripted.traces import write_traces
+
+    file = out / "example-traces.jsonl"
+    n = write_traces(file, n=EXAMPLES)
+    err.print(
+        f"No file was given: {n} SYNTHETIC example conversations were written to {file}. They show the loop; "
+        "they say nothing about your agents. Yours: distill run YOUR-FILE.jsonl",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return file
+
+
+def _options(chosen: dict[str, Any]) -> Any:
+    from ultracore.distillation.loop import Options
+
+    settings = load_settings(
+        seed=chosen.get("seed"), agreement_floor=chosen.get("target"), delta=chosen.get("delta"),
+        audit_rate=chosen.get("audit_rate"),
+    )  # fmt: skip
+    return Options(
+        seed=settings.seed,
+        target=settings.agreement_floor,
+        delta=settings.delta,
+        audit_rate=settings.audit_rate,
+        tenant=settings.tenant,
+        teacher=chosen.get("teacher"),
+        price_per_call=chosen.get("price_per_call"),
+        requests_per_day=chosen.get("requests_per_day"),
+    )
+
+
+def _command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, chosen: dict[str, Any]) -> str:
+    words = ["distill", "run", *map(str, train)]
+    words += [word for file in test for word in ("--test", str(file))]
+    words += [w for k, v in chosen.items() if v is not None for w in (f"--{k.replace('_', '-')}", str(v))]
+    return shlex.join([*words, "--out", str(out)])

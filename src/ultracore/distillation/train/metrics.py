@@ -1,0 +1,120 @@
+"""Figures from arrays: intervals, calibration error and the curve of agreement over coverage.
+
+Decisions of one unit (task) are dependent, so every interval resamples whole units (the percentile
+bootstrap of clusters, Davison & Hinkley 1997, chapter 3). What this file does not know: decisions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["bootstrap_shares", "calibration_bins", "calibration_error", "risk_coverage"]
+
+RESAMPLES = 2000
+CHUNK = 250
+ALPHA = 0.05
+BINS = 10
+POINTS = 40
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+def bootstrap_shares(hits: ArrayLike, totals: ArrayLike, seed: int = 0) -> list[tuple[float, float] | None]:
+    """95 % intervals of shares, by resampling units.
+
+    Args:
+        hits: [units, figures] agreeing decisions of each unit.
+        totals: [units, figures] decisions of each unit.
+        seed: Seed of the resampling.
+
+    Returns:
+        (low, high) of each figure; `None` where fewer than two units have decisions.
+
+    Example:
+        >>> bootstrap_shares([[5], [5]], [[5], [5]])
+        [(1.0, 1.0)]
+    """
+    right, n = np.asarray(hits, np.float64), np.asarray(totals, np.float64)
+    drawn = _resampled(right, n, seed)
+    return [
+        (float(low), float(high)) if usable else None
+        for low, high, usable in zip(
+            *np.nanquantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0), (n > 0).sum(axis=0) >= 2, strict=True
+        )
+    ]
+
+
+def calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | None:
+    """Expected calibration error: mean gap between confidence and agreement over 10 bins of equal width.
+
+    Example:
+        >>> calibration_error(np.array([1.0, 1.0]), np.array([True, False]))
+        0.5
+    """
+    bins = calibration_bins(confidence, agrees)
+    if not bins:
+        return None
+    return float(sum(b["n"] * abs(b["confidence"] - b["agreement"]) for b in bins) / len(confidence))
+
+
+def calibration_bins(confidence: Floats, agrees: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Mean confidence, agreement and count of each bin that is not empty."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "confidence": float(confidence[place == b].mean()),
+            "agreement": float(agrees[place == b].mean()),
+            "n": int((place == b).sum()),
+        }
+        for b in np.unique(place).tolist()
+    ]
+
+
+def risk_coverage(
+    confidence: Floats, sendable: NDArray[np.bool_], agrees: NDArray[np.bool_], units: Codes, seed: int = 0
+) -> dict[str, list[float]]:
+    """Agreement of the surest calls against their share of all decisions, with a 95 % band.
+
+    Args:
+        confidence: [decisions] of the student.
+        sendable: [decisions] whether it is a complete call.
+        agrees: [decisions] with the teacher.
+        units: [decisions] code of each decision's unit, 0..units-1.
+        seed: Seed of the band.
+
+    Returns:
+        `coverage`, `agreement`, `lower`, `upper`; empty where nothing can be sent.
+    """
+    order = np.flatnonzero(sendable)[np.argsort(-confidence[sendable], kind="stable")]
+    if not len(order):
+        return {}
+    sizes = np.unique(np.linspace(len(order) / POINTS, len(order), POINTS).round().astype(int).clip(1))
+    shape = (int(units.max()) + 1, len(sizes))
+    hits, totals = np.zeros(shape), np.zeros(shape)
+    first = np.searchsorted(sizes, np.arange(1, len(order) + 1))  # the smallest cut that a call belongs to
+    np.add.at(totals, (units[order], first), 1.0)
+    np.add.at(hits, (units[order], first), agrees[order].astype(float))
+    hits, totals = hits.cumsum(axis=1), totals.cumsum(axis=1)
+    agreement = hits.sum(axis=0) / totals.sum(axis=0)
+    band = [ends or (share, share) for ends, share in zip(bootstrap_shares(hits, totals, seed), agreement, strict=True)]
+    return {
+        "coverage": (sizes / len(confidence)).tolist(),
+        "agreement": agreement.tolist(),
+        "lower": [float(low) for low, _ in band],
+        "upper": [float(high) for _, high in band],
+    }
+
+
+def _resampled(hits: Floats, totals: Floats, seed: int) -> Floats:
+    """[resamples, figures] shares; NaN where a resample holds no decision of a figure."""
+    rng, units = np.random.default_rng(seed), len(hits)
+    out = []
+    for _ in range(RESAMPLES // CHUNK):
+        copies = rng.multinomial(units, np.full(units, 1.0 / units), size=CHUNK).astype(np.float64)
+        n = copies @ totals
+        out.append(np.divide(copies @ hits, n, out=np.full_like(n, np.nan), where=n > 0))
+    return np.vstack(out)
