@@ -69,11 +69,16 @@ class Agent(ABC, Generic[Observation, Plan]):
 
     async def record(self, event: Event) -> Event:
         """Append one event and wait until it is durable; it comes back with its position."""
-        (position,) = await asyncio.to_thread(self._append, event)
-        return event.at(position)
+        (stored,) = await self.record_all([event])
+        return stored
 
-    def _append(self, event: Event) -> list[int]:
-        return self.store.append([event])
+    async def record_all(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, all or none, and wait until they are durable; they come back with their positions."""
+        positions = await asyncio.to_thread(self._append, events)
+        return [event.at(position) for event, position in zip(events, positions, strict=True)]
+
+    def _append(self, events: Sequence[Event]) -> list[int]:
+        return self.store.append(events)
 
     @cached_property
     def settings(self) -> Settings:

@@ -1,8 +1,7 @@
-"""Reading argument values out of what the user said: a linear-chain CRF for each tool, numpy alone.
+"""Finding argument values in what the user said: for each tool a CRF over the tokens, numpy alone.
 
-Labels are O, B-slot and I-slot. A chain's states also remember the slot that was said last, so that
-"O after the artist" differs from "O after the playlist" (Lafferty et al. 2001 for the model). What
-this file does not know: how the weights were fitted (`train.tagging`), and which calls to make.
+Made of a JSON-able config and named arrays, so that an artefact can hold it. What this file does not
+know: how it was fitted (`train.tagging`), and which of the values make a call.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultracore.distillation.students.compact.tokens import Lexicon, Token, describe, tokens_of
+from ultracore.distillation.students.compact.crf import Chain, Decoded, Span
+from ultracore.distillation.students.compact.tokens import Counts, Lexicon, Token, describe, tokens_of
 
-__all__ = ["Chain", "Reading", "Spoken", "chain_states"]
+__all__ = ["Reading", "Spoken", "Tagger", "ToolChain", "pack_lines", "pack_tagger", "unpack_lines"]
 
-Floats = NDArray[np.float32]
-
-LEAST_MARGINAL = 0.05
+Array = NDArray[Any]
 
 
 class Spoken(NamedTuple):
@@ -43,8 +41,8 @@ class Reading(NamedTuple):
 
     Attributes:
         best: The values of the likeliest labelling, in order of the text.
-        probability: Of that labelling as a whole (0..1).
-        spans: Every value that is at least 5 % likely, in order of the text.
+        probability: That this labelling is right as a whole (0..1).
+        spans: Every value that is at least 5 % likely, in order of the text, likelier first.
     """
 
     best: tuple[Spoken, ...]
@@ -52,66 +50,123 @@ class Reading(NamedTuple):
     spans: tuple[Spoken, ...]
 
 
-class States(NamedTuple):
-    """The states of a chain for n slots: O, then B, I and O-after for each slot.
+class ToolChain(NamedTuple):
+    """The fitted weights of one tool.
 
     Attributes:
-        emits: [states] the label of each state: 0 is O, 1 + 2 k is B and 2 + 2 k is I of slot k.
-        allowed: [states, states] 1 where the second may follow the first.
-        starts: [states] 1 where a text may begin.
+        tool: Its name.
+        slots: Keys of its spoken slots.
+        single: For each of them, whether a text gives it one value at most.
+        features: Feature names; the first row of `weights` belongs to every token and has none.
+        weights: [1 + features, 1 + 2 * slots] float16.
+        transitions: [states, states] float32.
+        first: [states] float32.
     """
 
-    emits: NDArray[np.intp]
-    allowed: Floats
-    starts: Floats
+    tool: str
+    slots: list[str]
+    single: list[bool]
+    features: list[str]
+    weights: Array
+    transitions: Array
+    first: Array
 
 
-def chain_states(slots: int) -> States:
-    """The states for a number of slots."""
-    n = 1 + 3 * slots
-    emits = np.zeros(n, np.intp)
-    allowed = np.zeros((n, n), np.float32)
-    starts = np.zeros(n, np.float32)
-    allowed[:, 1::3] = 1
-    starts[0] = allowed[0, 0] = 1
-    starts[1::3] = 1
-    for k in range(slots):
-        b, i, o = 1 + 3 * k, 2 + 3 * k, 3 + 3 * k
-        emits[b], emits[i] = 1 + 2 * k, 2 + 2 * k
-        allowed[[b, i], i] = 1
-        allowed[[b, i, o], o] = 1
-    return States(emits, allowed, starts)
-
-
-class Chain:
-    """The CRF of one tool.
+class Tagger:
+    """Reads the values of arguments out of a text.
 
     Args:
-        slots: Slot keys.
-        names: Feature names, one for each row of `weights`.
-        weights: [features, labels].
-        transitions: [states, states].
-        start: [states].
+        config: `tools`: for each its name (`tool`), the keys of its `slots`, and whether each is `single`.
+        arrays: As `pack_tagger` makes them.
+
+    Attributes:
+        config: As given; JSON-able.
+        arrays: As given; for an artefact.
     """
 
-    def __init__(self, slots: Sequence[str], names: Sequence[str], weights: Floats, transitions: Floats, start: Floats) -> None:
-        self.slots = list(slots)
-        self.rows = {name: row for row, name in enumerate(names)}
-        self.weights = weights.astype(np.float32)
-        self.states = chain_states(len(self.slots))
-        self.A = np.exp(transitions.astype(np.float64)) * self.states.allowed
-        self.start = np.exp(start.astype(np.float64)) * self.states.starts
+    def __init__(self, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        self.config = dict(config)
+        self.arrays = dict(arrays)
+        self._lexicon = Lexicon(_unpack_counts(arrays["phrases"]), _unpack_counts(arrays["words"]))
+        self._slots: dict[str, list[str]] = {entry["tool"]: entry["slots"] for entry in config["tools"]}
+        self._chains = {entry["tool"]: _chain(i, entry, arrays) for i, entry in enumerate(config["tools"])}
+        self._described: tuple[str, list[Token], list[list[str]]] = ("", [], [])
 
-    def scores(self, features: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-        """[tokens, labels] scores."""
-        rows, counts = [], []
-        for names in features:
-            known = [row for name in names if (row := self.rows.get(name)) is not None]
-            rows += known
-            counts.append(len(known))
-        out = np.zeros((len(features), self.weights.shape[1]))
-        sums = np.cumsum([0, *counts])
-        picked = self.weights[rows]
-        for i in range(len(features)):
-            out[i] = picked[sums[i] : sums[i + 1]].sum(0)
-        return out
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The tools that it can read values for."""
+        return tuple(self._chains)
+
+    def read(self, tool: str, text: str) -> Reading:
+        """What a text says for a tool; of a long text the last 200 tokens are read.
+
+        Raises:
+            KeyError: The tool is not among `tools`.
+        """
+        tokens, features = self._describe(text)
+        decoded = self._chains[tool].decode(features)
+        return _reading(decoded, self._slots[tool], text, tokens)
+
+    def _describe(self, text: str) -> tuple[list[Token], list[list[str]]]:
+        """Tokens and features of a text; the last one is remembered, several tools are asked about it."""
+        known, tokens, features = self._described
+        if known != text:
+            tokens = tokens_of(text)
+            features = describe(tokens, self._lexicon)
+            self._described = text, tokens, features
+        return tokens, features
+
+
+def pack_tagger(chains: Sequence[ToolChain], lexicon: Lexicon) -> Tagger:
+    """A tagger from fitted chains and the lexicon that their features were made with."""
+    config = {"tools": [{"tool": c.tool, "slots": c.slots, "single": c.single} for c in chains]}
+    arrays = {"phrases": _pack_counts(lexicon.phrases), "words": _pack_counts(lexicon.words)}
+    for i, chain in enumerate(chains):
+        arrays[f"{i}/features"] = pack_lines(chain.features)
+        arrays[f"{i}/weights"] = chain.weights
+        arrays[f"{i}/transitions"] = chain.transitions
+        arrays[f"{i}/first"] = chain.first
+    return Tagger(config, arrays)
+
+
+def pack_lines(lines: Sequence[str]) -> NDArray[np.uint8]:
+    """Texts without line breaks as one array of UTF-8 bytes; surrogates pass."""
+    return np.frombuffer("\n".join(lines).encode("utf-8", "surrogatepass"), np.uint8)
+
+
+def unpack_lines(packed: Array) -> list[str]:
+    """The texts that `pack_lines` packed."""
+    text = packed.astype(np.uint8).tobytes().decode("utf-8", "surrogatepass")
+    return text.split("\n") if text else []
+
+
+def _pack_counts(counts: Counts) -> NDArray[np.uint8]:
+    return pack_lines([f"{key}\t{name}\t{n}" for key, names in counts.items() for name, n in names.items()])
+
+
+def _unpack_counts(packed: Array) -> Counts:
+    counts: Counts = {}
+    for line in unpack_lines(packed):
+        key, name, n = line.split("\t")
+        counts.setdefault(key, {})[name] = int(n)
+    return counts
+
+
+def _chain(number: int, entry: Mapping[str, Any], arrays: Mapping[str, Array]) -> Chain:
+    features = unpack_lines(arrays[f"{number}/features"])
+    return Chain(
+        {name: row for row, name in enumerate(features, start=1)},
+        arrays[f"{number}/weights"],
+        arrays[f"{number}/transitions"],
+        arrays[f"{number}/first"],
+        entry["single"],
+    )
+
+
+def _reading(decoded: Decoded, slots: Sequence[str], text: str, tokens: Sequence[Token]) -> Reading:
+    def spoken(span: Span) -> Spoken:
+        start, end = tokens[span.first].start, tokens[span.end - 1].end
+        return Spoken(slots[span.slot], text[start:end], start, span.probability)
+
+    best, likely = (tuple(spoken(span) for span in spans) for spans in (decoded.best, decoded.likely))
+    return Reading(best, decoded.probability, likely)
