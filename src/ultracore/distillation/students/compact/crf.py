@@ -149,17 +149,14 @@ class Chain:
             rivals = self._rivals(path)
             if not rivals:
                 break
-            rivals.sort(key=lambda span: -lattice.rate(span).probability)
-            options = [_keep_only(scores, span) for span in rivals[:2]]
-            decoded = [self._viterbi(option) for option in options]
-            chosen = max(range(len(options)), key=lambda i: decoded[i][1])
-            scores, (path, score) = options[chosen], decoded[chosen]
+            scores = _keep_only(scores, max(rivals, key=lambda span: lattice.rate(span).probability))
+            path, score = self._viterbi(scores)
         return path, score
 
     def _rivals(self, path: Sequence[int]) -> list[Span]:
         """The spans of the first slot that has several against its habit."""
-        begun = [slot for state in path if state and not (slot := divmod(state - 1, 3))[1]]
-        for (slot, _), times in Counter(begun).items():
+        begun = Counter((state - 1) // 3 for state in path if state % 3 == 1)
+        for slot, times in begun.items():
             if times > 1 and self.single[slot]:
                 return [span for span in _spans(path) if span.slot == slot]
         return []
