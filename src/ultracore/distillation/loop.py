@@ -24,10 +24,12 @@ from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.baselines import evaluate_baselines
 from ultracore.distillation.train.ceiling import measure_ceiling
 from ultracore.distillation.train.certificates import certify_levels, data_id_of
-from ultracore.distillation.train.evaluate import judge, propose_timed
+from ultracore.distillation.train.evaluate import columns, judge, propose, propose_saved, time_proposals
 from ultracore.distillation.train.facts import Trained, curation_fact, model_facts
 from ultracore.distillation.train.fit import fit_compact
+from ultracore.distillation.train.learning_curve import finish_curve, learning_curve, some_tasks
 from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key, versions
+from ultracore.distillation.train.parallel import background
 from ultracore.distillation.train.parts import of_one_teacher, split
 from ultracore.distillation.train.savings import price_from_rows, savings
 
@@ -38,7 +40,7 @@ Say = Callable[[str], None]
 LEVELS = (0.93, 0.95, 0.98)
 """Levels of agreement that are reported beside the target."""
 
-STAGES = 8
+STAGES = 6
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         price_per_call: US dollars of one teacher request.
         requests_per_day: Teacher requests a day.
         tenant: Whose data it is, where the traces do not say.
+        processes: 1, or 2 to use a second core; a script that asks for 2 must be importable
+            (`if __name__ == "__main__":`).
     """
 
     seed: int = 0
@@ -63,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     price_per_call: float | None = None
     requests_per_day: float | None = None
     tenant: str = "default"
+    processes: int = 1
 
 
 DEFAULTS = Options()
@@ -94,7 +99,8 @@ def run(
         DataError: The traces hold too little to learn, certify and test on.
         LogError: The log cannot be written.
     """
-    o, store = options, open_store(home)
+    o, store, parallel = options, open_store(home), options.processes > 1
+    levels = [*LEVELS, o.target]
     registry = ModelRegistry(home, store)
     stamp: dict[str, Any] = {"tenant_id": o.tenant, "correlation_id": uuid.uuid4().hex, "clock": clock}
 
@@ -113,29 +119,28 @@ def run(
     store.append([curation_fact(dataset, curation, **stamp)])
 
     say(f"training on {len(curated):,} decisions")
-    fit = fit_compact(curated, seed=o.seed)
-    model_id = registry.publish(fit.student)
-    student = registry.load(model_id)
+    overlook, few = infer_free_text(curated), some_tasks(parts.test)
+    with background(learning_curve, curated, few, overlook, o.seed, parallel=parallel) as smaller:
+        fit = fit_compact(curated, seed=o.seed)
+        model_id = registry.publish(fit.student)
+        student = registry.load(model_id)
 
-    say(f"certifying on {len(parts.calibration):,} decisions of tasks that the student has not seen")
-    development = judge(
-        [row.decision for row in fit.development], [row.proposal for row in fit.development], fit.comparators
-    )
-    calibration = judge(parts.calibration, student.propose_batch([d.state for d in parts.calibration]), fit.comparators)
-    certificates = certify_levels(
-        development, calibration, [*LEVELS, o.target], delta=o.delta, model_id=model_id, teacher=teacher, seed=o.seed
-    )
+        say(f"certifying on {len(parts.calibration):,}, testing on {len(parts.test):,} decisions of unseen tasks")
+        with background(propose_saved, registry.folder_of(model_id), parts.test, parallel=parallel) as answers:
+            development = judge(*columns(fit.development), overlook)
+            calibration = judge(*propose(student, parts.calibration), overlook)
+            certificates = certify_levels(
+                development, calibration, levels, delta=o.delta, model_id=model_id, teacher=teacher, seed=o.seed
+            )
+            baselines = evaluate_baselines(curated, parts.test, o.seed, overlook)
+            tested = judge(parts.test, answers.result(), overlook)
 
-    say(f"testing on {len(parts.test):,} decisions of other tasks")
-    proposals, milliseconds = propose_timed(student, parts.test)
-    tested = judge(parts.test, proposals, fit.comparators)
-    found = describe_student(
-        development, tested, certificates, milliseconds,
-        target=o.target, audit_rate=o.audit_rate, teacher_whole_call=ceiling["whole_call"], seed=o.seed,
-    )  # fmt: skip
-
-    say("fitting simple baselines")
-    baselines = evaluate_baselines(curated, parts.test, o.seed, fit.comparators)
+        say("measuring the latency and the learning curve")
+        found = describe_student(
+            development, tested, certificates, time_proposals(student, parts.test),
+            target=o.target, audit_rate=o.audit_rate, teacher_whole_call=ceiling["whole_call"], seed=o.seed,
+        )  # fmt: skip
+        curve = finish_curve(smaller, curated, tested, few, fit.seconds, o.seed)
 
     say("writing down the model and the verdict")
     certificate = certificates[o.target]
@@ -148,6 +153,7 @@ def run(
         "ceiling": ceiling,
         **found,
         "baselines": baselines,
+        **curve,
         "savings": savings(
             found["levels"][level_key(o.target)],
             o.audit_rate,

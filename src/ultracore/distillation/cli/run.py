@@ -5,6 +5,7 @@ What this file does not know: how the loop works.
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ultracore.distillation.settings import load_settings
 __all__ = ["demo_command", "run_command"]
 
 EXAMPLES = 520
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
 
 
@@ -42,6 +44,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--audit-rate", type=float, help="Share of sent calls that the teacher checks.  [default: 0.05]")
 @click.option("--price-per-call", type=click.FloatRange(min=0), help="US dollars of one teacher request.")
 @click.option("--requests-per-day", type=click.FloatRange(min=0), help="Teacher requests a day.")
+@click.option("--processes", type=click.IntRange(1, 2), help="Cores to use.  [default: 2, where there are two]")
 @click.option("--teacher", help="Learn only this model's decisions; names the teacher where the traces do not.")
 def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
     """Learn from TRAIN files, certify, test, deploy what is certified, and report.
@@ -60,6 +63,8 @@ def demo_command(out: Path) -> None:
 
 
 def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
+    for name in THREADS:  # before numpy reads them: processes share the cores, and one thread is reproducible
+        os.environ.setdefault(name, "1")
     from ultracore.distillation import loop  # numpy and scikit-learn, only when they are needed
 
     console, err = Console(), Console(stderr=True)
@@ -100,6 +105,7 @@ def _examples(out: Path, err: Console) -> Path:
 
 def _options(chosen: dict[str, Any]) -> Any:
     from ultracore.distillation.loop import Options
+    from ultracore.distillation.train.parallel import cores
 
     settings = load_settings(
         seed=chosen.get("seed"), agreement_floor=chosen.get("target"), delta=chosen.get("delta"),
@@ -114,6 +120,7 @@ def _options(chosen: dict[str, Any]) -> Any:
         teacher=chosen.get("teacher"),
         price_per_call=chosen.get("price_per_call"),
         requests_per_day=chosen.get("requests_per_day"),
+        processes=chosen.get("processes") or min(2, cores()),
     )
 
 

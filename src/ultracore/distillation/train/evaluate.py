@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from ultracore.distillation.decisions import Decision
 from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.compact.artefact import load_student
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.thresholds import GateRows, apply, tuned_thresholds
 
@@ -33,10 +35,14 @@ __all__ = [
     "measure_level",
     "measure_test",
     "per_tool",
-    "propose_timed",
+    "propose",
+    "propose_saved",
     "recurring",
-    "sent_flags",
+    "time_proposals",
 ]
+
+TIMED = 300
+"""Proposals timed for the latency: three lie above the 99th percentile."""
 
 CertificateLevel = Literal["whole_call", "tool"]
 
@@ -63,14 +69,19 @@ class Judged(NamedTuple):
     kind: bool
 
 
-def propose_timed(student: Student, decisions: Sequence[Decision]) -> tuple[list[Proposal], list[float]]:
-    """The student's proposals one by one, and the milliseconds that each took."""
-    proposals, milliseconds = [], []
-    for decision in decisions:
-        began = time.perf_counter()
-        proposals.append(student.propose(decision.state))
-        milliseconds.append(1000 * (time.perf_counter() - began))
-    return proposals, milliseconds
+def propose(student: Student, decisions: Sequence[Decision]) -> tuple[Sequence[Decision], list[Proposal]]:
+    """The decisions, and what the student proposes in their states."""
+    return decisions, student.propose_batch([decision.state for decision in decisions])
+
+
+def propose_saved(folder: Path, decisions: Sequence[Decision]) -> list[Proposal]:
+    """As `propose`, by the student whose files are in the folder: the way into another process."""
+    return propose(load_student(folder), decisions)[1]
+
+
+def time_proposals(student: Student, decisions: Sequence[Decision]) -> list[float]:
+    """Milliseconds of single proposals, for at most `TIMED` decisions spread evenly over all."""
+    return [_milliseconds(student, d) for d in decisions[:: max(1, -(-len(decisions) // TIMED))]]
 
 
 def columns(rows: Iterable[tuple[Decision, Proposal]]) -> tuple[list[Decision], list[Proposal]]:
@@ -158,7 +169,7 @@ def measure_level(
         "certified_coverage": None if certified is None else _mean(certified) or 0.0,
         "certified_agreement": None if certified is None else _mean(rows.agrees[certified]),
         "more_units": certificate.more_units,
-        "reason": certificate.reason,
+        "reason": certificate.reason.rstrip("."),
         "by_action": {str(action): _action(rows, sent, str(action)) for action in np.unique(rows.actions[sent])},
     }
 
@@ -195,9 +206,10 @@ def latency(milliseconds: Sequence[float]) -> dict[str, Any]:
     return {"p50": float(p50), "p99": float(p99), "n": len(milliseconds)}
 
 
-def sent_flags(judged: Sequence[Judged], certificate: Certificate) -> list[bool]:
-    """Whether the gate would send each proposal under this certificate."""
-    return [certificate.accepts(row.proposal) for row in judged]
+def _milliseconds(student: Student, decision: Decision) -> float:
+    began = time.perf_counter()
+    student.propose(decision.state)
+    return 1000.0 * (time.perf_counter() - began)
 
 
 def _judge(decision: Decision, proposal: Proposal, unit: str, comparators: Comparators) -> Judged:
