@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
-from ultracore.distillation.students.compact.crf import States
+from ultracore.distillation.students.compact.crf import may_follow
 
 __all__ = ["CrfWeights", "Packing", "fit_crf", "pack"]
 
@@ -48,13 +48,11 @@ class CrfWeights(NamedTuple):
 
     Attributes:
         weights: [features, labels] float32.
-        transitions: [states, states] float32.
-        first: [states] float32.
+        transitions: [labels + 1, labels] float32; the last row is for the first token.
     """
 
     weights: NDArray[np.float32]
     transitions: NDArray[np.float32]
-    first: NDArray[np.float32]
 
 
 def pack(lengths: Sequence[int]) -> Packing:
@@ -68,88 +66,81 @@ def pack(lengths: Sequence[int]) -> Packing:
 
 
 def fit_crf(
-    features: csr_matrix, path: NDArray[np.intp], packing: Packing, states: States, *, l2: float, iterations: int
+    features: csr_matrix, path: NDArray[np.intp], packing: Packing, slots: int, *, l2: float, iterations: int
 ) -> CrfWeights:
     """Fit by penalised maximum likelihood.
 
     Args:
         features: [tokens, features], in packed order.
-        path: [tokens] the true state of each.
+        path: [tokens] the true label of each, as `may_follow` numbers them.
         packing: Where the sentences are.
-        states: What the states emit, and which may follow one another.
+        slots: How many there are.
         l2: Strength of the penalty on squared weights.
         iterations: Of L-BFGS, at most.
     """
-    likelihood = _Likelihood(features, path, packing, states, l2)
+    likelihood = _Likelihood(features, path, packing, slots, l2)
     options = {"maxiter": iterations, "maxcor": HISTORY, "ftol": TOLERANCE}
-    start = np.zeros(likelihood.size)
-    found = minimize(likelihood, start, jac=True, method="L-BFGS-B", options=options)
-    weights, transitions, first = (part.astype(np.float32) for part in likelihood.parts(found.x))
-    return CrfWeights(weights, transitions, first)
+    found = minimize(likelihood, np.zeros(likelihood.size), jac=True, method="L-BFGS-B", options=options)
+    weights, transitions = likelihood.parts(found.x)
+    return CrfWeights(weights.astype(np.float32), transitions.astype(np.float32))
 
 
 class _Likelihood:
     """The penalised negative log likelihood and its gradient, as a function of all weights in a row."""
 
-    def __init__(
-        self, features: csr_matrix, path: NDArray[np.intp], packing: Packing, states: States, l2: float
-    ) -> None:
+    def __init__(self, features: csr_matrix, path: NDArray[np.intp], packing: Packing, slots: int, l2: float) -> None:
         self.features, self.columns = features, features.T.tocsr()
-        self.packing, self.states, self.l2 = packing, states, l2
-        n = len(states.label)
-        self.emits = np.eye(int(states.label.max()) + 1)[states.label]
-        self.shapes = [(features.shape[1], self.emits.shape[1]), (n, n), (n,)]
-        self.cuts = np.cumsum([np.prod(shape) for shape in self.shapes])
-        self.size = int(self.cuts[-1])
+        self.packing, self.l2 = packing, l2
+        self.allowed = may_follow(slots)
+        self.labels = self.allowed.shape[1]
+        self.cut = features.shape[1] * self.labels
+        self.size = self.cut + self.allowed.size
         self.observed = self._observe(path)
 
-    def parts(self, theta: Doubles) -> list[Doubles]:
-        """Weights, transitions and first weights as views of the row."""
-        pieces = np.split(theta, self.cuts[:-1])
-        return [piece.reshape(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+    def parts(self, theta: Doubles) -> tuple[Doubles, Doubles]:
+        """[features, labels] weights and [labels + 1, labels] transitions as views of the row."""
+        return theta[: self.cut].reshape(-1, self.labels), theta[self.cut :].reshape(-1, self.labels)
 
     def __call__(self, theta: Doubles) -> tuple[float, Doubles]:
-        weights, transitions, first = self.parts(theta)
-        scores = (self.features @ weights)[:, self.states.label]
-        log_total, expected = self._expect(scores, transitions, first)
+        weights, transitions = self.parts(theta)
+        log_total, expected = self._expect(self.features @ weights, np.exp(transitions) * self.allowed)
         loss = log_total - self.observed @ theta + 0.5 * self.l2 * (theta @ theta)
         return float(loss), expected - self.observed + self.l2 * theta
 
     def _observe(self, path: NDArray[np.intp]) -> Doubles:
         """How often each weight is used by the true labelling."""
-        pairs = np.zeros(self.shapes[1])
+        steps = np.zeros_like(self.allowed)
         for head, block in zip(self.packing.heads, self.packing.blocks[1:], strict=False):
-            np.add.at(pairs, (path[head], path[block]), 1.0)
-        first = np.bincount(path[self.packing.blocks[0]], minlength=len(pairs)).astype(np.float64)
-        return self._flat(self.emits[path], pairs, first)
+            np.add.at(steps, (path[head], path[block]), 1.0)
+        steps[-1] = np.bincount(path[self.packing.blocks[0]], minlength=self.labels)
+        return self._flat(np.eye(self.labels)[path], steps)
 
-    def _expect(self, scores: Doubles, transitions: Doubles, first: Doubles) -> tuple[float, Doubles]:
+    def _expect(self, scores: Doubles, factor: Doubles) -> tuple[float, Doubles]:
         """Log partition function, and how often each weight is used by the model's labellings."""
-        factor = np.exp(transitions) * self.states.allowed
         top = scores.max(axis=1, keepdims=True)
         emit = np.exp(scores - top)
-        ahead, scale = self._forward(emit, factor, np.exp(first) * self.states.first)
+        ahead, scale = self._forward(emit, factor)
         emit /= scale
-        behind = np.ones_like(emit)
-        pairs = np.zeros_like(factor)
+        behind, steps = np.ones_like(emit), np.zeros_like(factor)
         for head, block in reversed(list(zip(self.packing.heads, self.packing.blocks[1:], strict=False))):
             message = emit[block] * behind[block]
-            pairs += ahead[head].T @ message
-            behind[head] = message @ factor.T
+            steps[:-1] += ahead[head].T @ message
+            behind[head] = message @ factor[:-1].T
+        steps *= factor
         ahead *= behind
-        starts = ahead[self.packing.blocks[0]].sum(axis=0)
-        return float(np.log(scale).sum() + top.sum()), self._flat(ahead @ self.emits, pairs * factor, starts)
+        steps[-1] = ahead[self.packing.blocks[0]].sum(axis=0)
+        return float(np.log(scale).sum() + top.sum()), self._flat(ahead, steps)
 
-    def _forward(self, emit: Doubles, factor: Doubles, first: Doubles) -> tuple[Doubles, Doubles]:
+    def _forward(self, emit: Doubles, factor: Doubles) -> tuple[Doubles, Doubles]:
         """Forward messages scaled to sum to one, and the scales."""
         ahead, scale = np.empty_like(emit), np.empty((len(emit), 1))
-        before = np.broadcast_to(first, (len(emit[self.packing.blocks[0]]), len(first)))
+        before = factor[-1:]
         for head, block in zip(self.packing.heads, self.packing.blocks, strict=True):
             now = before * emit[block]
             scale[block] = now.sum(axis=1, keepdims=True)
             ahead[block] = now / scale[block]
-            before = ahead[head] @ factor
+            before = ahead[head] @ factor[:-1]
         return ahead, scale
 
-    def _flat(self, labels: Doubles, pairs: Doubles, first: Doubles) -> Doubles:
-        return np.concatenate([(self.columns @ labels).ravel(), pairs.ravel(), first])
+    def _flat(self, labels: Doubles, steps: Doubles) -> Doubles:
+        return np.concatenate([(self.columns @ labels).ravel(), steps.ravel()])

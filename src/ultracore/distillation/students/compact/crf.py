@@ -1,8 +1,7 @@
 """Decoding a linear-chain CRF (Lafferty et al. 2001): likeliest labelling, its probability, likely spans.
 
-Labels are O, B-k and I-k for slot k. States also remember the slot that was said last, so that "O
-after slot 1" may be followed by other things than "O after slot 2". What this file does not know:
-words, slots' names, and how weights are fitted.
+Labels are O, B-k and I-k for slot k. What this file does not know: words, slots' names, and how
+weights are fitted.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chain", "Decoded", "Span", "States", "states_of"]
+__all__ = ["Chain", "Decoded", "Span", "may_follow"]
 
 Doubles = NDArray[np.float64]
 
@@ -27,33 +26,17 @@ MAX_REPAIRS = 3
 TINY = 1e-300
 
 
-class States(NamedTuple):
-    """The states of a chain: O, then begin, inside and O-after for each slot.
+def may_follow(slots: int) -> Doubles:
+    """[labels + 1, labels] 1 where a label may follow another, or (last row) begin a text, else 0.
 
-    Attributes:
-        label: [states] what each state emits: 0 is O, 1 + 2k begins and 2 + 2k continues slot k.
-        allowed: [states, states] 1 where the second may follow the first, else 0.
-        first: [states] 1 where a text may begin, else 0.
+    Label 0 is O; 1 + 2k begins a value of slot k, and 2 + 2k continues it.
     """
-
-    label: NDArray[np.intp]
-    allowed: Doubles
-    first: Doubles
-
-
-def states_of(slots: int) -> States:
-    """The states for a number of slots: 1 + 3 * slots of them."""
-    n = 1 + 3 * slots
-    label = np.zeros(n, np.intp)
-    allowed, first = np.zeros((n, n)), np.zeros(n)
-    allowed[:, 1::3] = allowed[0, 0] = 1.0
-    first[1::3] = first[0] = 1.0
-    for slot in range(slots):
-        begin, inside, after = range(1 + 3 * slot, 4 + 3 * slot)
-        label[[begin, inside]] = 1 + 2 * slot, 2 + 2 * slot
-        allowed[[begin, inside], inside] = 1.0
-        allowed[[begin, inside, after], after] = 1.0
-    return States(label, allowed, first)
+    labels = 1 + 2 * slots
+    allowed = np.ones((labels + 1, labels))
+    inside = np.arange(2, labels, 2)
+    allowed[:, inside] = 0.0
+    allowed[inside - 1, inside] = allowed[inside, inside] = 1.0
+    return allowed
 
 
 class Span(NamedTuple):
@@ -92,8 +75,7 @@ class Chain:
     Args:
         rows: Feature name -> row of `weights`; row 0 belongs to every token.
         weights: [features, 1 + 2 * slots].
-        transitions: [states, states].
-        first: [states], for the first token.
+        transitions: [labels + 1, labels]; the last row is for the first token.
         single: For each slot, whether a sentence gives it one value at most.
     """
 
@@ -102,19 +84,16 @@ class Chain:
         rows: Mapping[str, int],
         weights: NDArray[np.floating],
         transitions: NDArray[np.floating],
-        first: NDArray[np.floating],
         single: Sequence[bool],
     ) -> None:
         self.rows = rows
         self.weights = np.asarray(weights, np.float32)
         self.single = list(single)
-        self.states = states_of(len(self.single))
-        steps = np.where(self.states.allowed > 0, np.asarray(transitions, np.float64), -np.inf)
-        self.first = np.where(self.states.first > 0, np.asarray(first, np.float64), -np.inf)
-        self.incoming = np.ascontiguousarray(steps.T)
-        self.factors = np.exp(np.stack([steps, steps.T]))
+        allowed = may_follow(len(self.single))
+        steps = np.where(allowed > 0, np.asarray(transitions, np.float64), -np.inf)
+        self.first, self.incoming = steps[-1], np.ascontiguousarray(steps[:-1].T)
+        self.factors = np.exp(np.stack([steps[:-1], steps[:-1].T]))
         self.begin = np.stack([np.exp(self.first), np.ones_like(self.first)])[:, None, :]
-        self.kinds = np.arange(1, len(self.first), 3), np.arange(2, len(self.first), 3)
 
     def decode(self, features: Sequence[Sequence[str]]) -> Decoded:
         """Read a sentence.
@@ -131,7 +110,7 @@ class Chain:
         return Decoded([lattice.rate(span) for span in _spans(path)], probability, lattice.likely())
 
     def _scores(self, features: Sequence[Sequence[str]]) -> Doubles:
-        """[tokens, states] log potentials."""
+        """[tokens, labels] log potentials."""
         rows: list[int] = []
         begin: list[int] = []
         get = self.rows.get
@@ -139,8 +118,7 @@ class Chain:
             begin.append(len(rows))
             rows.append(0)
             rows += [row for row in map(get, names) if row is not None]
-        sums = np.add.reduceat(self.weights[rows], begin, axis=0)
-        return sums[:, self.states.label].astype(np.float64)
+        return np.add.reduceat(self.weights[rows], begin, axis=0).astype(np.float64)
 
     def _best(self, scores: Doubles, lattice: _Lattice) -> tuple[list[int], float]:
         """The likeliest labelling, repaired where a slot that takes one value has several."""
@@ -155,7 +133,7 @@ class Chain:
 
     def _rivals(self, path: Sequence[int]) -> list[Span]:
         """The spans of the first slot that has several against its habit."""
-        begun = Counter((state - 1) // 3 for state in path if state % 3 == 1)
+        begun = Counter(label // 2 for label in path if label % 2)
         for slot, times in begun.items():
             if times > 1 and self.single[slot]:
                 return [span for span in _spans(path) if span.slot == slot]
@@ -188,13 +166,13 @@ class _Lattice:
         rest[:-1] = behind[1:] @ chain.factors[1]
         shares = ahead * rest
         shares /= shares.sum(axis=1, keepdims=True)
-        self.begins = shares[:, 1::3]
+        self.begins = shares[:, 1::2]
         self.goes_on = np.zeros((len(emit), 2, self.begins.shape[1]))
-        """[tokens, after B or after I, slots] probability that the value goes on at the next token."""
-        for kind in (0, 1):
-            states, inside = chain.kinds[kind], chain.kinds[1]
-            arrive = chain.factors[0][states, inside] * behind[1:, inside]
-            self.goes_on[:-1, kind] = arrive / np.maximum(rest[:-1, states], TINY)
+        """[tokens, 2, slots] that a value that begins (0) or goes on (1) here goes on at the next token."""
+        arrive = behind[1:, 2::2]
+        for kind, start in enumerate((1, 2)):
+            step = np.diagonal(chain.factors[0][start::2, 2::2])
+            self.goes_on[:-1, kind] = step * arrive / np.maximum(rest[:-1, start::2], TINY)
 
     def likely(self) -> list[Span]:
         """Every span that is likely enough."""
@@ -236,13 +214,12 @@ def _messages(emit: Doubles, chain: Chain) -> tuple[Doubles, Doubles, float]:
 
 
 def _spans(path: Sequence[int]) -> list[Span]:
-    """The spans of a path of states."""
+    """The spans of a path of labels."""
     found: list[Span] = []
-    for i, state in enumerate(path):
-        slot, kind = divmod(state - 1, 3)
-        if state and kind == 0:
-            found.append(Span(slot, i, i + 1, 1.0))
-        elif state and kind == 1:
+    for i, label in enumerate(path):
+        if label % 2:
+            found.append(Span(label // 2, i, i + 1, 1.0))
+        elif label:
             found[-1] = found[-1]._replace(end=i + 1)
     return found
 
@@ -250,7 +227,7 @@ def _spans(path: Sequence[int]) -> list[Span]:
 def _keep_only(scores: Doubles, span: Span) -> Doubles:
     """The scores when a span's slot may begin nowhere else."""
     out = scores.copy()
-    begin = 1 + 3 * span.slot
+    begin = 1 + 2 * span.slot
     out[:, begin] = -np.inf
     out[span.first, begin] = scores[span.first, begin]
     return out

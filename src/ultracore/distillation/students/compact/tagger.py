@@ -59,8 +59,7 @@ class ToolChain(NamedTuple):
         single: For each of them, whether a text gives it one value at most.
         features: Feature names; the first row of `weights` belongs to every token and has none.
         weights: [1 + features, 1 + 2 * slots] float16.
-        transitions: [states, states] float32.
-        first: [states] float32.
+        transitions: [labels + 1, labels] float32; the last row is for the first token.
     """
 
     tool: str
@@ -69,7 +68,6 @@ class ToolChain(NamedTuple):
     features: list[str]
     weights: Array
     transitions: Array
-    first: Array
 
 
 class Tagger:
@@ -125,7 +123,6 @@ def pack_tagger(chains: Sequence[ToolChain], lexicon: Lexicon) -> Tagger:
         arrays[f"{i}/features"] = pack_lines(chain.features)
         arrays[f"{i}/weights"] = chain.weights
         arrays[f"{i}/transitions"] = chain.transitions
-        arrays[f"{i}/first"] = chain.first
     return Tagger(config, arrays)
 
 
@@ -158,7 +155,6 @@ def _chain(number: int, entry: Mapping[str, Any], arrays: Mapping[str, Array]) -
         {name: row for row, name in enumerate(features, start=1)},
         arrays[f"{number}/weights"],
         arrays[f"{number}/transitions"],
-        arrays[f"{number}/first"],
         entry["single"],
     )
 
