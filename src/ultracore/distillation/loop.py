@@ -11,26 +11,30 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from ultracore.distillation.agents.scores import at_level
 from ultracore.distillation.agreement import infer_free_text
 from ultracore.distillation.curate import deduplicate_rows
+from ultracore.distillation.decisions import Decision
+from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.sqlite import open_store
-from ultracore.distillation.log.of_files import read_traces
+from ultracore.distillation.log.of_files import Traces, read_traces
+from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.baselines import evaluate_baselines
 from ultracore.distillation.train.ceiling import measure_ceiling
 from ultracore.distillation.train.certificates import certify_levels, data_id_of
-from ultracore.distillation.train.evaluate import columns, judge, propose, propose_saved, time_proposals
+from ultracore.distillation.train.evaluate import Judged, columns, judge, level_of, propose_saved, time_proposals
 from ultracore.distillation.train.facts import Trained, curation_fact, model_facts
-from ultracore.distillation.train.fit import fit_compact
+from ultracore.distillation.train.fit import FitResult, fit_compact
 from ultracore.distillation.train.learning_curve import finish_curve, learning_curve, some_tasks
 from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key, versions
 from ultracore.distillation.train.parallel import background
-from ultracore.distillation.train.parts import of_one_teacher, split
+from ultracore.distillation.train.parts import Parts, of_one_teacher, split
 from ultracore.distillation.train.savings import price_from_rows, savings
 
 __all__ = ["LEVELS", "STAGES", "Options", "run"]
@@ -40,7 +44,7 @@ Say = Callable[[str], None]
 LEVELS = (0.93, 0.95, 0.98)
 """Levels of agreement that are reported beside the target."""
 
-STAGES = 6
+STAGES = 7
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,19 +103,16 @@ def run(
         DataError: The traces hold too little to learn, certify and test on.
         LogError: The log cannot be written.
     """
-    o, store, parallel = options, open_store(home), options.processes > 1
-    levels = [*LEVELS, o.target]
+    o, store = options, open_store(home)
     registry = ModelRegistry(home, store)
     stamp: dict[str, Any] = {"tenant_id": o.tenant, "correlation_id": uuid.uuid4().hex, "clock": clock}
 
     say("reading the traces into the log")
-    traces = read_traces(train, store, o.tenant)
-    held = read_traces(test, store, o.tenant) if test else None
-    teacher, decisions, others = of_one_teacher(traces.decisions, o.teacher)
-    parts = split(decisions, held and of_one_teacher(held.decisions, teacher).decisions, o.seed)
+    given = _read(train, test, store, o)
+    parts = given.parts
 
-    say(f"measuring how often the teacher agrees with itself in {len(decisions):,} decisions")
-    ceiling = measure_ceiling(decisions, infer_free_text(decisions), o.seed).to_dict()
+    say(f"measuring how often the teacher agrees with itself in {len(given.decisions):,} decisions")
+    ceiling = measure_ceiling(given.decisions, infer_free_text(given.decisions), o.seed).to_dict()
 
     say("merging exact duplicates")
     curated, curation = deduplicate_rows(parts.train)
@@ -119,50 +120,93 @@ def run(
     store.append([curation_fact(dataset, curation, **stamp)])
 
     say(f"training on {len(curated):,} decisions")
-    overlook, few = infer_free_text(curated), some_tasks(parts.test)
-    with background(learning_curve, curated, few, overlook, o.seed, parallel=parallel) as smaller:
-        fit = fit_compact(curated, seed=o.seed)
+    learned, few = at_level(curated, given.level), some_tasks(parts.test)
+    with background(learning_curve, learned, few, o.seed, parallel=o.processes > 1) as smaller:
+        fit = fit_compact(learned, seed=o.seed)
         model_id = registry.publish(fit.student)
-        student = registry.load(model_id)
 
         say(f"certifying on {len(parts.calibration):,}, testing on {len(parts.test):,} decisions of unseen tasks")
-        with background(propose_saved, registry.folder_of(model_id), parts.test, parallel=parallel) as answers:
-            development = judge(*columns(fit.development), overlook)
-            calibration = judge(*propose(student, parts.calibration), overlook)
-            certificates = certify_levels(
-                development, calibration, levels, delta=o.delta, model_id=model_id, teacher=teacher, seed=o.seed
-            )
-            baselines = evaluate_baselines(curated, parts.test, o.seed, overlook)
-            tested = judge(parts.test, answers.result(), overlook)
+        exam = _examine(fit, registry.folder_of(model_id), given, o)
+        baselines = evaluate_baselines(curated, parts.test, o.seed, fit.comparators)
 
         say("measuring the latency and the learning curve")
+        milliseconds = time_proposals(registry.load(model_id), parts.test)
         found = describe_student(
-            development, tested, certificates, time_proposals(student, parts.test),
+            exam.development, exam.test, exam.certificates, milliseconds,
             target=o.target, audit_rate=o.audit_rate, teacher_whole_call=ceiling["whole_call"], seed=o.seed,
         )  # fmt: skip
-        curve = finish_curve(smaller, curated, tested, few, fit.seconds, o.seed)
+        curve = finish_curve(smaller, learned, exam.test, few, fit.seconds, o.seed)
 
     say("writing down the model and the verdict")
-    certificate = certificates[o.target]
+    certificate = exam.certificates[o.target]
     registry.save_certificate(certificate)
     trained = Trained.of(model_id, registry.folder_of(model_id), dataset, curated, fit.seconds, o.seed, versions())
     store.append(model_facts(trained, certificate, found, **stamp))
     return {
-        "data": describe_data(decisions, data_id=traces.data_id, teacher=teacher, kind=traces.kind),
+        **given.describe(),
         **describe_parts(parts, curation),
         "ceiling": ceiling,
         **found,
         "baselines": baselines,
         **curve,
-        "savings": savings(
-            found["levels"][level_key(o.target)],
-            o.audit_rate,
-            o.price_per_call,
-            price_from_rows(traces.rows),
-            o.requests_per_day,
-        ),
+        "savings": _savings(found, given, o),
         "train_seconds": fit.seconds,
-        "errors": traces.problems + (held.problems if held else []) + others + parts.problems,
         "seed": o.seed,
         "versions": versions(),
     }
+
+
+class _Given(NamedTuple):
+    """What was read: of one teacher, split by task."""
+
+    traces: Traces
+    teacher: str
+    decisions: list[Decision]
+    parts: Parts
+    level: Level
+    problems: list[dict[str, Any]]
+
+    def describe(self) -> dict[str, Any]:
+        traces = self.traces
+        data = describe_data(self.decisions, data_id=traces.data_id, teacher=self.teacher, kind=traces.kind)
+        return {"data": data, "errors": self.problems}
+
+
+def _read(train: Sequence[Path], test: Sequence[Path], store: EventStore, o: Options) -> _Given:
+    traces = read_traces(train, store, o.tenant)
+    teacher, decisions, problems = of_one_teacher(traces.decisions, o.teacher)
+    problems += traces.problems
+    held = None
+    if test:
+        others = read_traces(test, store, o.tenant)
+        _, held, more = of_one_teacher(others.decisions, teacher or None)
+        problems += others.problems + more
+    parts = split(decisions, held, o.seed)
+    return _Given(traces, teacher, decisions, parts, level_of(decisions), problems + parts.problems)
+
+
+class _Exam(NamedTuple):
+    """Proposals beside the teacher's decisions, and the certificates that follow from them."""
+
+    development: list[Judged]
+    test: list[Judged]
+    certificates: dict[float, Certificate]
+
+
+def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
+    """Certify here, test beside it; both ask the student as it lies on disk, as it will be served."""
+    calibration, test = given.parts.calibration, given.parts.test
+    states = [at_level(part, given.level) for part in (calibration, test)]
+    with background(propose_saved, folder, states[1], parallel=o.processes > 1) as answers:
+        development = judge(*columns(fit.development), fit.comparators)
+        calibrated = judge(calibration, propose_saved(folder, states[0]), fit.comparators)
+        certificates = certify_levels(
+            development, calibrated, [*LEVELS, o.target],
+            level=given.level, delta=o.delta, model_id=folder.name, teacher=given.teacher, seed=o.seed,
+        )  # fmt: skip
+        return _Exam(development, judge(test, answers.result(), fit.comparators), certificates)
+
+
+def _savings(found: dict[str, Any], given: _Given, o: Options) -> dict[str, Any]:
+    level, measured = found["levels"][level_key(o.target)], price_from_rows(given.traces.rows)
+    return savings(level, o.audit_rate, o.price_per_call, measured, o.requests_per_day)

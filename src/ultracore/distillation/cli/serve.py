@@ -5,6 +5,7 @@ What this file does not know: how requests are answered.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def serve_command(model: Path | None, upstream: str | None, observe: bool, **cho
     settings = _settings(model, upstream_url=upstream, **chosen)
     app, said = gateway(settings, observe=observe)
     Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
-    serve(app, settings)
+    with contextlib.suppress(KeyboardInterrupt):  # how a server is stopped; it has finished what was under way
+        serve(app, settings)
 
 
 def gateway(settings: Settings, *, observe: bool = False) -> tuple[Any, str]:

@@ -57,7 +57,7 @@ class Traces(NamedTuple):
         skipped = [
             {"reason": reason, "lines": _some(lines), "n": len(lines)} for reason, lines in self.report.skipped.items()
         ]
-        return skipped + [{"reason": note, "lines": f"{n:,} lines", "n": n} for note, n in self.report.notes.items()]
+        return skipped + [{"reason": note, "lines": f"{n:,} of them", "n": n} for note, n in self.report.notes.items()]
 
 
 def read_traces(

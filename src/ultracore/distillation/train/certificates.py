@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ultracore.distillation.decisions import Decision, prompt_fingerprint
-from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.tools import fingerprint
 from ultracore.distillation.train.certify import certify
-from ultracore.distillation.train.evaluate import Judged, gate_rows, level_of
+from ultracore.distillation.train.evaluate import Judged, gate_rows
 
 __all__ = ["certify_levels", "data_id_of"]
 
@@ -23,6 +23,7 @@ def certify_levels(
     calibration: Sequence[Judged],
     targets: Sequence[float],
     *,
+    level: Level,
     delta: float,
     model_id: str,
     teacher: str,
@@ -34,13 +35,13 @@ def certify_levels(
         development: Out-of-fold proposals on training tasks.
         calibration: The student's proposals on tasks that it has not seen.
         targets: Levels of agreement among sent calls (0..1).
+        level: What they are about: whole calls, or tools only.
         delta: Allowed probability of certifying wrongly (0..1).
         model_id: The student.
         teacher: The teacher model.
         seed: Fixes the order of the calibration units.
     """
     decisions = [row.decision for row in calibration]
-    level = level_of(decisions)
     about: dict[str, Any] = {
         "level": level,
         "delta": delta,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ultracore.distillation.agreement import Comparators, same_kind, same_tools,
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.base import Proposal, Student
-from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.compact.artefact import load_student
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.thresholds import GateRows, apply, tuned_thresholds
@@ -35,7 +35,6 @@ __all__ = [
     "measure_level",
     "measure_test",
     "per_tool",
-    "propose",
     "propose_saved",
     "recurring",
     "time_proposals",
@@ -43,8 +42,6 @@ __all__ = [
 
 TIMED = 300
 """Proposals timed for the latency: three lie above the 99th percentile."""
-
-CertificateLevel = Literal["whole_call", "tool"]
 
 
 class Judged(NamedTuple):
@@ -69,14 +66,9 @@ class Judged(NamedTuple):
     kind: bool
 
 
-def propose(student: Student, decisions: Sequence[Decision]) -> tuple[Sequence[Decision], list[Proposal]]:
-    """The decisions, and what the student proposes in their states."""
-    return decisions, student.propose_batch([decision.state for decision in decisions])
-
-
 def propose_saved(folder: Path, decisions: Sequence[Decision]) -> list[Proposal]:
-    """As `propose`, by the student whose files are in the folder: the way into another process."""
-    return propose(load_student(folder), decisions)[1]
+    """What the student whose files are in the folder proposes; a path, so that another process can do it."""
+    return load_student(folder).propose_batch([decision.state for decision in decisions])
 
 
 def time_proposals(student: Student, decisions: Sequence[Decision]) -> list[float]:
@@ -96,13 +88,13 @@ def judge(decisions: Sequence[Decision], proposals: Sequence[Proposal], comparat
     return [_judge(decision, proposal, unit, comparators) for decision, proposal, unit in rows]
 
 
-def level_of(decisions: Sequence[Decision]) -> CertificateLevel:
+def level_of(decisions: Sequence[Decision]) -> Level:
     """What a certificate can be about: whole calls, or only tools where most calls lack their arguments."""
     known = [_is_known(decision) for decision in decisions if decision.is_call]
     return "whole_call" if not known or 2 * sum(known) >= len(known) else "tool"
 
 
-def gate_rows(judged: Sequence[Judged], level: CertificateLevel = "whole_call") -> GateRows:
+def gate_rows(judged: Sequence[Judged], level: Level = "whole_call") -> GateRows:
     """The rows that can be compared at this level, as the gate sees them."""
     rows = [row for row in judged if level == "tool" or row.whole is not None]
     return GateRows.of(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.splits import split_by_task, units_of
@@ -27,15 +26,12 @@ TEST_DECISIONS = 300
 """So many decide a point within about 5 percentage points, and cost little."""
 
 
-def learning_curve(
-    train: Sequence[Decision], test: Sequence[Decision], comparators: Comparators, seed: int = 0
-) -> list[dict[str, Any]]:
+def learning_curve(train: Sequence[Decision], test: Sequence[Decision], seed: int = 0) -> list[dict[str, Any]]:
     """Fit to growing parts of the training tasks, and test each student.
 
     Args:
         train: What the student learns from.
         test: What all points are tested on; see `some_tasks`.
-        comparators: What tolerant agreement overlooks.
         seed: Seed of the parts and of the fits.
 
     Raises:
@@ -46,9 +42,9 @@ def learning_curve(
     points = []
     for share in SHARES:
         part = split_by_task(train, (share, 1.0 - share), seed)[0]
-        student = fit_compact(part, seed=seed).student
-        proposals = student.propose_batch([decision.state for decision in test])
-        points.append(point(part, judge(test, proposals, comparators), seed))
+        fit = fit_compact(part, seed=seed)
+        proposals = fit.student.propose_batch([decision.state for decision in test])
+        points.append(point(part, judge(test, proposals, fit.comparators), seed))
     return points
 
 

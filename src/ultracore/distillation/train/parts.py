@@ -87,7 +87,7 @@ def of_one_teacher(decisions: Sequence[Decision], teacher: str | None = None) ->
     kept = [decision for decision in decisions if decision.teacher in ("", chosen)]
     if not kept:
         raise DataError(f"no decision is by {chosen}; the traces name {', '.join(sorted(count))}")
-    others = [_left_out(f"decided by another teacher: {name}", n) for name, n in count.items() if name != chosen]
+    others = [_left_out(f"decisions of another teacher, {name}", n) for name, n in count.items() if name != chosen]
     return OneTeacher(chosen, kept, others)
 
 
@@ -106,4 +106,4 @@ def _unseen(decisions: Sequence[Decision], test: Sequence[Decision]) -> tuple[li
 
 
 def _left_out(reason: str, n: int) -> dict[str, Any]:
-    return {"reason": reason, "lines": f"{n:,} decisions", "n": n}
+    return {"reason": f"{n:,} {reason}", "lines": "of several tasks", "n": n}
