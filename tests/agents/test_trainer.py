@@ -52,7 +52,7 @@ def test_a_list_of_rows_is_trained_certified_and_deployed(traffic, home):
 
 
 def test_the_events_tell_the_story_and_who_caused_what(traffic, home):
-    curated = asyncio.run(DataCuratorAgent().execute({"raw_decisions": traffic(200)}))
+    curated = asyncio.run(DataCuratorAgent().execute({"raw_decisions": traffic(150)}))
     result = train(curated)
     curation, trained, evaluated, decided, deployed = events(home)
     assert [e.event_type for e in (trained, evaluated, decided, deployed)] == [
@@ -71,7 +71,7 @@ def test_the_events_tell_the_story_and_who_caused_what(traffic, home):
 
 
 def test_the_rows_that_the_curator_held_back_decide_the_certificate(traffic):
-    curated = asyncio.run(DataCuratorAgent(calibration_share=0.4).execute({"raw_decisions": traffic(200)}))
+    curated = asyncio.run(DataCuratorAgent(calibration_share=0.4).execute({"raw_decisions": traffic(150)}))
     held = [row for row in curated["curated_data"] if row.get("split") == "calibration"]
     certificate = train(curated)["certificate"]
     assert certificate["decisions"] == len(held) == 80
