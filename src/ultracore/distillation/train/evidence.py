@@ -16,10 +16,13 @@ from ultracore.distillation.students.compact.actions import ActionEvidence, Ngra
 from ultracore.distillation.students.compact.arguments import Question, question_for
 from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
+from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example
 from ultracore.distillation.train.linear import fit_multilabel, fit_softmax
+from ultracore.distillation.train.meanings import fit_meanings
+from ultracore.distillation.train.tagging import fit_tagger
 
 __all__ = ["Asked", "fit_evidence", "questions_of"]
 
@@ -41,6 +44,7 @@ def fit_evidence(
     encoder: CompiledEncoder,
     schemas: Mapping[str, dict[str, Any]],
     comparators: Comparators,
+    seed: int,
 ) -> ActionEvidence:
     """Fit everything below the rankers.
 
@@ -49,6 +53,7 @@ def fit_evidence(
         encoder: Their encoder.
         schemas: Schemas inferred for tools without one.
         comparators: Which arguments are free text.
+        seed: Seed of the tagger.
     """
     rows = [e.row for e in examples]
     labels = [e.decision.action for e in examples]
@@ -57,13 +62,16 @@ def fit_evidence(
     for example in examples:
         ngrams.add(example.transcript.actions, example.decision.action)
     decisions, pools = [e.decision for e in examples], [e.pool for e in examples]
+    knowledge = Knowledge.count(decisions, pools, dict(schemas), comparators.free_text)
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
         words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=0.3),
         intents=_fit_intents(examples, rows, encoder),
         ngrams=ngrams,
-        knowledge=Knowledge.count(decisions, pools, dict(schemas), comparators.free_text),
+        learned=Learned(
+            knowledge, fit_meanings(examples, encoder, knowledge), fit_tagger(examples, knowledge.slots_of, seed=seed)
+        ),
     )
 
 
@@ -85,9 +93,10 @@ def _from_column(row: Vector, begin: int) -> Vector:
     return Vector(row.columns[kept], row.amounts[kept])
 
 
-def questions_of(example: Example, knowledge: Knowledge) -> list[Asked]:
+def questions_of(example: Example, learned: Learned) -> list[Asked]:
     """The choices behind the teacher's own call, slot by slot, given its earlier choices."""
     asked: list[Asked] = []
+    knowledge, sources = learned.knowledge, Sources(example.pool, example.row, learned)
     for call in example.decision.calls[:1]:
         if call.arguments is None or call.name not in example.transcript.tools:
             continue
@@ -95,25 +104,23 @@ def questions_of(example: Example, knowledge: Knowledge) -> list[Asked]:
         for slot in knowledge.slots_of(example.transcript.tools[call.name]):
             values = gold_values(slot, call.arguments)
             if slot.key not in knowledge.free_text:
-                asked += _slot_questions(example, knowledge, slot, values, before)
+                asked += _slot_questions(sources, slot, values, before)
             before.append((slot, (values[0] if slot.kind in ("scalar", "whole") else values) if values else ABSENT))
     return asked
 
 
-def _slot_questions(
-    example: Example, knowledge: Knowledge, slot: Slot, values: list[Any], before: Sequence[tuple[Slot, Any]]
-) -> list[Asked]:
+def _slot_questions(sources: Sources, slot: Slot, values: list[Any], before: Sequence[tuple[Slot, Any]]) -> list[Asked]:
     if slot.kind == "objects":
-        return _element_questions(example, knowledge, slot, values, before)
+        return _element_questions(sources, slot, values, before)
     asked = []
     for step in range(len(values) + 1 if slot.repeats else 1):
-        question = question_for(slot, example.pool, knowledge, before, values[:step] if slot.repeats else ())
+        question = question_for(slot, sources, before, values[:step] if slot.repeats else ())
         asked.append(_mark(question, values[step] if step < len(values) else ABSENT))
     return asked
 
 
 def _element_questions(
-    example: Example, knowledge: Knowledge, slot: Slot, elements: list[Any], before: Sequence[tuple[Slot, Any]]
+    sources: Sources, slot: Slot, elements: list[Any], before: Sequence[tuple[Slot, Any]]
 ) -> list[Asked]:
     """Each element's slots in turn, then the question that ends the array."""
     asked = []
@@ -123,7 +130,7 @@ def _element_questions(
         for part in slot.items:
             value = value_at(element, part.path)
             known = taken if part.repeats else ()
-            asked.append(_mark(question_for(part, example.pool, knowledge, [*before, *filled], known), value))
+            asked.append(_mark(question_for(part, sources, [*before, *filled], known), value))
             filled.append((part, value))
             if not element:
                 break

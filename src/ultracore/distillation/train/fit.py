@@ -107,7 +107,7 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     say("fitting the ranker of whole calls")
     layers.fit_calls()
     say("fitting evidence on all decisions")
-    evidence = fit_evidence(examples, encoder, schemas, comparators)
+    evidence = fit_evidence(examples, encoder, schemas, comparators, seed)
     memory = ContextMemory.build(decisions)
     student = CompactStudent(evidence, layers.final, memory)
     return FitResult(student, layers.development, comparators, time.perf_counter() - began)
@@ -129,7 +129,7 @@ class _Layers:
         held: list[_Held | None] = [None] * len(self.examples)
         for fold in range(self.k):
             rest = [e for e, f in zip(self.examples, self.folds, strict=True) if f != fold]
-            evidence = fit_evidence(rest, encoder, schemas, self.comparators)
+            evidence = fit_evidence(rest, encoder, schemas, self.comparators, self.seed)
             self.evidence.append(evidence)
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
@@ -225,7 +225,7 @@ class _Lists:
 
 def _hold(example: Example, evidence: ActionEvidence) -> _Held:
     names, rows = action_rows(example.transcript, example.pool, example.row, evidence)
-    return _Held(names, rows, questions_of(example, evidence.knowledge))
+    return _Held(names, rows, questions_of(example, evidence.learned))
 
 
 def _known(decision: Decision) -> bool:

@@ -5,8 +5,6 @@ Deterministic by seed. What this file does not know: what the rows describe.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +13,8 @@ from ultracore.distillation.students.compact.ranker import CLIP, Ranker
 __all__ = ["fit_ranker"]
 
 Floats = NDArray[np.float32]
+Parameters = dict[str, Floats]
+Moments = dict[str, tuple[Floats, Floats]]
 
 
 def fit_ranker(
@@ -51,12 +51,30 @@ def fit_ranker(
     scale = np.where(deviation > 1e-6, 1.0 / np.maximum(deviation, 1e-6), 0.0).astype(np.float32)
     x = np.clip((rows - mean) * scale, -CLIP, CLIP)
     batches = _batches(len(rows), start, labels, weights, batch_rows)
-    fitted = [
-        _fit_network(x, batches, hidden, epochs, learning_rate, decay, np.random.default_rng([seed, number]))
-        for number in range(networks)
-    ]
-    arrays = {name: np.stack([network[name] for network in fitted]) for name in ("w1", "b1", "w2", "b2")}
-    return Ranker({"mean": mean, "scale": scale, **arrays})
+    rng = np.random.default_rng(seed)
+    p = _initial(rows.shape[1], hidden, networks, rng)
+    moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in p.items()}
+    steps = max(1, epochs * batches.count)
+    step = 0
+    for _ in range(epochs):
+        for groups in batches.order(rng):
+            step += 1
+            now = learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+            _adam(p, moments, _gradient(p, x, batches, groups), now, decay, step)
+    w1 = p["w1"].reshape(-1, networks, hidden).transpose(1, 0, 2)
+    return Ranker({"mean": mean, "scale": scale, "w1": w1, "b1": p["b1"], "w2": p["w2"], "b2": p["b2"]})
+
+
+def _initial(features: int, hidden: int, networks: int, rng: np.random.Generator) -> Parameters:
+    """The networks side by side, so that one product serves them all."""
+    w1 = rng.standard_normal((features, networks * hidden)) * np.sqrt(2.0 / max(features, 1))
+    w2 = rng.standard_normal((networks, hidden)) * np.sqrt(1.0 / hidden)
+    return {
+        "w1": w1.astype(np.float32),
+        "b1": np.zeros((networks, hidden), np.float32),
+        "w2": w2.astype(np.float32),
+        "b2": np.zeros(networks, np.float32),
+    }
 
 
 class _Batches:
@@ -73,6 +91,11 @@ class _Batches:
     ) -> None:
         self.start, self.sizes, self.target, self.weight, self.grouped = start, sizes, target, weight, grouped
         self.per_batch = max(1, int(batch_rows / max(sizes.mean(), 1.0))) if len(sizes) else 1
+
+    @property
+    def count(self) -> int:
+        """Batches in one pass."""
+        return -(-len(self.start) // self.per_batch)
 
     def order(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         shuffled = rng.permutation(len(self.start))
@@ -99,45 +122,30 @@ def _batches(
     return _Batches(start[useful], sizes[useful], target.astype(np.float32), weight[useful], True, batch_rows)
 
 
-def _fit_network(
-    x: Floats, batches: _Batches, hidden: int, epochs: int, rate: float, decay: float, rng: np.random.Generator
-) -> dict[str, Floats]:
-    features = x.shape[1]
-    p: dict[str, Any] = {
-        "w1": (rng.standard_normal((features, hidden)) * np.sqrt(2.0 / max(features, 1))).astype(np.float32),
-        "b1": np.zeros(hidden, np.float32),
-        "w2": (rng.standard_normal(hidden) * np.sqrt(1.0 / hidden)).astype(np.float32),
-        "b2": np.zeros((), np.float32),
-    }
-    moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in p.items()}
-    steps = max(1, epochs * len(batches.order(np.random.default_rng(0))))
-    step = 0
-    for _ in range(epochs):
-        for groups in batches.order(rng):
-            step += 1
-            now = rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps)))
-            _adam(p, moments, _gradient(p, x, batches, groups), now, decay, step)
-    return p
-
-
-def _gradient(p: dict[str, Any], x: Floats, batches: _Batches, groups: NDArray[np.int64]) -> dict[str, Any]:
+def _gradient(p: Parameters, x: Floats, batches: _Batches, groups: NDArray[np.int64]) -> Parameters:
     rows, first = batches.rows_of(groups)
     inputs, sizes = x[rows], batches.sizes[groups]
-    hidden = np.maximum(inputs @ p["w1"] + p["b1"], 0.0)
-    scores = hidden @ p["w2"] + p["b2"]
+    networks, width = p["w2"].shape
+    hidden = (inputs @ p["w1"]).reshape(len(rows), networks, width) + p["b1"]
+    np.maximum(hidden, 0.0, out=hidden)
+    scores = np.einsum("nmh,mh->nm", hidden, p["w2"]) + p["b2"]
     if batches.grouped:
-        top = np.repeat(np.maximum.reduceat(scores, first), sizes)
-        shares = np.exp(scores - top)
-        shares /= np.repeat(np.add.reduceat(shares, first), sizes)
+        shares = np.exp(scores - np.repeat(np.maximum.reduceat(scores, first), sizes, axis=0))
+        shares /= np.repeat(np.add.reduceat(shares, first), sizes, axis=0)
     else:
         shares = 1.0 / (1.0 + np.exp(-scores))
-    weight = np.repeat(batches.weight[groups], sizes)
-    error = ((shares - batches.target[rows]) * weight / len(groups)).astype(np.float32)
-    back = np.outer(error, p["w2"]) * (hidden > 0)
-    return {"w1": inputs.T @ back, "b1": back.sum(axis=0), "w2": hidden.T @ error, "b2": error.sum()}
+    weight = np.repeat(batches.weight[groups], sizes) / np.float32(len(groups))
+    error = (shares - batches.target[rows][:, None]) * weight[:, None]
+    back = error[:, :, None] * p["w2"] * (hidden > 0)
+    return {
+        "w1": inputs.T @ back.reshape(len(rows), -1),
+        "b1": back.sum(axis=0),
+        "w2": np.einsum("nm,nmh->mh", error, hidden),
+        "b2": error.sum(axis=0),
+    }
 
 
-def _adam(p: dict[str, Any], moments: Any, gradient: dict[str, Any], rate: float, decay: float, step: int) -> None:
+def _adam(p: Parameters, moments: Moments, gradient: Parameters, rate: float, decay: float, step: int) -> None:
     for name, g in gradient.items():
         first, second = moments[name]
         first = 0.9 * first + 0.1 * g

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.text import words_of
-from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
+from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import REPLY, Tool
 
 __all__ = ["ACTION_FEATURES", "ActionEvidence", "Ngrams", "action_rows", "shortlist"]
@@ -75,7 +76,7 @@ class ActionEvidence(NamedTuple):
         words: Linear model of the action on structure and words.
         intents: For each action, whether it happens later in the episode, from the user's words.
         ngrams: Action n-grams.
-        knowledge: Argument counts; they tell whether a tool's arguments are at hand.
+        learned: What is known about arguments; it tells whether a tool's arguments are at hand.
     """
 
     encoder: CompiledEncoder
@@ -83,7 +84,7 @@ class ActionEvidence(NamedTuple):
     words: Linear
     intents: Linear
     ngrams: Ngrams
-    knowledge: Knowledge
+    learned: Learned
 
 
 def shortlist(transcript: Transcript, words: Mapping[str, float]) -> list[str]:
@@ -128,7 +129,7 @@ def action_rows(
                 other,
                 *_history_features(name, used[name], transcript),
                 *_text_features(name, transcript),
-                *_availability(name, transcript, pool, evidence.knowledge),
+                *_availability(name, transcript, pool, evidence.learned.knowledge),
                 *state,
             ]
         )
@@ -215,20 +216,12 @@ def _availability(name: str, t: Transcript, pool: Candidates, knowledge: Knowled
 
 def _slot_availability(slot: Slot, t: Transcript, pool: Candidates, knowledge: Knowledge) -> list[float]:
     counts = knowledge.of(slot)
-    unique, place = pool.unique_paths
-    by_path = knowledge.priors(slot)
-    priors = np.array([by_path.get(path, 0.0) for path in unique], np.float32)
-    if not len(pool) or not priors.any():
+    priors = pool.spread(knowledge.priors(slot))
+    if not priors.any():
         return [0.0] * (_AVAILABILITY - 1) + [float(counts.calls > 0)]
-    best = pool.largest(priors[place])
+    best = pool.largest(priors[pool.unique_paths[1]])
     likely = np.flatnonzero(best > 0.03)
-    given = {
-        key_of(value)
-        for call in t.calls
-        if call.name == slot.tool
-        for path, value in scalars(call.arguments or {})
-        if tuple(step for step in path if step != "[]") == slot.path
-    }
+    given = t.given.get((slot.tool, slot.path), {})
     unused = [int(i) for i in likely if pool.keys[i] not in given]
     latest = max((int(pool.turns[s]) for i in unused for s in pool.sources(i)), default=-1)
     static = pool.static[unused] if unused else np.zeros((1, pool.static.shape[1]), np.float32)

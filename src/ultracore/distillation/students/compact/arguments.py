@@ -1,39 +1,45 @@
-"""Filling a slot: gather its candidate values, describe each one, let the ranker choose.
+"""One slot, one question: gather the values that it might have, and describe each one to the ranker.
 
-Slots are filled in schema order; each choice is described to the next one (same message, shared ids).
-Leaving an optional argument out, and ending a list, are candidates like any other. What this file
-does not know: which tool to call.
+Leaving an optional argument out, and ending a list, are alternatives like any other. What this file
+does not know: which tool to call, and in which order slots are filled (`filling`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
-from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
-from ultracore.distillation.students.compact.ranker import Ranker
-from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble, coerce
+from ultracore.distillation.students.compact.knowledge import SlotKnowledge
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
+from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.transcript import key_of, scalars
 
-__all__ = ["ARGUMENT_FEATURES", "Filled", "Question", "fill", "question_for"]
+__all__ = ["ARGUMENT_FEATURES", "Question", "question_for"]
 
 Floats = NDArray[np.float32]
 
 MAX_CANDIDATES = 64
 """Per slot, after ranking by the prior of their paths; more cost time and were never chosen."""
 
-MAX_LIST = 12
+MIN_TASKS = 2
+"""A value of this many tasks may be a constant of the slot."""
+
+MIN_AFFIX = 3
+"""Times that a prefix or suffix must have been seen."""
+
 NAME_SIMILARITY = 0.5
 """A path whose last step is at least this similar to the argument's name is a source without evidence."""
 
 _LINKS = 10
-_SLOT = 22
+_SLOT = 28
 ARGUMENT_FEATURES = STATIC_FEATURES + _LINKS + 2 * _SLOT
 """Columns that describe a candidate to the ranker."""
 
@@ -52,98 +58,40 @@ class Question(NamedTuple):
     rows: Floats
 
 
-class Filled(NamedTuple):
-    """A slot with its value.
+class Alternative(NamedTuple):
+    """A value that a slot might have.
 
     Attributes:
-        value: The value, `ABSENT` if it is left out; for a required slot, if nothing fits.
-        confidence: Probability that the value is the teacher's (0..1).
+        place: Its place among the candidates of the state, -1 for a value from elsewhere.
+        value: The value, typed by the schema; `ABSENT` for leaving the slot out.
+        key: Its text, "" for `ABSENT`.
     """
 
+    place: int
     value: Any
-    confidence: float
+    key: str
 
 
 def question_for(
-    slot: Slot, pool: Candidates, knowledge: Knowledge, before: Sequence[tuple[Slot, Any]], taken: Sequence[Any] = ()
+    slot: Slot, sources: Sources, before: Sequence[tuple[Slot, Any]], taken: Sequence[Any] = ()
 ) -> Question:
     """Gather and describe the alternatives for a slot.
 
     Args:
         slot: What is to be filled.
-        pool: The candidate values of the state.
-        knowledge: What training counted.
+        sources: Where its value may come from.
         before: Slots filled so far with their values.
         taken: Values chosen so far for this list slot.
     """
-    counts = knowledge.of(slot)
-    places, outside = _gather(slot, pool, counts, knowledge.priors(slot))
-    values = [coerce(pool.values[place], slot.schema) for place in places] + outside
-    if slot.allowed:
-        values = [_member(value, slot.allowed) for value in values]
-    kept = _distinct(values, taken)
-    places = [places[i] if i < len(places) else -1 for i in kept]
-    values = [values[i] for i in kept]
+    counts = sources.knowledge.of(slot)
+    alternatives = _distinct(_gather(slot, sources, counts), taken)
     if _may_be_absent(slot, counts, taken):
-        places, values = [*places, -1], [*values, ABSENT]
-    keys = ["" if value is ABSENT else key_of(value) for value in values]
-    rows = _describe(slot, pool, counts, knowledge.priors(slot), places, keys, before, taken)
-    return Question(values, keys, rows)
-
-
-def fill(
-    slot: Slot, pool: Candidates, knowledge: Knowledge, ranker: Ranker, before: Sequence[tuple[Slot, Any]]
-) -> Filled:
-    """Choose a value for a slot."""
-    if slot.kind == "list":
-        return _fill_list(slot, pool, knowledge, ranker, before)
-    if slot.kind == "objects":
-        return _fill_objects(slot, pool, knowledge, ranker, before)
-    value, confidence = _choose(question_for(slot, pool, knowledge, before), ranker)
-    return Filled(value, confidence)
-
-
-def _fill_list(
-    slot: Slot, pool: Candidates, knowledge: Knowledge, ranker: Ranker, before: Sequence[tuple[Slot, Any]]
-) -> Filled:
-    taken: list[Any] = []
-    confidence = 1.0
-    while len(taken) < MAX_LIST:
-        value, share = _choose(question_for(slot, pool, knowledge, before, taken), ranker)
-        confidence *= share
-        if value is ABSENT:
-            break
-        taken.append(value)
-    return Filled(taken or ABSENT, confidence)
-
-
-def _fill_objects(
-    slot: Slot, pool: Candidates, knowledge: Knowledge, ranker: Ranker, before: Sequence[tuple[Slot, Any]]
-) -> Filled:
-    """Element after element; the first slot of an element may end the array."""
-    elements: list[dict[str, Any]] = []
-    confidence = 1.0
-    taken: list[Any] = []
-    while len(taken) < MAX_LIST:
-        filled: list[tuple[Slot, Any]] = []
-        for part in slot.items:
-            question = question_for(part, pool, knowledge, [*before, *filled], taken if part.repeats else ())
-            value, share = _choose(question, ranker)
-            confidence *= share
-            if part.repeats and value is ABSENT:
-                return Filled(elements or ABSENT, confidence)
-            filled.append((part, value))
-        taken.append(filled[0][1])
-        elements.append(assemble(filled))
-    return Filled(elements, confidence)
-
-
-def _choose(question: Question, ranker: Ranker) -> tuple[Any, float]:
-    if not question.values:
-        return ABSENT, 0.0
-    scores = ranker.scores(question.rows)
-    best = int(scores.argmax())
-    return question.values[best], float(1.0 / np.exp(scores - scores[best]).sum())
+        alternatives.append(Alternative(-1, ABSENT, ""))
+    return Question(
+        [alternative.value for alternative in alternatives],
+        [alternative.key for alternative in alternatives],
+        _describe(slot, sources, counts, alternatives, before, taken),
+    )
 
 
 def _may_be_absent(slot: Slot, counts: SlotKnowledge, taken: Sequence[Any]) -> bool:
@@ -152,56 +100,79 @@ def _may_be_absent(slot: Slot, counts: SlotKnowledge, taken: Sequence[Any]) -> b
     return not slot.required and (not counts.calls or counts.present < counts.calls)
 
 
-def _gather(
-    slot: Slot, pool: Candidates, counts: SlotKnowledge, priors_by_path: dict[str, float]
-) -> tuple[list[int], list[Any]]:
-    """Places of the candidates worth describing, and values that lie nowhere in the conversation."""
+def _gather(slot: Slot, sources: Sources, counts: SlotKnowledge) -> Iterator[Alternative]:
+    """Everything that the slot's value might be, candidates of the conversation first."""
     if counts.calls and not counts.present:
-        return [], []
+        return
+    pool = sources.pool
+    for place in _relevant(slot, sources):
+        yield from _typed(slot, place, pool.values[place])
+    for span in sources.spoken(slot):
+        yield from _typed(slot, pool.index.get(span.value, -1), span.value)
+    for place, value in _affixed(pool, counts):
+        yield from _typed(slot, place, value)
+    for member in slot.allowed:
+        yield Alternative(-1, member, key_of(member))
+    for value, _, tasks in counts.constants.values():
+        if tasks >= MIN_TASKS:
+            yield from _typed(slot, -1, value)
+
+
+def _relevant(slot: Slot, sources: Sources) -> list[int]:
+    """Candidates that lie where values of the slot have lain, or under a name like the slot's."""
+    pool = sources.pool
+    if not len(pool):
+        return []
     unique, place = pool.unique_paths
-    priors = np.array([priors_by_path.get(path, 0.0) for path in unique], np.float32)
     names = np.array([_name_similarity(path, slot.name) for path in unique], np.float32)
+    priors = pool.spread(sources.knowledge.priors(slot))
     relevant = np.maximum(priors, np.where(names >= NAME_SIMILARITY, 0.02 * names, 0.0))
-    best = pool.largest(relevant[place]) if len(pool) else np.zeros(0, np.float32)
+    best = pool.largest(relevant[place])
     chosen = np.flatnonzero(best > 0)
     if len(chosen) > MAX_CANDIDATES:
         chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:MAX_CANDIDATES]])
-    places = [int(i) for i in chosen if _fits(pool.values[i], slot)]
-    if slot.allowed:
-        return places, list(slot.allowed)
-    present = {pool.keys[i] for i in places}
-    constants = [value for text, (value, _, tasks) in counts.constants.items() if tasks >= 2 and text not in present]
-    return places, constants
+    return [int(i) for i in chosen]
 
 
-def _fits(value: Any, slot: Slot) -> bool:
+def _affixed(pool: Candidates, counts: SlotKnowledge) -> Iterator[tuple[int, str]]:
+    """Candidates of the right shape with a prefix or suffix that such values were seen to want."""
+    for affix, times in counts.affixes.items():
+        if times < MIN_AFFIX:
+            continue
+        prefix, shape, suffix = affix.split("\t")
+        for place, key in enumerate(pool.keys):
+            if len(key) >= 3 and not key.startswith(prefix or "\0") and shape_of(key) == shape:
+                yield place, prefix + key + suffix
+
+
+def _typed(slot: Slot, place: int, value: Any) -> Iterator[Alternative]:
+    """The value as an alternative, if the slot's schema and enum can hold it."""
     if isinstance(value, dict | list) != (slot.kind == "whole"):
-        return False
+        return
     plain = coerce(value, slot.schema)
-    if plain is ABSENT:
-        return False
-    return not slot.allowed or _member(plain, slot.allowed) is not ABSENT
+    if plain is not ABSENT and slot.allowed:
+        plain = _member(plain, slot.allowed)
+    if plain is not ABSENT:
+        yield Alternative(place, plain, key_of(plain))
 
 
 def _member(value: Any, allowed: Sequence[Any]) -> Any:
     """The enum member that a value means, letter case aside."""
-    if value is ABSENT:
-        return ABSENT
     text = key_of(value).casefold()
     return next((member for member in allowed if key_of(member).casefold() == text), ABSENT)
 
 
-def _distinct(values: Sequence[Any], taken: Sequence[Any]) -> list[int]:
+def _distinct(alternatives: Iterable[Alternative], taken: Sequence[Any]) -> list[Alternative]:
     seen = {key_of(value) for value in taken}
     kept = []
-    for i, value in enumerate(values):
-        key = key_of(value)
-        if value is not ABSENT and key not in seen:
-            seen.add(key)
-            kept.append(i)
+    for alternative in alternatives:
+        if alternative.key not in seen:
+            seen.add(alternative.key)
+            kept.append(alternative)
     return kept
 
 
+@lru_cache(maxsize=65536)
 def _name_similarity(path: str, name: str) -> float:
     last = path.rsplit("/", 1)[-1]
     if last in ("[]", "*", "*key"):
@@ -212,49 +183,44 @@ def _name_similarity(path: str, name: str) -> float:
 
 def _describe(
     slot: Slot,
-    pool: Candidates,
+    sources: Sources,
     counts: SlotKnowledge,
-    priors: dict[str, float],
-    places: Sequence[int],
-    keys: Sequence[str],
+    alternatives: Sequence[Alternative],
     before: Sequence[tuple[Slot, Any]],
     taken: Sequence[Any],
 ) -> Floats:
-    if not places:
+    if not alternatives:
         return np.zeros((0, ARGUMENT_FEATURES), np.float32)
-    placed = np.array(places)
-    static = np.zeros((len(places), STATIC_FEATURES), np.float32)
+    pool = sources.pool
+    placed = np.array([alternative.place for alternative in alternatives])
+    static = np.zeros((len(placed), STATIC_FEATURES), np.float32)
     static[placed >= 0] = pool.static[placed[placed >= 0]]
-    links = _links(pool, places, before, taken)
-    own = _slot_features(slot, pool, counts, priors, places, keys, taken)
-    relative = own - own.max(axis=0, keepdims=True)
-    return np.hstack([static, links, own, relative]).astype(np.float32)
+    links = _links(pool, [alternative.place for alternative in alternatives], before, taken)
+    own = _slot_features(slot, sources, counts, alternatives, taken)
+    return np.hstack([static, links, own, own - own.max(axis=0, keepdims=True)]).astype(np.float32)
 
 
 def _slot_features(
-    slot: Slot,
-    pool: Candidates,
-    counts: SlotKnowledge,
-    priors: dict[str, float],
-    places: Sequence[int],
-    keys: Sequence[str],
-    taken: Sequence[Any],
+    slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative], taken: Sequence[Any]
 ) -> Floats:
-    t = pool.transcript
-    used = _used_for(slot, t.calls)
-    ranks: dict[str, int] = {}
-    unused_ranks: dict[str, int] = {}
+    t = sources.pool.transcript
+    priors, shares = sources.knowledge.priors(slot), sources.shares(slot)
+    heard = {span.value: span.probability for span in sources.spoken(slot)}
+    used = t.given.get((slot.tool, slot.path), {})
+    ranks: Counter[str] = Counter()
+    unused_ranks: Counter[str] = Counter()
     rows = []
     n = counts.values + 1.0
-    for place, key in zip(places, keys, strict=True):
-        path, prior, similarity = _provenance(slot, pool, priors, place)
-        rank = ranks[path] = ranks.get(path, -1) + 1
-        unused_rank = unused_ranks.get(path, 0)
-        if not used.get(key):
-            unused_ranks[path] = unused_rank + 1
-        low, high, mean = _attribute_evidence(pool, counts, place)
+    size = math.log1p(len(alternatives))
+    for place, value, key in alternatives:
+        path, prior, similarity = _provenance(slot, sources.pool, priors, place)
+        rank, unused_rank = ranks[path], unused_ranks[path]
+        ranks[path] += 1
+        unused_ranks[path] += not used.get(key)
+        low, high, mean = _attribute_evidence(sources.pool, counts, place)
         _, times, tasks = counts.constants.get(key, (None, 0, 0))
         words = words_of(key)
+        share = shares.get(key, 0.0) if shares is not None else 0.0
         rows.append(
             (
                 prior,
@@ -277,8 +243,14 @@ def _slot_features(
                 _share(words, t.last_user_words),
                 _share(words, t.user_words),
                 _share(words, t.reply_words),
-                math.log1p(len(places)),
+                size,
                 len(taken) / 4 if slot.repeats else -1.0,
+                share,
+                math.log(share + 1e-3) if shares is not None else 0.0,
+                float(shares is not None),
+                heard.get(key, 0.0) if key else 1.0 - max(heard.values(), default=0.0),
+                float(bool(heard)),
+                float(place >= 0 and sources.pool.keys[place] != key and value is not ABSENT),
             )
         )
     return np.array(rows, np.float32)
@@ -308,18 +280,6 @@ def _attribute_evidence(pool: Candidates, counts: SlotKnowledge, place: int) -> 
     total = counts.values + 1.0
     logs = [math.log((counts.attributes.get(a, 0) + 0.5) / total) for a in pool.attributes(place)]
     return (min(logs), max(logs), sum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
-
-
-def _used_for(slot: Slot, calls: Sequence[Any]) -> dict[str, int]:
-    """How often each value was given to this very argument before."""
-    used: dict[str, int] = {}
-    for call in calls:
-        if call.name != slot.tool:
-            continue
-        for path, value in scalars(call.arguments or {}):
-            if tuple(step for step in path if step != "[]") == slot.path:
-                used[key_of(value)] = used.get(key_of(value), 0) + 1
-    return used
 
 
 def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot, Any]], taken: Sequence[Any]) -> Floats:

@@ -21,13 +21,16 @@ from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import Linear, SparseEncoder
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers
+from ultracore.distillation.students.compact.tagger import Tagger
 
 __all__ = ["load_student", "save_student"]
 
 KIND = "compact"
 _LINEAR = ("structure", "words", "intents")
+_MEANING, _TAGGER = "meaning:", "tagger:"
 _WIDTHS = {
     "actions": ACTION_FEATURES,
     "arguments": ARGUMENT_FEATURES,
@@ -42,6 +45,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     ngrams: Ngrams
     knowledge: Knowledge
     memory: ContextMemory
+    tagger: dict[str, Any] | None = None
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -51,17 +55,22 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         ArtefactError: The folder cannot be written.
     """
     evidence = student.evidence
+    learned = evidence.learned
     linear = {name: getattr(evidence, name) for name in _LINEAR}
+    linear |= {_MEANING + slot: model for slot, model in learned.meanings.items()}
     config = _Config(
         encoder=evidence.encoder.encoder,
         classes={name: model.classes for name, model in linear.items()},
         ngrams=evidence.ngrams,
-        knowledge=evidence.knowledge,
+        knowledge=learned.knowledge,
         memory=student.memory,
+        tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name, model in linear.items():
         arrays |= {f"{name}.weights": model.weights, f"{name}.bias": model.bias}
+    if learned.tagger is not None:
+        arrays |= {_TAGGER + name: array for name, array in learned.tagger.arrays.items()}
     for name in _WIDTHS:
         ranker = getattr(student.rankers, name)
         if ranker is not None:
@@ -78,14 +87,20 @@ def load_student(folder: Path) -> CompactStudent:
     model_id, raw, arrays = read_artefact(folder, KIND)
     try:
         config = msgspec.convert(raw, _Config)
-        linear = {name: _linear(name, config.classes[name], arrays) for name in _LINEAR}
+        linear = {name: _linear(name, config.classes[name], arrays) for name in config.classes}
+        learned = Learned(
+            config.knowledge,
+            {name.removeprefix(_MEANING): model for name, model in linear.items() if name.startswith(_MEANING)},
+            _tagger(config.tagger, arrays),
+        )
+        models = {name: linear[name] for name in _LINEAR}
         rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items()}
     except (KeyError, msgspec.ValidationError) as error:
         raise ArtefactError(f"{folder} is not a compact student of this release: {error}") from None
     if rankers["actions"] is None or rankers["calls"] is None or rankers["gate"] is None:
         raise ArtefactError(f"{folder} lacks a ranker; train again")
     return CompactStudent(
-        ActionEvidence(config.encoder.compile(), **linear, ngrams=config.ngrams, knowledge=config.knowledge),
+        ActionEvidence(config.encoder.compile(), **models, ngrams=config.ngrams, learned=learned),
         Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], rankers["gate"]),
         config.memory,
         model_id,
@@ -97,6 +112,12 @@ def _linear(name: str, classes: list[str], arrays: Mapping[str, NDArray[Any]]) -
     if weights.ndim != 2 or weights.shape[1] != len(classes) or bias.shape != (len(classes),):
         raise KeyError(f"{name}: weights of shape {weights.shape} for {len(classes)} classes")
     return Linear(classes, weights.astype(np.float32), bias.astype(np.float32))
+
+
+def _tagger(config: dict[str, Any] | None, arrays: Mapping[str, NDArray[Any]]) -> Tagger | None:
+    if config is None:
+        return None
+    return Tagger(config, {n.removeprefix(_TAGGER): array for n, array in arrays.items() if n.startswith(_TAGGER)})
 
 
 def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker | None:

@@ -7,13 +7,13 @@ training has learned of paths (`knowledge`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ultracore.distillation.students.compact.text import shape_of
 from ultracore.distillation.students.compact.transcript import Leaf, Transcript, key_of, scalars
 
 __all__ = ["STATIC_FEATURES", "Candidates"]
@@ -100,10 +100,18 @@ class Candidates:
         places = [table.setdefault(path, len(table)) for path in self.paths]
         return list(table), np.array(places, np.int32)
 
+    def spread(self, by_path: Mapping[str, float]) -> Floats:
+        """A figure for each of the distinct paths: [unique paths] float32, 0 where none is given."""
+        out = np.zeros(len(self._path_index), np.float32)
+        for path, figure in by_path.items():
+            place = self._path_index.get(path)
+            if place is not None:
+                out[place] = figure
+        return out
+
     @cached_property
-    def shapes(self) -> list[str]:
-        """The shape of each candidate's writing."""
-        return [shape_of(value) if not isinstance(value, dict | list) else "{}" for value in self.values]
+    def _path_index(self) -> dict[str, int]:
+        return {path: place for place, path in enumerate(self.unique_paths[0])}
 
     def largest(self, per_source: NDArray[Any]) -> NDArray[Any]:
         """The largest of its sources' figures, for each candidate."""

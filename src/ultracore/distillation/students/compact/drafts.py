@@ -6,16 +6,17 @@ What this file does not know: which draft to propose, and whether to send it (`s
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.actions import ActionEvidence, action_rows
-from ultracore.distillation.students.compact.arguments import Filled, fill
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.filling import Filled, fill_all
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble
+from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
 from ultracore.distillation.tools import REPLY, ToolCall
@@ -57,6 +58,7 @@ def draft_calls(
 ) -> list[Draft]:
     """The likeliest actions, likeliest first, with arguments filled; at least one."""
     names, rows = action_rows(transcript, pool, row, evidence)
+    sources = Sources(pool, row, evidence.learned)
     scores = action_ranker.scores(rows)
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
@@ -68,7 +70,9 @@ def draft_calls(
         share = float(shares[place])
         if rank and share < LEAST_SHARE:
             break
-        filled = _fill_all(names[place], transcript, pool, evidence, argument_ranker)
+        tool = transcript.tools.get(names[place])
+        slots = evidence.learned.knowledge.slots_of(tool) if tool is not None else ()
+        filled = fill_all(slots, sources, argument_ranker)
         missing = tuple(slot.key for slot, got in filled if slot.required and got.value is ABSENT)
         arguments = assemble([(slot, got.value) for slot, got in filled])
         calls = () if names[place] == REPLY else (ToolCall(names[place], arguments),)
@@ -80,23 +84,6 @@ def draft_calls(
         ]
         drafts.append(Draft(calls, missing, np.array(features, np.float32)))
     return drafts
-
-
-def _fill_all(
-    name: str, transcript: Transcript, pool: Candidates, evidence: ActionEvidence, ranker: Ranker | None
-) -> list[tuple[Slot, Filled]]:
-    if name == REPLY:
-        return []
-    filled: list[tuple[Slot, Filled]] = []
-    values: list[tuple[Slot, Any]] = []
-    for slot in evidence.knowledge.slots_of(transcript.tools[name]):
-        if ranker is None or slot.key in evidence.knowledge.free_text:
-            got = Filled(ABSENT, 0.0 if slot.required else 0.5)
-        else:
-            got = fill(slot, pool, evidence.knowledge, ranker, values)
-        filled.append((slot, got))
-        values.append((slot, got.value))
-    return filled
 
 
 def _action_features(

@@ -22,6 +22,8 @@ from ultracore.distillation.tools import Tool
 __all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas"]
 
 MAX_CONSTANTS = 64
+MAX_AFFIX = 6
+"""Characters that a prefix and a suffix may have together."""
 
 
 _priors: WeakKeyDictionary[Knowledge, dict[str, dict[str, float]]] = WeakKeyDictionary()
@@ -39,6 +41,7 @@ class SlotKnowledge(msgspec.Struct):
         constants: Text of a value -> (value, times given, distinct tasks).
         shapes: Shape of writing -> times given.
         attributes: `key=value` of the value's object -> times given.
+        affixes: "prefix<tab>shape<tab>suffix" -> times that a value was a candidate of that shape with them.
     """
 
     calls: int = 0
@@ -49,6 +52,7 @@ class SlotKnowledge(msgspec.Struct):
     constants: dict[str, tuple[Any, int, int]] = {}
     shapes: dict[str, int] = {}
     attributes: dict[str, int] = {}
+    affixes: dict[str, int] = {}
 
     @property
     def presence(self) -> float:
@@ -89,7 +93,7 @@ class Knowledge(msgspec.Struct, weakref=True):
 
     def slots_of(self, tool: Tool) -> tuple[Slot, ...]:
         """The slots of a tool, by its schema or by the one inferred for it."""
-        if not tool.properties and tool.name in self.schemas:
+        if tool.name in self.schemas and not tool.parameters.get("properties"):
             tool = Tool(tool.name, parameters=self.schemas[tool.name])
         return slots_of(tool)
 
@@ -178,11 +182,24 @@ def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> N
             places.add(pool.index[text])
             for attribute in pool.attributes(pool.index[text]):
                 _add(counts.attributes, attribute)
+        elif isinstance(value, str):
+            for affix in _affixes(value, pool):
+                _add(counts.affixes, affix)
     for path in {pool.paths[source] for place in places for source in pool.sources(place)}:
         _add(counts.gold, path)
     if values:
         for path in pool.unique_paths[0]:
             _add(counts.seen, path)
+
+
+def _affixes(value: str, pool: Candidates) -> set[str]:
+    """How the value could be made from something that was said, by a short prefix or suffix."""
+    found = set()
+    for key in pool.keys:
+        if 3 <= len(key) < len(value) <= len(key) + MAX_AFFIX and key in value:
+            prefix, _, suffix = value.partition(key)
+            found.add(f"{prefix}\t{shape_of(key)}\t{suffix}")
+    return found
 
 
 def _settle(counts: SlotKnowledge, tasks: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ not know: how it was trained (`train.fit`), and what confidence is enough (`stud
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -81,6 +82,12 @@ class CompactStudent:
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state."""
         return [self.propose(state) for state in states]
+
+    def save(self, folder: Path) -> str:
+        """Write the student to a folder; returns the id under which `load_student` brings it back."""
+        from ultracore.distillation.students.compact.artefact import save_student  # which knows this class
+
+        return save_student(self, folder)
 
     def encode(self, transcript: Transcript) -> Vector:
         """The sparse features of a conversation."""

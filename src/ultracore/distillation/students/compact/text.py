@@ -85,6 +85,7 @@ def spans_of(text: str, year: int | None = None) -> Iterator[Span]:
                 yield Span("date", f"{stated:04d}-{month_number:02d}-{int(match.group(day)):02d}", match.start())
 
 
+@lru_cache(maxsize=8192)
 def latest_year(text: str) -> int | None:
     """The latest year among the ISO dates of a text."""
     return max((int(year) for year in _ISO_YEAR.findall(text)), default=None)

@@ -157,6 +157,16 @@ class Transcript:
                 counts[key_of(value)] = counts.get(key_of(value), 0) + 1
         return counts
 
+    @cached_property
+    def given(self) -> dict[tuple[str, tuple[str, ...]], dict[str, int]]:
+        """For each tool and argument path (without list steps), how often each value was given before."""
+        out: dict[tuple[str, tuple[str, ...]], dict[str, int]] = {}
+        for call in self.calls:
+            for path, value in scalars(call.arguments or {}):
+                counts = out.setdefault((call.name, tuple(step for step in path if step != "[]")), {})
+                counts[key_of(value)] = counts.get(key_of(value), 0) + 1
+        return out
+
 
 def key_of(value: Any) -> str:
     """The text by which equal values are recognised, whatever their type: 5, 5.0 and "5" are one.

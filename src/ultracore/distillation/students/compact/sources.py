@@ -1,0 +1,73 @@
+"""Where the values of one state's slots may come from, beyond lying about in the conversation.
+
+Three learned sources stand beside the candidates: a classifier for each slot whose values are few
+(what somebody means decides, the value itself need not be said), a tagger of what the user said, and
+affixes (the user says 4711, the tool wants A4711). What this file does not know: how alternatives are
+compared (`arguments`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.students.compact.sparse import Linear, Vector
+from ultracore.distillation.students.compact.tagger import Reading, Spoken, Tagger
+
+__all__ = ["Learned", "Meanings", "Sources"]
+
+Meanings = Mapping[str, Linear]
+"""Slot key -> a classifier of its value's text; the class "" means that it is left out."""
+
+
+class Learned(NamedTuple):
+    """What training knows about arguments.
+
+    Attributes:
+        knowledge: Counts.
+        meanings: Classifiers of slots with few values.
+        tagger: Reads what the user said; `None` where no argument was ever spoken.
+    """
+
+    knowledge: Knowledge
+    meanings: Meanings
+    tagger: Tagger | None
+
+
+class Sources:
+    """The sources of one state, asked slot by slot.
+
+    Args:
+        pool: Its candidate values.
+        row: Its sparse features.
+        learned: What training knows.
+    """
+
+    def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
+        self.pool = pool
+        self.knowledge = learned.knowledge
+        self._row = row
+        self._learned = learned
+        self._shares: dict[str, Mapping[str, float]] = {}
+        self._readings: dict[str, Reading] = {}
+
+    def shares(self, slot: Slot) -> Mapping[str, float] | None:
+        """Probability of each value text by what is meant; `None` where the slot's values are not few."""
+        model = self._learned.meanings.get(slot.key)
+        if model is None:
+            return None
+        if slot.key not in self._shares:
+            self._shares[slot.key] = model.softmax(self._row)
+        return self._shares[slot.key]
+
+    def spoken(self, slot: Slot) -> list[Spoken]:
+        """Stretches of the user's last words that may be values of the slot."""
+        tagger = self._learned.tagger
+        if tagger is None or slot.tool not in tagger.tools:
+            return []
+        if slot.tool not in self._readings:
+            self._readings[slot.tool] = tagger.read(slot.tool, self.pool.transcript.last_user_text)
+        return [span for span in self._readings[slot.tool].spans if span.slot == slot.key]
