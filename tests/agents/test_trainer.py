@@ -74,7 +74,7 @@ def test_the_rows_that_the_curator_held_back_decide_the_certificate(traffic):
     curated = asyncio.run(DataCuratorAgent(calibration_share=0.4).execute({"raw_decisions": traffic(150)}))
     held = [row for row in curated["curated_data"] if row.get("split") == "calibration"]
     certificate = train(curated)["certificate"]
-    assert certificate["decisions"] == len(held) == 80
+    assert certificate["decisions"] == len(held) == 60
     assert certificate["data_id"] == fingerprint([fingerprint(d) for d in decisions_from_rows(held)])
 
 
