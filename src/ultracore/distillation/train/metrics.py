@@ -39,13 +39,14 @@ def bootstrap_shares(hits: ArrayLike, totals: ArrayLike, seed: int = 0) -> list[
         [(1.0, 1.0)]
     """
     right, n = np.asarray(hits, np.float64), np.asarray(totals, np.float64)
-    drawn = _resampled(right, n, seed)
-    return [
-        (float(low), float(high)) if usable else None
-        for low, high, usable in zip(
-            *np.nanquantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0), (n > 0).sum(axis=0) >= 2, strict=True
-        )
-    ]
+    usable = (n > 0).sum(axis=0) >= 2
+    ends: list[tuple[float, float] | None] = [None] * n.shape[1]
+    if usable.any():
+        drawn = _resampled(right[:, usable], n[:, usable], seed)
+        pairs = np.nanquantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0).T
+        for column, (low, high) in zip(np.flatnonzero(usable), pairs, strict=True):
+            ends[column] = float(low), float(high)
+    return ends
 
 
 def calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | None:

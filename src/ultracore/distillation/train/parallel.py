@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -63,13 +64,15 @@ def background(function: Callable[..., T], *args: Any, parallel: bool = True) ->
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, function, args), daemon=True)
-    _start(process)
-    theirs.close()
     try:
+        with _deaf_to_interrupts():
+            process.start()
+        theirs.close()
         yield Job(lambda: _receive(ours), ours.poll)
     finally:
-        process.terminate()
-        process.join(GRACE_SECONDS)
+        if process.pid is not None:
+            process.terminate()
+            process.join(GRACE_SECONDS)
         ours.close()
 
 
@@ -78,16 +81,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start(process: Any) -> None:
-    """Start it deaf to Ctrl-C, which a terminal sends to it too: ending it is this process's business."""
-    if not hasattr(signal, "pthread_sigmask"):
-        process.start()
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; a process started in it never sees one, its parent ends it.
+
+    A terminal sends Ctrl-C to both. The mask is what the new process inherits; the handler keeps this
+    one, where another thread may take the signal, from stopping in the middle of the start.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _work(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
