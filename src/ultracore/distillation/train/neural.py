@@ -13,6 +13,9 @@ from ultracore.distillation.students.compact.ranker import CLIP, Ranker
 __all__ = ["fit_ranker"]
 
 Floats = NDArray[np.float32]
+MAX_STEPS = 800
+"""Batches after which the loss of every set tried had settled; large sets need fewer passes."""
+
 Parameters = dict[str, Floats]
 Moments = dict[str, tuple[Floats, Floats]]
 
@@ -40,7 +43,7 @@ def fit_ranker(
         weights: [groups] or [rows] importance; all 1 by default.
         hidden: Hidden units of each network.
         networks: How many are averaged.
-        epochs: Passes over the data.
+        epochs: Passes over the data; fewer where they would take more than MAX_STEPS batches.
         learning_rate: Of Adam, falling to 5 % of itself along a cosine.
         batch_rows: Rows in a batch, about.
         decay: Decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101).
@@ -54,6 +57,7 @@ def fit_ranker(
     rng = np.random.default_rng(seed)
     p = _initial(rows.shape[1], hidden, networks, rng)
     moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in p.items()}
+    epochs = min(epochs, max(1, -(-MAX_STEPS // max(batches.count, 1))))
     steps = max(1, epochs * batches.count)
     step = 0
     for _ in range(epochs):
