@@ -16,6 +16,13 @@ def test_the_same_traffic_seldom_alarms(traffic):
     assert alarms <= 3  # 1 % by construction; 4 of 40 would be p < 0.001
 
 
+def test_small_samples_of_the_same_traffic_score_low(traffic):
+    """Uncorrected, the distance of 10 decisions to 100 others like them is above 0.2."""
+    reference = mixed(traffic, 100)
+    scores = sorted(drift_between(reference, mixed(traffic, 10, seed=seed)).score for seed in range(1, 22))
+    assert scores[10] < 0.15
+
+
 def test_another_mix_of_actions_is_found(traffic):
     reference = mixed(traffic, 100)
     rows = [{**row, "tool_selected": "refund_order"} for row in traffic(40, seed=1)]
