@@ -1,6 +1,6 @@
 """Do certificates keep their word, and what do they cost? Simulated populations whose true risk is known.
 
-    python benchmarks/certificates.py [populations a table row, default 100]
+    python -m benchmarks certificates
 
 prints (1) how often a certified risk is truly above 1 - target, per scenario; (2) certified over tuned
 coverage by number of calibration units; (3) other tests on the same sequence. Decisions of a unit share
@@ -10,7 +10,6 @@ its difficulty, which the student does not see; its confidence is noisy and skew
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -280,15 +279,11 @@ def print_tests(populations: int) -> None:
             print(f"  {name:16} {label:26} issued {issued / len(rows):4.0%}  ratio {ratio:.2f}  violated {wrong}")
 
 
-def main() -> None:
-    populations = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+def main(populations: int = 100) -> None:
+    """Print the three tables, with so many populations a row."""
     start = time.perf_counter()
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     print_violations(12 * populations)
     print_usefulness(populations)
     print_tests(populations)
     print(f"\n{time.perf_counter() - start:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,137 @@
+"""`python -m benchmarks [NAME...]`: print every figure that we claim, or those of some benchmarks.
+
+Sections are kept as JSON in the output folder; `--write` renders all that are there into RESULTS.md.
+What this file does not know: how anything is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import certificates, speed, splits, start, students
+from benchmarks.data import SETS, MissingDataError, Size, default_data
+from benchmarks.provenance import ROOT, measured
+from benchmarks.sections import Section, load_sections, markdown, save
+
+Job = tuple[str, Callable[[], Section]]
+
+NAMES = ("students", "certificates", "splits", "speed", "start")
+HERE = ROOT / "benchmarks"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure, print, keep."""
+    given = list(sys.argv[1:] if words is None else words)
+    options = _options(given)
+    for name, measure in _jobs(options):
+        section = _measure(name, measure, given)
+        print(markdown([section], head=""), flush=True)
+        if not section.skipped:
+            save(section, options.out)
+    if options.write:
+        (HERE / "RESULTS.md").write_text(markdown(load_sections(options.out)), encoding="utf-8")
+    return 0
+
+
+def _measure(name: str, measure: Callable[[], Section], words: Sequence[str]) -> Section:
+    try:
+        with measured(_shown(words)) as provenance:
+            section = measure()
+    except MissingDataError as missing:
+        return Section(name, skipped=str(missing))
+    section.provenance = provenance
+    return section
+
+
+def _jobs(options: argparse.Namespace) -> Iterator[Job]:
+    size, wanted = Size(options.quick, options.full), options.names or NAMES
+    for name in wanted:
+        yield from _JOBS[name](options, size)
+
+
+def _students(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or SETS:
+        if name in SETS:
+            yield (
+                f"students/{name}",
+                lambda name=name: students.measure_students(name, options.data, size, options.processes),  # type: ignore[misc]
+            )
+
+
+def _splits(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or splits.PLANS:
+        if name in splits.PLANS:
+            yield f"splits/{name}", lambda name=name: splits.measure_splits(name, options.data, size)  # type: ignore[misc]
+
+
+def _certificates(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "certificates", lambda: _simulated(2 if size.quick else 100)
+
+
+def _speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "speed", lambda: speed.measure_speed(quick=size.quick)
+
+
+def _start(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "start", lambda: start.measure_start(quick=size.quick)
+
+
+_JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
+    "students": _students,
+    "certificates": _certificates,
+    "splits": _splits,
+    "speed": _speed,
+    "start": _start,
+}
+
+
+def _simulated(populations: int) -> Section:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        certificates.main(populations)
+    about = f"simulated populations whose true risk is known, {populations} a table row"
+    text = printed.getvalue().strip()
+    return Section("certificates", about, text=text)
+
+
+def _shown(words: Sequence[str]) -> list[str]:
+    """The words of the command without folders of this machine: they say nothing to anybody else."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word not in ("--data", "--out"):
+            kept.append(word)
+        skip = word in ("--data", "--out")
+    return kept
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(words)
+    if unknown := sorted(set(options.names) - set(NAMES)):
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if options.quick and options.write:
+        parser.error("--write with --quick would pass a few tasks off as results")
+    options.out = options.out or HERE / "out" / ("quick" if options.quick else "")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--data", type=Path, default=default_data(), help="folder of other people's traces")
+    parser.add_argument("--only", nargs="+", metavar="SET", choices=[*SETS], help=f"of {', '.join(SETS)}")
+    parser.add_argument("--quick", action="store_true", help="a few tasks only: shows that it works, nothing else")
+    parser.add_argument("--full", action="store_true", help="all of the SNIPS training rows")
+    parser.add_argument("--processes", type=int, default=2, help="folds measured at a time")
+    parser.add_argument("--out", type=Path, help="folder of the figures as JSON")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md from the figures of that folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

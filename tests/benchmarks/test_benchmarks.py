@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from benchmarks.__main__ import main
+from benchmarks.cross_validation import compare
+from benchmarks.data import MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
+from benchmarks.sections import Section, Table, load_sections, markdown, save, share
+from benchmarks.speed import first_tasks
+from benchmarks.start import import_times
+
+from benchmarks import splits, students
+from ultracore.distillation.agreement import Comparators
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.tools import ToolCall
+from ultracore.distillation.train.evaluate import Judged, judge
+from ultracore.distillation.train.thresholds import Outcome
+
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("ship", "refund")]
+
+
+def line(i: int) -> dict[str, object]:
+    tool = "ship" if i % 2 else "refund"
+    call = {"tool_calls": [{"name": tool, "arguments": {"order": f"#{i}"}}]}
+    return {
+        "episode": f"{i}#0", "task": str(i), "trial": None, "step": 0, "teacher": "made up",
+        "tools_ref": "t", "system_ref": "s", "messages": [{"role": "user", "content": f"{tool} order #{i}"}],
+        "decision": {"content": "Hello"} if i % 5 == 0 else call,
+    }  # fmt: skip
+
+
+def write(file: Path, value: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(gzip.compress(value.encode()))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Made rows, where the SNIPS rows would lie."""
+    folder = tmp_path / "data"
+    for name, rows in (("train", range(60)), ("test", range(60, 90))):
+        write(folder / f"snips/{name}.jsonl.gz", "\n".join(json.dumps(line(i)) for i in rows))
+    write(folder / "snips/tools.json.gz", json.dumps({"t": TOOLS}))
+    write(folder / "snips/systems.json.gz", json.dumps({"s": "Be kind."}))
+    return folder
+
+
+def judged(confidence: list[float], agrees: list[bool], calls: int | None = None) -> list[Judged]:
+    """One task each; the first `calls` proposals are calls, the others replies."""
+    n = len(agrees) if calls is None else calls
+    teacher, other = (ToolCall("f", {"x": x}) for x in (1, 2))
+    decisions = [
+        Decision(state=State([], []), calls=(teacher if ok else other,) if i < n else (), episode=str(i), task=str(i))
+        for i, ok in enumerate(agrees)
+    ]
+    proposals = [Proposal((teacher,) if i < n else (), c) for i, c in enumerate(confidence)]
+    return judge(decisions, proposals, Comparators())
+
+
+def test_a_line_becomes_a_decision_with_its_prompt_and_its_tools(data: Path) -> None:
+    first, second = decisions_of("snips", data)[:2]
+    assert [message["role"] for message in first.state.messages] == ["system", "user"]
+    assert not first.is_call
+    assert first.reply == "Hello"
+    assert second.calls == (ToolCall("ship", {"order": "#1"}),)
+    assert [tool.name for tool in second.state.tools] == ["ship", "refund"]
+    assert (second.task, second.trial) == ("1", 0)
+
+
+def test_data_that_is_not_there_is_skipped_and_says_where_it_was_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MissingDataError, match=r"needs data at .*airline"):
+        decisions_of("airline", tmp_path)
+    out = tmp_path / "out"
+    assert main(["students", "--only", "airline", "--data", str(tmp_path), "--out", str(out)]) == 0
+    assert "students/airline: skipped: needs data at" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_folds_share_no_task_and_cover_everything() -> None:
+    parts = parts_of("bank", Path("nowhere"), Size(quick=True))
+    assert len(parts) == 2
+    for part in parts:
+        assert not {d.task for d in part.train} & {d.task for d in part.test}
+    assert {d.event_id for d in parts[0].train} == {d.event_id for d in parts[1].test}
+
+
+def test_a_sample_keeps_its_order_and_depends_on_the_seed(data: Path) -> None:
+    rows = decisions_of("snips", data)
+    drawn = sample(rows, 20, seed=1)
+    assert drawn == sorted(drawn, key=rows.index)
+    assert len({d.task for d in drawn}) == 20
+    assert drawn != sample(rows, 20, seed=2)
+
+
+def test_the_oracle_sends_calls_only_and_as_many_as_agree_at_the_level() -> None:
+    rows = judged([0.9, 0.8, 0.7, 0.6], [True, True, True, False])
+    assert students.oracle_coverage(rows, 0.9) == 0.75
+    assert students.oracle_coverage(rows, 0.7) == 1.0
+    replies = judged([0.9, 0.8, 0.7, 0.6], [True] * 4, calls=2)
+    assert students.oracle_coverage(replies, 0.9) == 0.5
+
+
+def test_figures_of_a_comparison_count_what_the_gate_sends(data: Path) -> None:
+    part = parts_of("snips", data)[0]
+    comparison = compare(part)
+    found = students.figures_of([comparison])
+    assert found["test"]["n"] == 30 == found["latency_cpu_ms"]["n"]
+    assert found["trained_on"] == [60]
+    assert set(found["baselines"]) == {"majority", "nearest_neighbour", "tfidf_logistic_regression"}
+    for level, gate in found["coverage"].items():
+        sent = comparison.sent[float(level)]
+        assert gate["sent"] == sum(sent)
+        assert gate["coverage"] == pytest.approx(sum(sent) / 30)
+        agreeing = [row.whole for row, s in zip(comparison.judged, sent, strict=True) if s]
+        assert gate["agreement"] == (pytest.approx(sum(map(bool, agreeing)) / len(agreeing)) if agreeing else None)
+    msgspec.json.encode(found)
+
+
+def test_trials_split_the_unseen_tasks_into_halves(data: Path) -> None:
+    rows = decisions_of("snips", data)
+    trials = splits.trials_of(Part(rows[:50], rows[50:]), splits=2, seed=0)
+    assert [len(found) for found in trials.values()] == [2, 2]
+    for trial in (trial for found in trials.values() for trial in found):
+        assert trial.units == 20
+        assert trial.certified.decisions == trial.tuned.decisions == 20
+        assert trial.issued or not trial.certified.sent
+
+
+def test_the_upper_bound_is_exact() -> None:
+    assert splits.upper_bound(Outcome(10, 0, 0)) == 1.0
+    assert splits.upper_bound(Outcome(10, 4, 4)) == 1.0
+    assert splits.upper_bound(Outcome(10, 10, 9)) == pytest.approx(0.95**0.1, abs=1e-3)  # none-but-one of ten
+
+
+def test_tasks_to_decide_are_others_than_those_learnt_from() -> None:
+    rows: list[Decision] = bank(20)
+    train, test = first_tasks(rows, 50)
+    assert len(train) == 50
+    assert test
+    assert not {d.task for d in train} & {d.task for d in test}
+
+
+def test_importing_is_timed_and_loads_no_numpy() -> None:
+    milliseconds, has_numpy = import_times("import ultracore.distillation", 1)
+    assert len(milliseconds) == 1
+    assert not has_numpy
+    assert import_times("import numpy", 1)[1]
+
+
+def test_a_section_comes_back_and_tables_of_one_title_are_one(tmp_path: Path) -> None:
+    provenance = {
+        "command": "c", "commit": "abc", "date": "d", "machine": "m", "versions": {"python": "3"},
+        "load_before": 1, "load_after": 2, "cpu_seconds": 3,
+    }  # fmt: skip
+    for name in ("b/1", "b/2"):
+        save(Section(name, "n rows", [Table("T", ["x"], [[name]])], provenance=provenance), tmp_path)
+    text = markdown(load_sections(tmp_path))
+    assert text.count("**T**") == 1
+    assert text.index("| b/1 |") < text.index("| b/2 |")
+    assert "* b/1: n rows. `c` at abc, d, m, python 3; load average 1 before and 2 after, 3 CPU s" in text
+
+
+def test_a_share_is_in_per_cent_with_its_interval() -> None:
+    assert share(0.1234, (0.1, 0.15)) == "12.3 [10.0, 15.0]"
+
+
+def test_the_whole_command_on_made_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["students", "splits", "--only", "snips", "--data", str(data), "--out", str(out), "--processes", "1"]
+    assert main(words) == 0
+    assert {file.name for file in out.iterdir()} == {"students-snips.json", "splits-snips.json"}
+    printed = capsys.readouterr().out
+    assert "| snips | 30 / 30 |" in printed
+    assert str(tmp_path) not in printed
+
+
+def test_a_wrong_name_and_quick_results_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in ((["nonsense"], "no benchmark is called nonsense"), (["--quick", "--write"], "--quick")):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert says in capsys.readouterr().err
