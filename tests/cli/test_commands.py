@@ -50,11 +50,12 @@ def test_an_unknown_option_is_a_usage_error(distill: Any) -> None:
     assert "No such option" in outcome.err
 
 
-@pytest.mark.parametrize("option", [("--target", "1.5"), ("--delta", "-1"), ("--audit-rate", "2")])
+@pytest.mark.parametrize("option", [("--target", "1.5"), ("--target", "1"), ("--delta", "0"), ("--audit-rate", "2")])
 def test_a_share_out_of_range_is_said_before_any_work(distill: Any, traces: Path, option: tuple[str, str]) -> None:
     outcome = distill("run", traces, *option)
     assert outcome.code == 2
     assert "between 0 and 1" in outcome.err
+    assert "reading" not in outcome.err
 
 
 def test_import_twice_adds_nothing(distill: Any, traces: Path) -> None:
@@ -159,13 +160,14 @@ RESULT: dict[str, Any] = {
 
 
 def test_next_steps_of_a_certified_student_serve_it(tmp_path: Path) -> None:
-    steps = next_steps(RESULT, tmp_path / "my report")
-    assert f"distill serve --model '{tmp_path}/my report'" in "\n".join(steps)
+    out = tmp_path / "my report"
+    assert f"distill serve --model '{out}'" in "\n".join(next_steps(RESULT, out, out / ".distill"))
+    assert f"distill serve --model {tmp_path}/home" in "\n".join(next_steps(RESULT, out, tmp_path / "home"))
 
 
 def test_next_steps_of_a_refused_one_say_how_much_more(tmp_path: Path) -> None:
     refused = {**RESULT, "certificate": {**RESULT["certificate"], "certified": False, "more_units": 20}}
-    steps = "\n".join(next_steps({**refused, "savings": {}}, tmp_path))
+    steps = "\n".join(next_steps({**refused, "savings": {}}, tmp_path, tmp_path))
     assert "100 more tasks (20 of them for calibration)" in steps
     assert "--price-per-call" in steps
 

@@ -19,6 +19,7 @@ from ultracore.distillation.agents.scores import at_level
 from ultracore.distillation.agreement import infer_free_text
 from ultracore.distillation.curate import deduplicate_rows
 from ultracore.distillation.decisions import Decision
+from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.sqlite import open_store
@@ -100,10 +101,11 @@ def run(
         The result, shaped as `report.result.Result` says.
 
     Raises:
+        ConfigurationError: An option is out of range.
         DataError: The traces hold too little to learn, certify and test on.
         LogError: The log cannot be written.
     """
-    o, store = options, open_store(home)
+    o, store = _checked(options), open_store(home)
     registry = ModelRegistry(home, store)
     stamp: dict[str, Any] = {"tenant_id": o.tenant, "correlation_id": uuid.uuid4().hex, "clock": clock}
 
@@ -154,6 +156,14 @@ def run(
         "seed": o.seed,
         "versions": versions(),
     }
+
+
+def _checked(o: Options) -> Options:
+    """Say it before the work is done, not after."""
+    for name in ("target", "delta"):
+        if not 0.0 < getattr(o, name) < 1.0:
+            raise ConfigurationError(f"{name} must lie strictly between 0 and 1, not {getattr(o, name)}")
+    return o
 
 
 class _Given(NamedTuple):

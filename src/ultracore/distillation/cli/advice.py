@@ -13,16 +13,23 @@ from typing import Any
 __all__ = ["next_steps"]
 
 
-def next_steps(result: Mapping[str, Any], out: Path) -> list[str]:
-    """Two or three steps that follow from a result."""
+def next_steps(result: Mapping[str, Any], out: Path, home: Path) -> list[str]:
+    """What follows from a result.
+
+    Args:
+        result: The result of a run.
+        out: Folder of its report.
+        home: Folder of its log and models.
+    """
     folder = shlex.quote(str(out))
+    model = folder if home.parent == out.absolute() else shlex.quote(str(home))
     steps = [f"Look at the disagreements: open {folder}/report.html"]
     if result["certificate"]["certified"]:
-        steps.append(f"Serve it: distill serve --model {folder} --upstream https://api.openai.com/v1")
+        steps.append(f"Serve it: distill serve --model {model} --upstream https://api.openai.com/v1")
         steps.append("Point your client at it: base_url='http://127.0.0.1:8080/v1'")
     else:
         steps.append(_more(result))
-        steps.append(f"Log more traffic meanwhile: distill serve --model {folder} --upstream https://api.openai.com/v1")
+        steps.append(f"Log more traffic meanwhile: distill serve --model {model} --upstream https://api.openai.com/v1")
     if "synthetic" in str(result["data"].get("kind")):
         steps.append("Run it on your own traces: distill run YOUR-FILE.jsonl (OpenAI chat JSONL)")
     if "yearly_usd" not in result["savings"]:

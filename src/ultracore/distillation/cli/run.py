@@ -77,7 +77,7 @@ def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: A
         result = loop.run(files, home, test=test, options=options, say=say)
         result["data"]["files"] = [str(file) for file in files]
         result["command"] = command
-        result["next_steps"] = next_steps(result, out)
+        result["next_steps"] = next_steps(result, out, home)
         say("writing the report")
         write_result(result, out)
     _show(result, out, console)
