@@ -18,6 +18,7 @@ REQUESTS = {
     "cancel_order": ("cancel order {}", "please stop order {}", "do not ship {}"),
     "refund_order": ("refund order {}", "i want my money back for {}", "order {} arrived broken"),
 }
+NEW_RULE = {"track_order": "track_order", "cancel_order": "refund_order", "refund_order": "cancel_order"}
 
 
 async def log_decisions(logger: AgentDecisionLogger, count: int, seed: int) -> None:
@@ -47,14 +48,13 @@ async def run_pipeline(decisions: int = 300) -> dict[str, Any]:
     trained = await trainer.execute({"training_data": curated})
 
     recent = AgentDecisionLogger()
-    await log_decisions(recent, 60, seed=2)
+    await log_decisions(recent, 150, seed=2)
     as_before = await evaluation.execute({"recent_decisions": recent.get_history()})
 
-    changed = [{**row, "tool_selected": "refund_order"} for row in recent.get_history()]
+    changed = [{**row, "tool_selected": NEW_RULE[row["tool_selected"]]} for row in recent.get_history()]
     after_change = await evaluation.execute({"recent_decisions": changed})
-    if after_change["status"] == "retrain_triggered":
-        history = logger.get_history() + recent.get_history()
-        again = await DataCuratorAgent().execute({"raw_decisions": history})
+    if after_change["status"] == "retrain_triggered":  # what the teacher decided before no longer holds
+        again = await DataCuratorAgent().execute({"raw_decisions": changed})
         retrained = await trainer.execute({"training_data": again})
     else:
         retrained = None

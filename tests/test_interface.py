@@ -206,7 +206,7 @@ def test_the_example_pipeline_runs(home, capsys):
     assert "retrained: deployed" in printed
     types = [event.event_type for event in open_store(home).read() if event.event_type != "AGENT_TOOL_SELECTED"]
     model = ["MODEL_TRAINED", "MODEL_EVALUATED", "CERTIFICATE_DECIDED", "MODEL_DEPLOYED"]
-    trigger = ["MODEL_EVALUATED", "MODEL_EVALUATED", "DRIFT_DETECTED", "RETRAIN_TRIGGERED"]
+    trigger = ["MODEL_EVALUATED", "MODEL_EVALUATED", "RETRAIN_TRIGGERED"]
     assert types == ["TRAINING_DATA_CURATED", *model, *trigger, "TRAINING_DATA_CURATED", *model]
 
 
