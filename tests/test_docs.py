@@ -46,11 +46,16 @@ def commands(group: Any = main, prefix: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def named(text: str) -> set[tuple[str, ...]]:
-    """The longest known command that each `distill ...` begins with; an unknown first word stays as it is."""
-    known, found = set(commands()), set()
-    for words in (tuple(match.split()) for match in COMMAND.findall(text)):
-        lengths = [n for n in range(len(words), 0, -1) if words[:n] in known]
-        found.add(words[: lengths[0]] if lengths else words[:1])
+    """The command that each `distill ...` begins with; a word that is none stays, so that asking for its help fails."""
+    found = set()
+    for match in COMMAND.findall(text):
+        group, command = main, ()
+        for word in match.split():
+            if not hasattr(group, "commands"):
+                break
+            command += (word,)
+            group = group.commands.get(word)
+        found.add(command)
     return found
 
 
@@ -90,7 +95,7 @@ def test_every_command_has_a_help_text_and_the_readme_names_each() -> None:
 def test_every_option_in_a_shell_line_exists(document: Path) -> None:
     for line in re.findall(r"distill [^`\n]*", document.read_text()):
         for command in named(line):
-            text = CliRunner().invoke(main, [*command, "--help"]).output
+            text = re.findall(r"--[a-z-]+", CliRunner().invoke(main, [*command, "--help"]).output)
             for option in re.findall(r"(?<=\s)--[a-z-]+", line):
                 assert option in text, f"{line}: {option}"
 
