@@ -100,7 +100,7 @@ def _trial(development: Sequence[Judged], rest: Sequence[Judged], half: Sequence
     rows = gate_rows(development)
     calibration, test = (gate_rows([r for r, h in zip(rest, half, strict=True) if h == i]) for i in (0, 1))
     certificate = certify(rows, calibration, target=level)
-    certified = coverage_and_agreement(test, certificate.thresholds if certificate.certified else {})
+    certified = coverage_and_agreement(test, certificate.thresholds)  # none, where refused
     tuned = coverage_and_agreement(test, tuned_thresholds(rows, level))
     return Trial(calibration.unit_count, certificate.certified, certified, tuned)
 

@@ -57,6 +57,7 @@ def figures_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         "trained_on": [c.trained_on for c in comparisons],
         "fit_cpu_seconds": [c.fit_seconds for c in comparisons],
         "latency_cpu_ms": latency([ms for c in comparisons for ms in c.milliseconds]),
+        "rows": [_plain(row) for row in judged],
     }
 
 
@@ -71,6 +72,22 @@ def oracle_coverage(judged: Sequence[Judged], level: float, *, is_tolerant: bool
     confidence = np.where(rows.sendable, rows.confidence, -np.inf)
     least = tuned_level(confidence, agrees, level)
     return 0.0 if least is None else float((confidence >= least).mean())
+
+
+def _plain(row: Judged) -> dict[str, Any]:
+    """One test decision, for whoever wants to look closer."""
+    proposal, decision = row.proposal, row.decision
+    return {
+        "episode": decision.episode,
+        "step": decision.step,
+        "teacher": decision.action,
+        "student": proposal.action,
+        "confidence": round(proposal.confidence, 4),
+        "complete": not proposal.missing,
+        "source": proposal.source,
+        "strict": row.whole,
+        "tolerant": row.whole_tolerant,
+    }
 
 
 def _gated(judged: Sequence[Judged], sent: Sequence[bool]) -> dict[str, Any]:

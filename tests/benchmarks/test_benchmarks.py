@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks.__main__ import main
-from benchmarks.cross_validation import compare
-from benchmarks.data import MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
+from benchmarks.cross_validation import LEVELS, Comparison, compare
+from benchmarks.data import FILES, MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
 from benchmarks.sections import Section, Table, load_sections, markdown, save, share
 from benchmarks.speed import first_tasks
 from benchmarks.start import import_times
@@ -83,12 +83,26 @@ def test_data_that_is_not_there_is_skipped_and_says_where_it_was_looked_for(
     assert not out.exists()
 
 
-def test_folds_share_no_task_and_cover_everything() -> None:
+def test_teachers_share_tasks_but_no_episode_and_folds_share_no_task(data: Path) -> None:
+    for file in FILES["telecom"]:
+        write(data / f"{file}.jsonl.gz", "\n".join(json.dumps(line(i)) for i in range(10)))
+    for name in ("tools", "systems"):
+        write(
+            data / f"tau2-bench/{name}.json.gz", gzip.decompress((data / f"snips/{name}.json.gz").read_bytes()).decode()
+        )
+    parts = parts_of("telecom", data)
+    assert len(parts) == 5
+    for part in parts:
+        assert (len(part.train), len(part.test)) == (24, 6)
+        assert not {d.task for d in part.train} & {d.task for d in part.test}
+    tested = [d for part in parts for d in part.test]
+    assert (len({d.episode for d in tested}), len({d.task for d in tested})) == (30, 10)
+
+
+def test_the_quick_bank_is_small_and_needs_no_data() -> None:
     parts = parts_of("bank", Path("nowhere"), Size(quick=True))
     assert len(parts) == 2
-    for part in parts:
-        assert not {d.task for d in part.train} & {d.task for d in part.test}
-    assert {d.event_id for d in parts[0].train} == {d.event_id for d in parts[1].test}
+    assert sum(len(part.test) for part in parts) < 1000
 
 
 def test_a_sample_keeps_its_order_and_depends_on_the_seed(data: Path) -> None:
@@ -105,6 +119,13 @@ def test_the_oracle_sends_calls_only_and_as_many_as_agree_at_the_level() -> None
     assert students.oracle_coverage(rows, 0.7) == 1.0
     replies = judged([0.9, 0.8, 0.7, 0.6], [True] * 4, calls=2)
     assert students.oracle_coverage(replies, 0.9) == 0.5
+
+
+def test_coverage_is_of_all_decisions_and_agreement_of_the_calls_sent() -> None:
+    rows = judged([0.9, 0.8, 0.7, 0.6], [True, False, True, True], calls=3)
+    sent = {level: [True, True, False, False] for level in LEVELS}
+    gate = students.figures_of([Comparison(rows, sent, {"b": rows}, 9, 1.0, [1.0] * 4)])["coverage"]["0.93"]
+    assert (gate["sent"], gate["coverage"], gate["agreement"], gate["agreement_tolerant"]) == (2, 0.5, 0.5, 0.5)
 
 
 def test_figures_of_a_comparison_count_what_the_gate_sends(data: Path) -> None:
