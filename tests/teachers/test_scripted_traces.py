@@ -23,7 +23,7 @@ from ultracore.distillation.teachers.scripted.traces import conversations, syste
 from ultracore.distillation.tools import parse_tool
 
 Line = dict[str, Any]
-GOLDEN = "af358f5d9e11f9275d7276bb8782db60d200f234f8af2da18c43cc7f852195e5"
+GOLDEN = "1531232d49731d5a17a6d085354ac239fef1b15e3312d749904eef38e47a5260"
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,7 @@ _MAKERS: tuple[tuple[Callable[[Scene], Goal], float], ...] = (
 )  # fmt: skip
 
 
-def make_goal(customer: dict[str, Any], today: date, rng: Random, hard_share: float = 0.42) -> Goal:
+def make_goal(customer: dict[str, Any], today: date, rng: Random, hard_share: float = 0.33) -> Goal:
     """Draw a request that makes sense for this customer."""
     makers, weights = zip(*_MAKERS, strict=True)
     goal: Goal = rng.choices(makers, weights)[0](Scene(customer, today, rng, rng.random() < hard_share))

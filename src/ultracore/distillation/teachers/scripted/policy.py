@@ -50,7 +50,7 @@ class ScriptedTeacher:
         'get_customer'
     """
 
-    def __init__(self, *, seed: int | str = 0, flip_rate: float = 0.03) -> None:
+    def __init__(self, *, seed: int | str = 0, flip_rate: float = 0.01) -> None:
         self._seed = seed
         self._flip_rate = flip_rate
 

@@ -38,7 +38,7 @@ def conversations(
     n: int = 400,
     *,
     seed: int = 0,
-    flip_rate: float = 0.03,
+    flip_rate: float = 0.01,
     recurring: float = 0.3,
     trials: int = 2,
     policy: str = "2025",
