@@ -128,6 +128,16 @@ def test_a_refusal_says_how_much_more_is_needed(result: dict[str, Any]) -> None:
     assert "Saves in a year" not in words
 
 
+def test_without_a_price_and_without_recurrence_nothing_is_shown_as_a_dash(result: dict[str, Any]) -> None:
+    result["savings"] = {"calls_saved": 0.216, "audit_rate": 0.05, "basis": "give --price-per-call to see a sum"}
+    result["recurring"] = {"share": 0.0, "agreement": None}
+    words = Parsed(render_page(result)).words
+    assert "21.6% of the requests" in words
+    assert "a year" not in words
+    assert "no test decision has a context that stood in the training data" in words
+    assert "agrees in" not in words
+
+
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the 4.8 MB that are the same on every page."""

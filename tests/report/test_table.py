@@ -37,6 +37,11 @@ def test_a_refusal(result: dict[str, Any]) -> None:
     assert "About 1 more task" in text
 
 
+def test_without_a_price_the_sum_is_left_out(result: dict[str, Any]) -> None:
+    result["savings"] = {"calls_saved": 0.2, "audit_rate": 0.05, "basis": "give --price-per-call to see a sum"}
+    assert re.search(r"saves a year +give --price-per-call", printed(result))
+
+
 def test_every_key_is_optional(result: dict[str, Any]) -> None:
     assert "No certificate" in printed({})
     for key in result:

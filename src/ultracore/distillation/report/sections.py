@@ -11,7 +11,7 @@ from typing import Any
 from ultracore.distillation.report.differences import differences
 from ultracore.distillation.report.figures import MAX_ROWS, figure_cards
 from ultracore.distillation.report.html import Child, Html, el, join, table
-from ultracore.distillation.report.result import Level, Result, SelfAgreement
+from ultracore.distillation.report.result import Level, Result, Savings, SelfAgreement
 from ultracore.distillation.report.words import (
     clip,
     count,
@@ -218,6 +218,8 @@ def _recurring(result: Result) -> Html | None:
     said = (
         f"{percent(recurring.get('share'))} of the test decisions have a context that stood in the training data "
         f"word for word; repeating what the teacher did there agrees in {percent(recurring.get('agreement'))}."
+        if recurring.get("share")
+        else "None: no test decision has a context that stood in the training data word for word."
     )
     return el("div", el("h3", "Requests that recur"), el("p", said), class_="card")
 
@@ -226,17 +228,20 @@ def _savings(result: Result) -> Html | None:
     savings = result.get("savings") or {}
     if not savings:
         return None
-    terms = [
-        f"{count(savings.get('requests_per_day'))} requests a day",
-        "365 days",
-        f"{percent(savings.get('calls_saved'))} of them saved",
-        f"{money(savings.get('teacher_cost_usd'))} each",
-    ]
     said = f"Net of audits: {percent(savings.get('audit_rate'))} of the calls sent also go to the teacher, as a check."
-    total = el("p", " × ".join(terms), " = ", el("b", f"{money(savings.get('yearly_usd'))} a year"), class_="sum")
+    total = el("p", *_sum(savings), class_="sum")
     basis = el("p", "Prices: ", clip(savings.get("basis"), TEXT)) if savings.get("basis") else None
     title = "What it saves" if _is_certified(result) else "What it would save, once it is certified"
     return _section("savings", title, said, el("div", total, basis, class_="card"))
+
+
+def _sum(savings: Savings) -> list[Child]:
+    saved = percent(savings.get("calls_saved"))
+    if savings.get("yearly_usd") is None:
+        return [el("b", saved), " of the requests"]
+    per_day, price = count(savings.get("requests_per_day")), money(savings.get("teacher_cost_usd"))
+    total = el("b", f"{money(savings.get('yearly_usd'))} a year")
+    return [f"{per_day} requests a day × 365 days × {saved} of them saved × {price} each = ", total]
 
 
 def _saves(result: Result) -> str:

@@ -122,7 +122,7 @@ def _facts(result: Result) -> Table | None:
         ("student", clip(result.get("model_id"), 80)),
         ("trained in", duration(result.get("train_seconds")) if "train_seconds" in result else ""),
         ("latency", _latency(latency.get("p50"), latency.get("p99"))),
-        ("saves a year", _joined([money(savings.get("yearly_usd")), savings.get("basis")]) if savings else ""),
+        ("saves a year", _joined([_sum(savings), savings.get("basis")])),
         ("not used", "; ".join(_problem(p) for p in (result.get("errors") or [])[:3])),
         ("seed", clip(result.get("seed"), 20)),
         ("again", clip(result.get("command"), 400)),
@@ -141,6 +141,10 @@ def _steps(result: Result) -> Text | None:
 
 def _problem(problem: Mapping[str, Any]) -> str:
     return f"{clip(problem.get('reason'), 120)} (lines {clip(problem.get('lines'), 60)})"
+
+
+def _sum(savings: Mapping[str, Any]) -> str:
+    return money(savings["yearly_usd"]) if savings.get("yearly_usd") is not None else ""
 
 
 def _latency(p50: float | None, p99: float | None) -> str:
