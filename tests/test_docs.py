@@ -111,7 +111,8 @@ def test_every_make_target_named_exists(document: Path) -> None:
 def test_every_link_resolves(document: Path) -> None:
     prose = FENCE.sub("", document.read_text())
     local = [link.split("#")[0] for link in LINK.findall(prose) if "://" not in link]
-    missing = [link for link in local if not (document.parent / link).exists()]
+    made = {"RESULTS.md"}  # by the benchmarks; a link may wait for it
+    missing = [link for link in local if link not in made and not (document.parent / link).exists()]
     assert missing == []
 
 
