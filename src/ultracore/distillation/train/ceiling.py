@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from ultracore.distillation.agreement import Comparators, same_tools, strict, tolerant
-from ultracore.distillation.decisions import Decision, Message, State, prompt_fingerprint, text_of
+from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, prompt_fingerprint, text_of
 from ultracore.distillation.tools import canonical_json, fingerprint
 
 __all__ = ["Ceiling", "SelfAgreement", "ToolSelfAgreement", "measure_ceiling", "same_state_key"]
@@ -77,7 +77,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     """Teacher self-agreement, measured in two ways.
 
     Attributes:
-        exact: Where the whole history recurs (equal `State.key` and system prompt); biased to early, easy steps.
+        exact: Where the whole history recurs under the same system prompt; biased to early, easy steps.
         same_state: Where the calls and their last results recur, but the user's words may differ:
             a lower bound, over more of the conversation.
     """
@@ -113,7 +113,7 @@ def measure_ceiling(decisions: Sequence[Decision], comparators: Comparators, see
         seed: Seed of the bootstrap.
     """
     return Ceiling(
-        exact=_self_agreement(decisions, lambda d: d.state.key, comparators, seed),
+        exact=_self_agreement(decisions, _history_key, comparators, seed),
         same_state=_self_agreement(decisions, same_state_key, comparators, seed),
     )
 
@@ -131,6 +131,12 @@ def same_state_key(decision: Decision) -> str:
     last = str(state.messages[-1].get("role")) if state.messages else ""
     shared = decision.task if not calls and not flat else ""
     return fingerprint([calls, flat, last, _last_results(state), sorted(t.name for t in state.tools), shared])
+
+
+def _history_key(decision: Decision) -> str:
+    """The history without the system prompt, whose digits do not count: `_self_agreement` compares it."""
+    state = decision.state
+    return State([m for m in state.messages if m.get("role") not in SYSTEM_ROLES], state.tools).key
 
 
 def _last_results(state: State) -> list[str]:
