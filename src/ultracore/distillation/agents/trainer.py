@@ -33,7 +33,6 @@ from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate, Level
-from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.certify import GateRows, certify
 from ultracore.distillation.train.fit import FitResult, fit_compact
@@ -43,8 +42,6 @@ __all__ = ["ModelTrainerAgent", "TrainingData", "TrainingPlan"]
 LEAST_DECISIONS = 100
 LEAST_UNITS = 4
 MS_PER_HOUR = 3.6e6
-MAX_SIGHTINGS = 100
-"""Of one merged row; its memory is no surer beyond 8, and a popular context need not cost more."""
 
 
 class TrainingData(NamedTuple):
@@ -183,7 +180,6 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
     def _train(self, plan: TrainingPlan) -> TrainingRun:
         """The heavy part; runs in a thread."""
         fit = fit_compact(plan.training, seed=self.seed)
-        fit.student.memory = ContextMemory.build(_sightings(plan.training))
         model_id = self.registry.publish(fit.student)
         student = self.registry.load(model_id)
         answers = answers_of(student, plan.calibration)
@@ -231,16 +227,6 @@ def _hold_back(decisions: Sequence[Decision], seed: int) -> tuple[list[Decision]
         held = [part == 1 for part in parts_by_task(decisions, (1 - share, share), seed)]
     pairs = list(zip(decisions, held, strict=True))
     return [d for d, out in pairs if not out], [d for d, out in pairs if out]
-
-
-def _sightings(decisions: Sequence[Decision]) -> list[Decision]:
-    """Merged rows taken apart again: the student's memory counts how often a context was seen.
-
-    Without it a context that came up fifty times, merged into one row, would look seen once, and 7
-    of 32 small, repetitive logs (300 decisions, at most 40 order numbers) were not certified.
-    """
-    single = [(msgspec.structs.replace(d, weight=1.0), d.weight) for d in decisions]
-    return [decision for decision, weight in single for _ in range(min(MAX_SIGHTINGS, max(1, round(weight))))]
 
 
 def _gate_rows(answers: Sequence[Answer]) -> GateRows:

@@ -206,7 +206,18 @@ def _curve(
     good = np.flatnonzero(from_top >= floor)
     first = good[0] if len(good) else len(values)
     # Interpolating may lose the last bit of monotony, on which nesting rests.
-    return values[first:], np.maximum.accumulate(levels)[first:]
+    levels = np.maximum.accumulate(levels)
+    if first == 0:
+        # All that was seen is good enough: a final student that is a little less sure than its folds must
+        # not fall off the curve. Whether that is right is for the calibration rows to say.
+        return np.concatenate([_less_sure(values[:1]), values]), np.concatenate([levels[:1], levels])
+    return values[first:], levels[first:]
+
+
+def _less_sure(confidence: FloatArray) -> FloatArray:
+    """The confidence half a unit of log odds lower: 0.90 becomes 0.85."""
+    fewer = confidence * np.exp(-0.5)
+    return np.asarray(fewer / (1.0 - confidence + fewer))
 
 
 def _isotonic(confidence: FloatArray, agrees: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -39,7 +39,7 @@ class ContextMemory(msgspec.Struct):
 
     @classmethod
     def build(cls, decisions: Sequence[Decision]) -> ContextMemory:
-        """Remember the contexts of decisions whose arguments are known."""
+        """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times."""
         seen: dict[str, list[tuple[bytes, Decision]]] = defaultdict(list)
         for decision in decisions:
             text = _text(decision.calls, decision.state.tools)
@@ -48,10 +48,12 @@ class ContextMemory(msgspec.Struct):
         kept = {}
         hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for key, entries in seen.items():
-            votes = Counter(text for text, _ in entries)
+            votes: Counter[bytes] = Counter()
+            for said, decision in entries:
+                votes[said] += max(1, round(decision.weight))
             text, count = min(votes.items(), key=lambda item: (-item[1], item[0]))
             calls = next(decision.calls for said, decision in entries if said == text)
-            kept[key] = ([msgspec.to_builtins(call) for call in calls], count, len(entries))
+            kept[key] = ([msgspec.to_builtins(call) for call in calls], count, votes.total())
             _leave_one_out(votes, hits)
         return cls(kept, {bucket: (right + 0.5) / (n + 1.0) for bucket, (right, n) in hits.items() if n >= 5})
 
