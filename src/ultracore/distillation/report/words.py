@@ -210,13 +210,18 @@ def _measured(level: Level) -> str:
     if agreement is None:
         return ""
     n = level.get("n")
-    where = f"On {count(n)} decisions of test tasks that it never saw" if n else "On test tasks that it never saw"
-    return f"{where}, {percent(agreement)} of the calls it sent agreed with the teacher."
+    if not n:
+        return f"On test tasks that it never saw, {percent(agreement)} of the calls it sent agreed with the teacher."
+    sent = count(round(sent_share(level) * n))
+    return (
+        f"On test tasks that it never saw ({count(n)} decisions), {percent(agreement)} of the {sent} calls it sent "
+        "agreed with the teacher."
+    )
 
 
 def _refused(result: Result, target: float, level: Level) -> Verdict:
     more = level.get("more_units")
-    need = f"About {count(more)} more {unit(result, more)} are needed for that." if more else ""
+    need = f"About {count(more)} more {unit(result, more)} are needed to calibrate on." if more else ""
     coverage, agreement = level.get("coverage"), level.get("agreement")
     details = [
         f"An agreement of {level_name(target)} cannot be guaranteed from this much data. {need}".strip(),
