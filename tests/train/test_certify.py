@@ -179,7 +179,7 @@ def test_too_low_agreement_names_no_number() -> None:
     assert "train on more tasks" in refused.reason
     misled = certify(rows(50), rows(500, 250))
     assert (misled.certified, misled.more_units) == (False, None)
-    assert "no number of units" in misled.reason
+    assert "no practical number of units" in misled.reason
 
 
 @pytest.mark.parametrize("calibration", [rows(0), rows(1), rows(300, 300), rows(300, sendable=False)])

@@ -120,7 +120,7 @@ def _trust(result: Result, figures: dict[str, Any]) -> Html | None:
         return None
     said = (
         f"A call is sent only if the student is sure enough. How sure is enough was tested on {unit(result)} kept "
-        "aside for that, so the guarantee holds for requests of the same kind; audits watch whether they stay so."
+        "aside for that, so the guarantee holds for requests of the same kind."
     )
     return _section("trust", "Can it be trusted?", said, levels, el("div", plots, class_="grid") if plots else None)
 

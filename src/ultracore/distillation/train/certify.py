@@ -151,7 +151,7 @@ def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRo
     sent = int(counts.sent[:, 0].sum())
     shown = f"{sent - int(counts.errors[:, 0].sum())} of {sent} calls agree at the most promising thresholds"
     if needed is None:
-        reason = f"{shown}: with such agreement no number of units shows {blank.target:.1%}; train a better student."
+        reason = f"{shown}: no practical number of units shows {blank.target:.1%} like that; train a better student."
         return msgspec.structs.replace(blank, reason=reason)
     more = max(needed - blank.units, blank.units // 10, 1)
     reason = (
