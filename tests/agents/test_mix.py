@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultracore.distillation.agents.mix import MAX_UNITS, Mix, UnitMix, drift_between, mix_of
 from ultracore.distillation.decisions import decisions_from_rows
+from ultracore.distillation.train.mix import MAX_UNITS, Mix, UnitMix, drift_between, mix_of
 
 
 def mixed(traffic, n, **options):

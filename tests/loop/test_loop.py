@@ -5,13 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ultracore.distillation import loop
-from ultracore.distillation.errors import DataError
+from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.sqlite import open_store
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.teachers.scripted.traces import conversations
+from ultracore.distillation.train.mix import Mix
 
 Result = dict[str, Any]
 
@@ -80,6 +82,31 @@ def test_the_facts_are_in_the_log_in_their_order(result: Result, folder: Path) -
     verdict = "MODEL_DEPLOYED" if result["certificate"]["certified"] else "MODEL_REJECTED"
     first = ["TRACES_IMPORTED", "TRAINING_DATA_CURATED", "MODEL_TRAINED", "MODEL_EVALUATED", "CERTIFICATE_DECIDED"]
     assert facts[:6] == [*first, verdict]
+
+
+def test_the_evaluation_holds_the_mix_that_later_drift_is_measured_against(result: Result, folder: Path) -> None:
+    evaluated = next(iter(open_store(folder / "home").read(types=["MODEL_EVALUATED"])))
+    mix = msgspec.convert(evaluated.metrics["reference_mix"], Mix)
+    assert mix.decisions == result["split"]["calibration"]
+    assert evaluated.metrics["cost_per_request_usd"] == 0.0, "no price was set"
+    assert evaluated.decisions == result["test"]["n"]
+
+
+def test_each_fact_names_its_cause(result: Result, folder: Path) -> None:
+    events = [e.metadata for e in open_store(folder / "home").read() if e.event_type != "AGENT_TOOL_SELECTED"]
+    curated, trained, evaluated, decided, verdict = events[1:6]
+    assert [trained.causation_id, decided.causation_id, verdict.causation_id] == [
+        curated.event_id,
+        trained.event_id,
+        decided.event_id,
+    ]
+    assert evaluated.causation_id == trained.event_id
+
+
+def test_a_negative_price_is_refused_before_any_work(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="machine_usd_per_hour"):
+        loop.run([], folder / "none", options=loop.Options(machine_usd_per_hour=-1.0))
+    assert not (folder / "none").exists()
 
 
 def test_few_conversations_are_refused_with_numbers(result: Result, folder: Path) -> None:

@@ -19,12 +19,12 @@ from ultracore.distillation.train.evaluate import (
     gate_rows,
     judge,
     latency,
-    level_of,
     measure_level,
     measure_test,
     per_tool,
     recurring,
 )
+from ultracore.distillation.train.levels import level_of
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.savings import price_from_rows, savings
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ultracore.distillation.agents.scores import at_level
 from ultracore.distillation.agreement import infer_free_text
 from ultracore.distillation.curate import deduplicate_rows
 from ultracore.distillation.decisions import Decision
@@ -29,10 +28,11 @@ from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.baselines import evaluate_baselines
 from ultracore.distillation.train.ceiling import measure_ceiling
 from ultracore.distillation.train.certificates import certify_levels, data_id_of
-from ultracore.distillation.train.evaluate import Judged, columns, judge, level_of, propose_saved, time_proposals
-from ultracore.distillation.train.facts import Trained, curation_fact, model_facts
+from ultracore.distillation.train.evaluate import Judged, columns, judge, propose_saved, time_proposals
+from ultracore.distillation.train.facts import Trained, curation_fact, deployment_figures, model_facts
 from ultracore.distillation.train.fit import FitResult, fit_compact
 from ultracore.distillation.train.learning_curve import finish_curve, learning_curve, some_tasks
+from ultracore.distillation.train.levels import at_level, level_of
 from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key, versions
 from ultracore.distillation.train.parallel import background
 from ultracore.distillation.train.parts import Parts, of_one_teacher, split
@@ -59,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         teacher: Whose decisions to learn; the most frequent teacher's by default.
         price_per_call: US dollars of one teacher request.
         requests_per_day: Teacher requests a day.
+        machine_usd_per_hour: US dollars of an hour of the machine that will answer.
         tenant: Whose data it is, where the traces do not say.
         processes: 1, or 2 to use a second core; a script that asks for 2 must be importable
             (`if __name__ == "__main__":`).
@@ -71,6 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     teacher: str | None = None
     price_per_call: float | None = None
     requests_per_day: float | None = None
+    machine_usd_per_hour: float = 0.0
     tenant: str = "default"
     processes: int = 1
 
@@ -119,7 +121,8 @@ def run(
     say("merging exact duplicates")
     curated, curation = deduplicate_rows(parts.train)
     dataset = data_id_of(curated)
-    store.append([curation_fact(dataset, curation, **stamp)])
+    curated_fact = curation_fact(dataset, curation, **stamp)
+    store.append([curated_fact])
 
     say(f"training on {len(curated):,} decisions")
     learned, few = at_level(curated, given.level), some_tasks(parts.test)
@@ -143,7 +146,9 @@ def run(
     certificate = exam.certificates[o.target]
     registry.save_certificate(certificate)
     trained = Trained.of(model_id, registry.folder_of(model_id), dataset, curated, fit.seconds, o.seed, versions())
-    store.append(model_facts(trained, certificate, found, **stamp))
+    figures = deployment_figures(trained, certificate, found["latency_ms"]["p50"], o.machine_usd_per_hour)
+    stamp["causation_id"] = curated_fact.metadata.event_id
+    store.append(model_facts(trained, certificate, figures, found["test"], parts.calibration, **stamp))
     return {
         **given.describe(),
         **describe_parts(parts, curation),
@@ -163,6 +168,8 @@ def _checked(o: Options) -> Options:
     for name in ("target", "delta"):
         if not 0.0 < getattr(o, name) < 1.0:
             raise ConfigurationError(f"{name} must lie strictly between 0 and 1, not {getattr(o, name)}")
+    if o.machine_usd_per_hour < 0.0:
+        raise ConfigurationError(f"machine_usd_per_hour cannot be negative, as {o.machine_usd_per_hour} is")
     return o
 
 
@@ -212,7 +219,8 @@ def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
         calibrated = judge(calibration, propose_saved(folder, states[0]), fit.comparators)
         certificates = certify_levels(
             development, calibrated, [*LEVELS, o.target],
-            level=given.level, delta=o.delta, model_id=folder.name, teacher=given.teacher, seed=o.seed,
+            level=given.level, delta=o.delta, model_id=folder.name, teacher=given.teacher,
+            offered=given.decisions, seed=o.seed,
         )  # fmt: skip
         return _Exam(development, judge(test, answers.result(), fit.comparators), certificates)
 

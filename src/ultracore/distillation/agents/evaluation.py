@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ultracore.distillation.agents.base import Agent
-from ultracore.distillation.agents.mix import Drift, Mix, drift_between, mix_of
-from ultracore.distillation.agents.scores import Scores, answers_of, at_level, score, teacher_decisions, time_proposals
+from ultracore.distillation.agents.rows import of_teacher, teacher_decisions
+from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import (
@@ -28,11 +28,16 @@ from ultracore.distillation.events import (
     RetrainTriggeredEvent,
 )
 from ultracore.distillation.students.registry import Deployed, ModelRegistry
-from ultracore.distillation.tools import fingerprint
+from ultracore.distillation.train.certificates import data_id_of
+from ultracore.distillation.train.evaluate import gate_rows, judge, latency, time_proposals
+from ultracore.distillation.train.levels import at_level
+from ultracore.distillation.train.mix import Drift, Mix, drift_between, mix_of
+from ultracore.distillation.train.thresholds import Outcome, coverage_and_agreement
 
 __all__ = ["EvaluationAgent", "EvaluationPlan", "RecentDecisions"]
 
 DETECTOR = "jensen_shannon"
+NEEDS = "the evaluation needs {'recent_decisions': [...]}"
 
 
 class RecentDecisions(NamedTuple):
@@ -56,8 +61,9 @@ class _Findings(NamedTuple):
 
     accuracy: float | None
     latency_ms: float | None
-    drift: Drift | None
-    scores: Scores | None
+    drift: Drift | None = None
+    sent: Outcome | None = None
+    whole_agreement: float | None = None
 
 
 class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
@@ -112,9 +118,9 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
             DataError: A row cannot be read, or the rows are of several teachers or tenants.
         """
         rows = context.get("recent_decisions")
-        rows = [] if rows is None else rows
-        decisions = teacher_decisions(rows, "the evaluation needs {'recent_decisions': [...]}")
-        found = [row.get("outcome") for row in rows if isinstance(row, Mapping) and row.get("source") != "student"]
+        rows = of_teacher([] if rows is None else rows, NEEDS)
+        decisions = teacher_decisions(rows, NEEDS)
+        found = [row.get("outcome") for row in rows if isinstance(row, Mapping)]
         outcomes = [outcome for outcome in found if isinstance(outcome, Mapping)]
         return RecentDecisions(decisions, outcomes, decisions[0].tenant if decisions else self.settings.tenant)
 
@@ -151,12 +157,16 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         recent, deployed = plan.recent, plan.deployed
         if deployed is None:
             return _from_outcomes(recent.outcomes)
-        decisions = at_level(recent.decisions, deployed.certificate.level)
-        scores = score(answers_of(deployed.student, decisions), deployed.certificate)
-        timing = time_proposals(deployed.student, decisions)
+        level, student = deployed.certificate.level, deployed.student
+        decisions = at_level(recent.decisions, level)
+        proposals = student.propose_batch([decision.state for decision in decisions])
+        rows = gate_rows(judge(decisions, proposals, Comparators()), level)
+        sent = coverage_and_agreement(rows, deployed.certificate.thresholds)
+        took = latency(time_proposals(student, decisions))
         seed = self.settings.seed if self._seed is None else self._seed
         drift = drift_between(plan.reference, mix_of(recent.decisions), seed) if plan.reference else None
-        return _Findings(scores.sent_agreement, timing and timing.median_ms, drift, scores)
+        whole = float(rows.agrees.mean()) if len(rows) else None
+        return _Findings(sent.agreement, took["p50"], drift, sent, whole)
 
     def _reasons(self, findings: _Findings) -> list[str]:
         reasons = []
@@ -181,7 +191,7 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         }
         evaluated = ModelEvaluatedEvent.record(
             model_id=model_id,
-            data_id=fingerprint([fingerprint(decision) for decision in decisions]),
+            data_id=data_id_of(decisions),
             decisions=len(decisions),
             metrics=dict(metrics),
             **common,
@@ -220,21 +230,19 @@ def _from_outcomes(outcomes: Sequence[Mapping[str, Any]]) -> _Findings:
     return _Findings(
         accuracy=sum(judged) / len(judged) if judged else None,
         latency_ms=statistics.median(took) if took else None,
-        drift=None,
-        scores=None,
     )
 
 
 def _metrics(findings: _Findings) -> dict[str, Any]:
-    drift, scores = findings.drift, findings.scores
+    drift, sent = findings.drift, findings.sent
     metrics: dict[str, Any] = {
         "accuracy": findings.accuracy,
-        "accuracy_of": "sent_calls" if scores else "outcomes",
+        "accuracy_of": "sent_calls" if sent else "outcomes",
         "latency_ms": findings.latency_ms,
         "drift_score": drift.score if drift else None,
     }
     if drift:
         metrics |= {"drift_view": drift.view, "drift_p_value": drift.p_value}
-    if scores:
-        metrics |= {"whole_agreement": scores.whole_agreement, "coverage": scores.coverage, "n": scores.sent}
+    if sent:
+        metrics |= {"whole_agreement": findings.whole_agreement, "coverage": sent.coverage, "n": sent.sent}
     return metrics

@@ -3,45 +3,46 @@
 The calibration rows are those that the curator held back; where none are marked, whole tasks are
 held back here. What was published is loaded again before it is judged, so that the certificate
 speaks about the very files that will answer. What this file does not know: how a student is fitted
-(`train.fit`), how a certificate is reached (`train.certify`), and who serves it.
+(`train.fit`), how it is measured and certified (`train.evaluate`, `train.certificates`), and who serves it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ultracore.distillation.agents.base import Agent
 from ultracore.distillation.agents.curator import CALIBRATION, CALIBRATION_SHARE, CALIBRATION_TASKS
-from ultracore.distillation.agents.scores import (
-    Answer,
-    Timing,
-    answers_of,
-    at_level,
-    level_of,
-    score,
-    teacher_decisions,
-    time_proposals,
-)
-from ultracore.distillation.agents.training_run import TrainingRun, data_id_of, facts_of
-from ultracore.distillation.decisions import Decision, prompt_fingerprint
+from ultracore.distillation.agents.rows import teacher_decisions
+from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.events import Event
 from ultracore.distillation.splits import parts_by_task, units_of
-from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
-from ultracore.distillation.train.certify import GateRows, certify
+from ultracore.distillation.train.certificates import certify_levels, data_id_of
+from ultracore.distillation.train.evaluate import (
+    Judged,
+    columns,
+    judge,
+    latency,
+    measure_test,
+    propose_saved,
+    time_proposals,
+)
+from ultracore.distillation.train.facts import Trained, deployment_figures, is_deployable, model_facts
 from ultracore.distillation.train.fit import FitResult, fit_compact
+from ultracore.distillation.train.levels import at_level, level_of
+from ultracore.distillation.train.outcome import versions
 
 __all__ = ["ModelTrainerAgent", "TrainingData", "TrainingPlan"]
 
 LEAST_DECISIONS = 100
 LEAST_UNITS = 4
-MS_PER_HOUR = 3.6e6
 
 
 class TrainingData(NamedTuple):
@@ -59,6 +60,14 @@ class TrainingPlan(NamedTuple):
     calibration: list[Decision]
     level: Level
     reason: str = ""
+
+
+class _Run(NamedTuple):
+    """A trained and published student, its certificate, its figures, and the facts for the log."""
+
+    certificate: Certificate
+    metrics: dict[str, Any]
+    facts: list[Event]
 
 
 class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
@@ -162,10 +171,10 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         if plan.reason:
             return {"status": "waiting", "reason": plan.reason, "level": plan.level}
         run = await asyncio.to_thread(self._train, plan)
-        events = await self.record_all(facts_of(run, clock=self.clock))
-        status = "deployed" if run.deployed else "rejected"
+        events = await self.record_all(run.facts)
+        status = "deployed" if is_deployable(run.certificate) else "rejected"
         model = {"model_id": run.certificate.model_id, "metrics": run.metrics, "status": status}
-        if run.deployed:
+        if status == "deployed":
             self.current_model = model
         return {
             "status": status,
@@ -177,45 +186,38 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
             "event_id": events[-1].metadata.event_id,
         }
 
-    def _train(self, plan: TrainingPlan) -> TrainingRun:
+    def _train(self, plan: TrainingPlan) -> _Run:
         """The heavy part; runs in a thread."""
         fit = fit_compact(plan.training, seed=self.seed)
         model_id = self.registry.publish(fit.student)
-        student = self.registry.load(model_id)
-        answers = answers_of(student, plan.calibration)
-        certificate = self._certify(plan, fit, answers, model_id)
+        folder = self.registry.folder_of(model_id)
+        judged = judge(plan.calibration, propose_saved(folder, plan.calibration), fit.comparators)
+        certificate = self._certify(plan, fit, judged, model_id)
         self.registry.save_certificate(certificate)
-        timing = _timed(student, plan.calibration)
-        return TrainingRun(
-            training=plan.training,
-            calibration=plan.calibration,
-            certificate=certificate,
-            scores=score(answers, certificate),
-            timing=timing,
-            usd_per_request=self.machine_usd_per_hour * timing.median_ms / MS_PER_HOUR,
-            model_size=_size(self.registry.folder_of(model_id)),
-            seconds=fit.seconds,
-            seed=self.seed,
-            causation_id=plan.data.causation_id,
-        )
+        took = latency(time_proposals(self.registry.load(model_id), plan.calibration))
+        dataset = data_id_of(plan.training)
+        trained = Trained.of(model_id, folder, dataset, plan.training, fit.seconds, self.seed, versions())
+        figures = deployment_figures(trained, certificate, took["p50"], self.machine_usd_per_hour)
+        test = {"data_id": certificate.data_id, **measure_test(judged, seed=self.seed)}
+        facts = model_facts(
+            trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id,
+            tenant_id=plan.training[0].tenant, correlation_id=uuid.uuid4().hex, clock=self.clock,
+        )  # fmt: skip
+        more = {
+            "latency_p99_ms": took["p99"],
+            "whole_agreement": test["whole_call"],
+            "calibration_decisions": test["n_whole_call"],
+        }
+        return _Run(certificate, figures | more, facts)
 
-    def _certify(self, plan: TrainingPlan, fit: FitResult, answers: Sequence[Answer], model_id: str) -> Certificate:
-        decisions = plan.data.decisions  # as offered, not as bare choices
-        development = [Answer(held.decision, held.proposal) for held in fit.development]
-        return certify(
-            _gate_rows(development),
-            _gate_rows(answers),
-            target=self.target,
-            delta=self.delta,
-            level=plan.level,
-            seed=self.seed,
-            data_id=data_id_of(plan.calibration),
-            model_id=model_id,
-            teacher=next((d.teacher for d in decisions if d.teacher), ""),
-            # Bare choices were judged, not calls of the tools as they are offered: a gateway may send none.
-            tools={} if plan.level == "tool" else {t.name: t.fingerprint for d in decisions for t in d.state.tools},
-            prompts=sorted({prompt_fingerprint(d.state.messages) for d in decisions}),
-        )
+    def _certify(self, plan: TrainingPlan, fit: FitResult, judged: Sequence[Judged], model_id: str) -> Certificate:
+        decisions = plan.data.decisions
+        development = judge(*columns(fit.development), fit.comparators)
+        return certify_levels(
+            development, judged, [self.target],
+            level=plan.level, delta=self.delta, model_id=model_id,
+            teacher=next((d.teacher for d in decisions if d.teacher), ""), offered=decisions, seed=self.seed,
+        )[self.target]  # fmt: skip
 
 
 def _hold_back(decisions: Sequence[Decision], seed: int) -> tuple[list[Decision], list[Decision]]:
@@ -227,25 +229,3 @@ def _hold_back(decisions: Sequence[Decision], seed: int) -> tuple[list[Decision]
         held = [part == 1 for part in parts_by_task(decisions, (1 - share, share), seed)]
     pairs = list(zip(decisions, held, strict=True))
     return [d for d, out in pairs if not out], [d for d, out in pairs if out]
-
-
-def _gate_rows(answers: Sequence[Answer]) -> GateRows:
-    """As the test sees them; decisions whose agreement is unknown are left out."""
-    known = [(answer, agrees) for answer in answers if (agrees := answer.agrees) is not None]
-    return GateRows.of(
-        units_of([answer.decision for answer, _ in known]),
-        [answer.proposal.action for answer, _ in known],
-        [answer.proposal.confidence for answer, _ in known],
-        [answer.sendable for answer, _ in known],
-        [agrees for _, agrees in known],
-    )
-
-
-def _timed(student: Student, decisions: Sequence[Decision]) -> Timing:
-    timing = time_proposals(student, decisions)
-    assert timing is not None  # noqa: S101  a plan to train has calibration decisions
-    return timing
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

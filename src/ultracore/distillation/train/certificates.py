@@ -27,6 +27,7 @@ def certify_levels(
     delta: float,
     model_id: str,
     teacher: str,
+    offered: Sequence[Decision],
     seed: int = 0,
 ) -> dict[float, Certificate]:
     """One certificate, issued or refused, for each target.
@@ -39,18 +40,20 @@ def certify_levels(
         delta: Allowed probability of certifying wrongly (0..1).
         model_id: The student.
         teacher: The teacher model.
+        offered: Every decision of the traffic that it speaks about, as it was logged: a gateway sends no call
+            of a tool that was not among them, nor one under another system prompt. Of several definitions of
+            one tool the last counts.
         seed: Fixes the order of the calibration units.
     """
-    decisions = [row.decision for row in calibration]
     about: dict[str, Any] = {
         "level": level,
         "delta": delta,
         "seed": seed,
-        "data_id": data_id_of(decisions),
+        "data_id": data_id_of([row.decision for row in calibration]),
         "model_id": model_id,
         "teacher": teacher,
-        "tools": {tool.name: tool.fingerprint for decision in decisions for tool in decision.state.tools},
-        "prompts": sorted({prompt_fingerprint(decision.state.messages) for decision in decisions}),
+        "tools": {tool.name: tool.fingerprint for decision in offered for tool in decision.state.tools},
+        "prompts": sorted({prompt_fingerprint(decision.state.messages) for decision in offered}),
     }
     rows = gate_rows(development, level), gate_rows(calibration, level)
     return {target: certify(*rows, target=target, **about) for target in sorted(set(targets))}

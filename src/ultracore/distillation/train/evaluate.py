@@ -21,6 +21,7 @@ from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.train.levels import is_known
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.thresholds import GateRows, apply, tuned_thresholds
 
@@ -31,7 +32,6 @@ __all__ = [
     "gate_rows",
     "judge",
     "latency",
-    "level_of",
     "measure_level",
     "measure_test",
     "per_tool",
@@ -86,12 +86,6 @@ def judge(decisions: Sequence[Decision], proposals: Sequence[Proposal], comparat
     """Compare each proposal with the teacher's decision."""
     rows = zip(decisions, proposals, units_of(decisions), strict=True)
     return [_judge(decision, proposal, unit, comparators) for decision, proposal, unit in rows]
-
-
-def level_of(decisions: Sequence[Decision]) -> Level:
-    """What a certificate can be about: whole calls, or only tools where most calls lack their arguments."""
-    known = [_is_known(decision) for decision in decisions if decision.is_call]
-    return "whole_call" if not known or 2 * sum(known) >= len(known) else "tool"
 
 
 def gate_rows(judged: Sequence[Judged], level: Level = "whole_call") -> GateRows:
@@ -206,7 +200,7 @@ def _milliseconds(student: Student, decision: Decision) -> float:
 
 def _judge(decision: Decision, proposal: Proposal, unit: str, comparators: Comparators) -> Judged:
     theirs, ours, tools = decision.calls, proposal.calls, decision.state.tools
-    known = _is_known(decision)
+    known = is_known(decision)
     return Judged(
         decision,
         proposal,
@@ -216,11 +210,6 @@ def _judge(decision: Decision, proposal: Proposal, unit: str, comparators: Compa
         tool=same_tools(ours, theirs),
         kind=same_kind(ours, theirs),
     )
-
-
-def _is_known(decision: Decision) -> bool:
-    """Whether a decision can be compared as a whole: its arguments were recorded, or there are none to record."""
-    return strict(decision.calls, decision.calls, decision.state.tools) is not None
 
 
 def _is_sendable(proposal: Proposal) -> bool:

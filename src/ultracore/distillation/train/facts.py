@@ -22,13 +22,12 @@ from ultracore.distillation.events import (
     TrainingDataCuratedEvent,
 )
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.train.mix import mix_of
 
-__all__ = ["Trained", "curation_fact", "is_deployable", "model_facts"]
+__all__ = ["Trained", "curation_fact", "deployment_figures", "is_deployable", "model_facts"]
 
 MODEL_NAME = "compact"
-
-CORE_HOUR_USD = 0.05
-"""About what an hour of one rented CPU core costs; prices the student's own work."""
+MS_PER_HOUR = 3.6e6
 
 
 class Trained(NamedTuple):
@@ -88,54 +87,76 @@ def is_deployable(certificate: Certificate) -> bool:
     return certificate.certified and certificate.coverage > 0
 
 
-def model_facts(trained: Trained, certificate: Certificate, result: Mapping[str, Any], **metadata: Any) -> list[Event]:
-    """Trained, evaluated, certified or not, deployed or rejected, in this order.
+def deployment_figures(
+    trained: Trained, certificate: Certificate, milliseconds: float, machine_usd_per_hour: float = 0.0
+) -> dict[str, Any]:
+    """The figures that a deployment is known by.
 
     Args:
         trained: The model.
         certificate: The one that would be served.
-        result: The `test`, `levels` and `latency_ms` of the run's result.
+        milliseconds: Median duration of one proposal.
+        machine_usd_per_hour: Price of the machine that answers; nobody bills a local proposal by default.
+
+    Returns:
+        `accuracy_vs_teacher`, the agreement of the calibration calls that it would send (`None`: it would
+        send none), `latency_ms`, `cost_per_request_usd` and `training_duration_hours`.
+    """
+    return {
+        "accuracy_vs_teacher": certificate.agreement,
+        "latency_ms": milliseconds,
+        "cost_per_request_usd": machine_usd_per_hour * milliseconds / MS_PER_HOUR,
+        "training_duration_hours": trained.seconds / 3600.0,
+    }
+
+
+def model_facts(
+    trained: Trained,
+    certificate: Certificate,
+    figures: Mapping[str, Any],
+    test: Mapping[str, Any],
+    reference: Sequence[Decision],
+    *,
+    causation_id: str | None = None,
+    **metadata: Any,
+) -> list[Event]:
+    """Trained, evaluated, certified or not, deployed or rejected: in this order, to be appended together.
+
+    Args:
+        trained: The model.
+        certificate: The one that would be served.
+        figures: From `deployment_figures`.
+        test: What was measured on unseen decisions, from `measure_test`, and their `data_id`.
+        reference: The decisions it was certified on: later drift is measured against their mix.
+        causation_id: The event that caused this training, if one did.
         **metadata: See `Event.record`.
     """
     common: dict[str, Any] = {"model_id": trained.model_id, **metadata}
-    metrics = {name: value for name, value in result["test"].items() if name != "interval"}
-    return [
-        ModelTrainedEvent.record(
-            model_name=MODEL_NAME,
-            dataset_id=trained.dataset_id,
-            decisions=trained.decisions,
-            episodes=trained.episodes,
-            training_seconds=trained.seconds,
-            seed=trained.seed,
-            versions=trained.versions,
-            **common,
-        ),
-        ModelEvaluatedEvent.record(
-            data_id=result["test"]["data_id"], decisions=metrics["n"], metrics=metrics, **common
-        ),
-        CertificateDecidedEvent.record(
-            certified=certificate.certified, certificate=msgspec.to_builtins(certificate), **common
-        ),
-        _verdict(trained, certificate, result, metrics, common),
-    ]
-
-
-def _verdict(
-    trained: Trained,
-    certificate: Certificate,
-    result: Mapping[str, Any],
-    metrics: dict[str, Any],
-    common: dict[str, Any],
-) -> Event:
-    if not is_deployable(certificate):
-        return ModelRejectedEvent.record(reason=certificate.reason, metrics=metrics, **common)
-    milliseconds = result["latency_ms"]["p50"]
-    return ModelDeployedEvent.record(
+    metrics = {**figures, **{name: value for name, value in test.items() if name != "interval"}}
+    learned = ModelTrainedEvent.record(
         model_name=MODEL_NAME,
-        model_size=trained.size,
-        accuracy_vs_teacher=certificate.agreement or 0.0,
-        latency_ms=milliseconds,
-        cost_per_request_usd=milliseconds / 3_600_000 * CORE_HOUR_USD,
-        training_duration_hours=trained.seconds / 3600,
+        dataset_id=trained.dataset_id,
+        decisions=trained.decisions,
+        episodes=trained.episodes,
+        training_seconds=trained.seconds,
+        seed=trained.seed,
+        versions=trained.versions,
+        causation_id=causation_id,
         **common,
     )
+    common["causation_id"] = learned.metadata.event_id
+    evaluated = ModelEvaluatedEvent.record(
+        data_id=test["data_id"],
+        decisions=test["n"],
+        metrics={**metrics, "reference_mix": msgspec.to_builtins(mix_of(reference))},
+        **common,
+    )
+    decided = CertificateDecidedEvent.record(
+        certified=certificate.certified, certificate=msgspec.to_builtins(certificate), **common
+    )
+    common["causation_id"] = decided.metadata.event_id
+    if is_deployable(certificate):
+        verdict: Event = ModelDeployedEvent.record(model_name=MODEL_NAME, model_size=trained.size, **figures, **common)
+    else:
+        verdict = ModelRejectedEvent.record(reason=certificate.reason, metrics=metrics, **common)
+    return [learned, evaluated, decided, verdict]
