@@ -181,6 +181,16 @@ def test_one_session_cannot_be_split_and_the_result_says_so() -> None:
     assert "nothing could be held back" in result["stats"]["notes"][0]
 
 
+def test_what_a_student_answered_is_left_out_and_the_result_says_so() -> None:
+    answered = [{**row, "event_id": f"own-{i}", "source": "student"} for i, row in enumerate(history(20))]
+    result = curate(history(60) + answered)
+    assert weight(result) == 60 == result["stats"]["original_count"]
+    assert not any(item.get("source") == "student" for item in result["curated_data"])
+    assert result["stats"]["notes"] == ["20 rows that a student answered were left out: they are no labels"]
+    few = history(9) + answered
+    assert (curate(few)["status"], curate(few)["curated_data"]) == ("skipped", few)
+
+
 def test_an_async_embedding_function_is_awaited() -> None:
     async def embed(texts: list[str]) -> list[list[float]]:
         await asyncio.sleep(0)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ultracore.distillation.agents.base import Agent
+from ultracore.distillation.agents.rows import of_teacher
 from ultracore.distillation.curate import CaR, SemDeDup, choose_threshold, deduplicate_rows
 from ultracore.distillation.curate.embed import Row, read_decisions
 from ultracore.distillation.curate.functions import EmbeddingFunction
@@ -35,8 +36,9 @@ CALIBRATION = "calibration"
 
 
 class CurationRequest(NamedTuple):
-    """What came in: the rows, as they are and as they are read; 10 x 5 representatives only on request."""
+    """What came in, of it the teacher's rows, as they are and as they are read; 10 x 5 representatives on request."""
 
+    given: list[Row]
     rows: list[Row]
     decisions: list[Decision]
     similarity_threshold: float | None
@@ -63,7 +65,8 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
 
     The result is `{"status": "curated", "curated_data": [...], "stats": {...}}`: the training rows,
     then those held back with `split: "calibration"`. Under 10 decisions it is `"skipped"`, with
-    `curated_data` as it came. The weights of `curated_data` add up to those of the input.
+    `curated_data` as it came. Rows that a student answered (`source: "student"`) are left out: they are
+    no labels; `stats["notes"]` says how many. The weights of `curated_data` add up to those of the others.
 
     Args:
         agent_id: Its name.
@@ -118,15 +121,15 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
             ConfigurationError: There is no list `raw_decisions`, or an option is unusable.
             DataError: A row cannot be read.
         """
-        raw = context.get("raw_decisions")
-        if not isinstance(raw, Sequence) or isinstance(raw, str | bytes):
-            raise ConfigurationError("the curator needs {'raw_decisions': [...]}, such as logger.get_history()")
+        raw: Any = context.get("raw_decisions")
+        rows = of_teacher(raw, "the curator needs {'raw_decisions': [...]}")
         threshold = context.get("similarity_threshold")
         if threshold is not None:
             SemDeDup(threshold)  # refuses an unusable one before any work is done
         return CurationRequest(
-            rows=list(raw),
-            decisions=read_decisions(raw) if len(raw) >= LEAST_ROWS else [],
+            given=list(raw),
+            rows=rows,
+            decisions=read_decisions(rows) if len(rows) >= LEAST_ROWS else [],
             similarity_threshold=threshold,
             clusters=context.get("clusters", self.clusters),
             examples_per_cluster=context.get("examples_per_cluster", self.examples_per_cluster),
@@ -138,6 +141,8 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         if len(observation.rows) < LEAST_ROWS:
             return CurationPlan(observation, skip=True, calibration=[], training=[], choice=nothing, notes=[])
         calibration, notes = self._hold_back(observation.decisions)
+        if left_out := len(observation.given) - len(observation.rows):
+            notes = [*notes, f"{left_out} rows that a student answered were left out: they are no labels"]
         held = set(calibration)
         training = [row for row in range(len(observation.rows)) if row not in held]
         choice = await self._choose(observation, training)
@@ -149,9 +154,10 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         """Reduce the training rows and record the event."""
         rows = plan.request.rows
         if plan.skip:
-            reason = f"{len(rows)} decisions are too few to curate; at least {LEAST_ROWS} are needed"
-            stats = {"original_count": len(rows), "curated_count": len(rows), "deduplication_rate": 0.0}
-            return {"status": "skipped", "curated_data": rows, "stats": stats, "reason": reason}
+            given = plan.request.given
+            reason = f"{len(rows)} decisions of a teacher are too few to curate; at least {LEAST_ROWS} are needed"
+            stats = {"original_count": len(given), "curated_count": len(given), "deduplication_rate": 0.0}
+            return {"status": "skipped", "curated_data": given, "stats": stats, "reason": reason}
         kept, stats = await self._reduce(plan)
         curated = kept + [_held(rows[row]) for row in plan.calibration]
         stats = _stats(plan, curated) | stats
