@@ -177,5 +177,6 @@ def _table(f: dict[str, Any]) -> Table:
         "Speed (synthetic example bank)",
         ["what", "CPU", "wall", "n"],
         rows,
-        "Decisions are on states not seen before, by a student loaded into a new process. Logged means synced to disk.",
+        "Single decisions are on states not seen before, by a student loaded into a new process; decisions a second "
+        "are on the same states once more. Logged means synced to disk.",
     )
