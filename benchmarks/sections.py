@@ -19,8 +19,8 @@ HEAD = """# Results
 
 Written by `python -m benchmarks NAME --write`; do not edit. Brackets are 95 % intervals that resample whole tasks.
 `strict` compares the whole call after normalisation by the tool's schema, `tolerant` takes lists of scalars as sets and
-ignores free text; two text replies agree whatever their wording. The commit is that of the measured `src/`. A set that is
-not here was not measured yet. See README.md for what each benchmark does.
+ignores free text; two text replies agree whatever their wording. The commit is that of the measured `src/`. A set that
+is not here was not measured yet. See README.md for what each benchmark does.
 """
 
 
