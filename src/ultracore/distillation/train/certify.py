@@ -144,13 +144,17 @@ def _issued(
     )
 
 
+MOST_UNITS = 20_000
+"""With disagreements among the calls sent, nobody should be told to wait for more units than this."""
+
+
 def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRows, counts: Counts) -> Certificate:
     seen = count(development, family.levels(development), plan.levels)
     both = Counts(np.vstack([seen.sent, counts.sent]), np.vstack([seen.errors, counts.errors]))
     needed = units_needed(both, blank.target, blank.delta, single=plan.single)
-    sent = int(counts.sent[:, 0].sum())
-    shown = f"{sent - int(counts.errors[:, 0].sum())} of {sent} calls agree at the most promising thresholds"
-    if needed is None:
+    sent, wrong = int(counts.sent[:, 0].sum()), int(counts.errors[:, 0].sum())
+    shown = f"{sent - wrong} of {sent} calls agree at the most promising thresholds"
+    if needed is None or (wrong and needed > MOST_UNITS):
         reason = f"{shown}: no practical number of units shows {blank.target:.1%} like that; train a better student."
         return msgspec.structs.replace(blank, reason=reason)
     more = max(needed - blank.units, blank.units // 10, 1)

@@ -23,12 +23,14 @@ from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.compact.actions import ActionEvidence, action_rows
 from ultracore.distillation.students.compact.drafts import Draft, draft_calls
 from ultracore.distillation.students.compact.knowledge import infer_schemas
+from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sparse import CompiledEncoder
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers, proposal_of, select
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
 from ultracore.distillation.train.examples import Example, prepare
+from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
 
 __all__ = ["FitResult", "OutOfFold", "fit_compact"]
@@ -163,13 +165,13 @@ class _Layers:
         choose = _Lists(rows, [alike for alike, _ in scored], self.folds, self.weights * known)
         gate = _Lists(rows, [same for _, same in scored], self.folds, self.weights * known)
         calls = choose.fit(self.k, self.seed, CALL_NETWORK)
-        gates = gate.fit(self.k, self.seed, CALL_NETWORK, listwise=False)
+        gates = gate.fit_gates(self.k)
         self.development = []
         for example, group, fold in zip(self.examples, drafts, self.folds, strict=True):
             best, confidence = select(group, calls[fold], gates[fold])
             proposal = proposal_of(group[best], confidence, example.transcript)
             self.development.append(OutOfFold(example.decision, proposal))
-        self.final = Rankers(_all(self.actions), self.arguments[-1], _all(calls), _all(gates))
+        self.final = Rankers(_all(self.actions), self.arguments[-1], _all(calls), gates[-1])
 
     def _drafts(self, number: int) -> list[Draft]:
         fold, example = int(self.folds[number]), self.examples[number]
@@ -205,22 +207,33 @@ class _Lists:
     ) -> None:
         self.rows, self.right, self.folds, self.weights = rows, right, folds, weights
 
-    def fit(self, k: int, seed: int, network: dict[str, Any], *, listwise: bool = True) -> list[Ranker]:
+    def fit(self, k: int, seed: int, network: dict[str, Any]) -> list[Ranker]:
         """K rankers, each without one fold, and a last one on everything."""
-        return [self._fit(self.folds != fold, seed, network, listwise) for fold in [*range(k), -1]]
+        return [self._rank(fold, seed, network) for fold in [*range(k), -1]]
 
-    def _fit(self, kept: NDArray[np.bool_], seed: int, network: dict[str, Any], listwise: bool) -> Ranker:
-        kept = kept & (self.weights > 0)
-        if not kept.any():
-            kept = self.weights >= 0
-        chosen = np.flatnonzero(kept).tolist()
-        rows = np.vstack([self.rows[i] for i in chosen])
-        right = np.concatenate([self.right[i] for i in chosen])
-        sizes = np.array([len(self.right[i]) for i in chosen])
+    def fit_gates(self, k: int) -> list[Logistic]:
+        """K gates, each without one fold, and a last one on everything."""
+        return [self._gate(fold) for fold in [*range(k), -1]]
+
+    def _rank(self, fold: int, seed: int, network: dict[str, Any]) -> Ranker:
+        rows, right, weights, sizes = self._without(fold)
         start = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        if listwise:
-            return fit_ranker(rows, right, start, weights=self.weights[chosen], seed=seed, **network)
-        return fit_ranker(rows, right, None, weights=np.repeat(self.weights[chosen], sizes), seed=seed, **network)
+        return fit_ranker(rows, right, start, weights=weights, seed=seed, **network)
+
+    def _gate(self, fold: int) -> Logistic:
+        rows, right, weights, sizes = self._without(fold)
+        return fit_logistic(rows, right, np.repeat(weights, sizes))
+
+    def _without(self, fold: int) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
+        """Stacked rows, marks, group weights and group sizes of the other folds."""
+        kept = (self.folds != fold) & (self.weights > 0)
+        chosen = np.flatnonzero(kept if kept.any() else self.weights >= 0).tolist()
+        return (
+            np.vstack([self.rows[i] for i in chosen]),
+            np.concatenate([self.right[i] for i in chosen]),
+            self.weights[chosen],
+            np.array([len(self.right[i]) for i in chosen], np.int64),
+        )
 
 
 def _hold(example: Example, evidence: ActionEvidence) -> _Held:

@@ -14,9 +14,16 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from ultracore.distillation.students.compact.logistic import Logistic
+from ultracore.distillation.students.compact.ranker import CLIP
 from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
 
-__all__ = ["fit_multilabel", "fit_softmax"]
+__all__ = ["fit_logistic", "fit_multilabel", "fit_softmax"]
+
+GATE_C = 0.1
+"""Inverse strength of the gate's L2 penalty; .01 and 1 covered less on two published sets."""
+
+LEAST_DEVIATION = 1e-6
 
 ITERATIONS = 60
 """Of L-BFGS; more change the probabilities in the third decimal."""
@@ -51,6 +58,26 @@ def fit_softmax(
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
         intercept = np.array([0.0, intercept[0]])
     return Linear([str(name) for name in model.classes_], coefficients.astype(np.float32), intercept.astype(np.float32))
+
+
+def fit_logistic(rows: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]) -> Logistic:
+    """Logistic regression on dense rows, standardised here.
+
+    Args:
+        rows: [rows, features].
+        labels: [rows] 0 or 1.
+        weights: [rows] importance.
+    """
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    scale = np.where(deviation > LEAST_DEVIATION, 1.0 / np.maximum(deviation, LEAST_DEVIATION), 0.0)
+    right = float((labels * weights).sum() + 0.5) / float(weights.sum() + 1.0)
+    coefficients, bias = np.zeros(rows.shape[1]), float(np.log(right / (1.0 - right)))
+    if len(set(labels[weights > 0].tolist())) == 2:
+        x = np.clip((rows - mean) * scale, -CLIP, CLIP)
+        model = LogisticRegression(C=GATE_C, max_iter=300).fit(x, labels > 0, sample_weight=weights)
+        coefficients, bias = model.coef_[0], float(model.intercept_[0])
+    arrays = {"mean": mean, "scale": scale, "weights": coefficients, "bias": np.array([bias])}
+    return Logistic({name: np.asarray(array, np.float32) for name, array in arrays.items()})
 
 
 def fit_multilabel(rows: Sequence[Vector], width: int, labels: Sequence[frozenset[str]], *, c: float) -> Linear:

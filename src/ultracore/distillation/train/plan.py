@@ -93,12 +93,8 @@ def count(rows: GateRows, levels: FloatArray, grid: FloatArray) -> Counts:
     return Counts(table(rows.sendable.astype(np.float64)), table((rows.sendable & ~rows.agrees).astype(np.float64)))
 
 
-MOST_UNITS = 20_000
-"""Of more units than this nobody should be told to wait for."""
-
-
 def units_needed(counts: Counts, target: float, delta: float, *, single: bool) -> int | None:
-    """How many units like these would pass at some step with a chance of 80 %; `None` above MOST_UNITS."""
+    """How many units like these would pass at some step with a chance of 80 %; `None` for no number."""
     alpha, wanted = 1.0 - target, stats.norm.ppf(WANTED_POWER)
     if single:
         rate = (counts.errors.sum(axis=0) + 1.0) / (counts.sent.sum(axis=0) + 2.0)
@@ -111,7 +107,7 @@ def units_needed(counts: Counts, target: float, delta: float, *, single: bool) -
         root = wanted * np.sqrt(bets.variance) + np.sqrt(wanted**2 * bets.variance - 4.0 * mean * np.log(delta))
         need = np.where(bets.mean > 0.0, (root / (2.0 * mean)) ** 2, np.inf)
     least = float(need.min(initial=np.inf))
-    return int(np.ceil(least)) if least < MOST_UNITS else None
+    return int(np.ceil(least)) if least < 1e7 else None
 
 
 class _Bets(NamedTuple):

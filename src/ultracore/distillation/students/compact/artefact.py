@@ -19,6 +19,7 @@ from ultracore.distillation.students.compact.actions import ACTION_FEATURES, Act
 from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sources import Learned
@@ -94,14 +95,15 @@ def load_student(folder: Path) -> CompactStudent:
             _tagger(config.tagger, arrays),
         )
         models = {name: linear[name] for name in _LINEAR}
-        rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items()}
+        rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items() if name != "gate"}
+        gate = _gate(arrays)
     except (KeyError, msgspec.ValidationError) as error:
         raise ArtefactError(f"{folder} is not a compact student of this release: {error}") from None
-    if rankers["actions"] is None or rankers["calls"] is None or rankers["gate"] is None:
+    if rankers["actions"] is None or rankers["calls"] is None:
         raise ArtefactError(f"{folder} lacks a ranker; train again")
     return CompactStudent(
         ActionEvidence(config.encoder.compile(), **models, ngrams=config.ngrams, learned=learned),
-        Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], rankers["gate"]),
+        Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
         config.memory,
         model_id,
     )
@@ -121,11 +123,21 @@ def _tagger(config: dict[str, Any] | None, arrays: Mapping[str, NDArray[Any]]) -
 
 
 def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker | None:
-    prefix = f"{name}."
-    parts = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-    if not parts:
+    if not (parts := _parts(name, arrays)):
         return None
     ranker = Ranker(parts)
     if ranker.width != width:
         raise KeyError(f"{name}: {ranker.width} features where this release has {width}")
     return ranker
+
+
+def _gate(arrays: Mapping[str, NDArray[Any]]) -> Logistic:
+    gate = Logistic(_parts("gate", arrays))
+    if gate.width != DRAFT_FEATURES:
+        raise KeyError(f"gate: {gate.width} features where this release has {DRAFT_FEATURES}")
+    return gate
+
+
+def _parts(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

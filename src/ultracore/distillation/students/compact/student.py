@@ -17,6 +17,7 @@ from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.compact.actions import ActionEvidence
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.drafts import Draft, draft_calls
+from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sparse import Vector, document_of
@@ -33,21 +34,21 @@ class Rankers:
         actions: Ranks actions.
         arguments: Ranks candidate values; `None` where no argument was ever seen.
         calls: Ranks whole calls by tolerant agreement: which draft to propose.
-        gate: Scores a whole call by strict agreement: how sure the proposal is, as log odds.
+        gate: Probability that a whole call agrees strictly: how sure the proposal is.
     """
 
-    def __init__(self, actions: Ranker, arguments: Ranker | None, calls: Ranker, gate: Ranker) -> None:
+    def __init__(self, actions: Ranker, arguments: Ranker | None, calls: Ranker, gate: Logistic) -> None:
         self.actions = actions
         self.arguments = arguments
         self.calls = calls
         self.gate = gate
 
 
-def select(drafts: Sequence[Draft], calls: Ranker, gate: Ranker) -> tuple[int, float]:
+def select(drafts: Sequence[Draft], calls: Ranker, gate: Logistic) -> tuple[int, float]:
     """Which draft to propose, and how probable it is that the teacher decides exactly so."""
     rows = np.stack([draft.features for draft in drafts])
     best = int(calls.scores(rows).argmax())
-    return best, float(1.0 / (1.0 + np.exp(-gate.scores(rows[best : best + 1])[0])))
+    return best, float(gate.probabilities(rows[best : best + 1])[0])
 
 
 class CompactStudent:
