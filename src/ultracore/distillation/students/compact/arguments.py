@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
 from ultracore.distillation.students.compact.knowledge import SlotKnowledge
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
-from ultracore.distillation.students.compact.sources import Sources
+from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.transcript import key_of, scalars
 
@@ -40,6 +40,7 @@ NAME_SIMILARITY = 0.5
 
 _LINKS = 10
 _SLOT = 28
+_TAKEN = 21
 ARGUMENT_FEATURES = STATIC_FEATURES + _LINKS + 2 * _SLOT
 """Columns that describe a candidate to the ranker."""
 
@@ -58,20 +59,6 @@ class Question(NamedTuple):
     rows: Floats
 
 
-class Alternative(NamedTuple):
-    """A value that a slot might have.
-
-    Attributes:
-        place: Its place among the candidates of the state, -1 for a value from elsewhere.
-        value: The value, typed by the schema; `ABSENT` for leaving the slot out.
-        key: Its text, "" for `ABSENT`.
-    """
-
-    place: int
-    value: Any
-    key: str
-
-
 def question_for(
     slot: Slot, sources: Sources, before: Sequence[tuple[Slot, Any]], taken: Sequence[Any] = ()
 ) -> Question:
@@ -83,15 +70,32 @@ def question_for(
         before: Slots filled so far with their values.
         taken: Values chosen so far for this list slot.
     """
-    counts = sources.knowledge.of(slot)
-    alternatives = _distinct(_gather(slot, sources, counts), taken)
-    if _may_be_absent(slot, counts, taken):
-        alternatives.append(Alternative(-1, ABSENT, ""))
+    table = _table(slot, sources)
+    gone = {key_of(value) for value in taken}
+    if not _may_be_absent(slot, sources.knowledge.of(slot), taken):
+        gone.add("")
+    kept = [i for i, alternative in enumerate(table.alternatives) if alternative.key not in gone]
+    alternatives = [table.alternatives[i] for i in kept]
     return Question(
         [alternative.value for alternative in alternatives],
         [alternative.key for alternative in alternatives],
-        _describe(slot, sources, counts, alternatives, before, taken),
+        _describe(slot, sources.pool, table, kept, before, taken),
     )
+
+
+def _table(slot: Slot, sources: Sources) -> Table:
+    """All alternatives of a slot and what is said of them whatever was chosen before; made once a state."""
+    if slot.key not in sources.tables:
+        counts = sources.knowledge.of(slot)
+        alternatives = _distinct(_gather(slot, sources, counts))
+        if slot.repeats or _may_be_absent(slot, counts, ()):
+            alternatives.append(Alternative(-1, ABSENT, ""))
+        placed = np.array([alternative.place for alternative in alternatives], np.int64)
+        static = np.zeros((len(placed), STATIC_FEATURES), np.float32)
+        static[placed >= 0] = sources.pool.static[placed[placed >= 0]]
+        own = _slot_features(slot, sources, counts, alternatives)
+        sources.tables[slot.key] = Table(alternatives, static, own)
+    return sources.tables[slot.key]
 
 
 def _may_be_absent(slot: Slot, counts: SlotKnowledge, taken: Sequence[Any]) -> bool:
@@ -162,8 +166,8 @@ def _member(value: Any, allowed: Sequence[Any]) -> Any:
     return next((member for member in allowed if key_of(member).casefold() == text), ABSENT)
 
 
-def _distinct(alternatives: Iterable[Alternative], taken: Sequence[Any]) -> list[Alternative]:
-    seen = {key_of(value) for value in taken}
+def _distinct(alternatives: Iterable[Alternative]) -> list[Alternative]:
+    seen: set[str] = set()
     kept = []
     for alternative in alternatives:
         if alternative.key not in seen:
@@ -183,26 +187,21 @@ def _name_similarity(path: str, name: str) -> float:
 
 def _describe(
     slot: Slot,
-    sources: Sources,
-    counts: SlotKnowledge,
-    alternatives: Sequence[Alternative],
+    pool: Candidates,
+    table: Table,
+    kept: Sequence[int],
     before: Sequence[tuple[Slot, Any]],
     taken: Sequence[Any],
 ) -> Floats:
-    if not alternatives:
+    if not kept:
         return np.zeros((0, ARGUMENT_FEATURES), np.float32)
-    pool = sources.pool
-    placed = np.array([alternative.place for alternative in alternatives])
-    static = np.zeros((len(placed), STATIC_FEATURES), np.float32)
-    static[placed >= 0] = pool.static[placed[placed >= 0]]
-    links = _links(pool, [alternative.place for alternative in alternatives], before, taken)
-    own = _slot_features(slot, sources, counts, alternatives, taken)
-    return np.hstack([static, links, own, own - own.max(axis=0, keepdims=True)]).astype(np.float32)
+    own = table.own[kept]
+    own[:, _TAKEN] = len(taken) / 4 if slot.repeats else -1.0
+    links = _links(pool, [table.alternatives[i].place for i in kept], before, taken)
+    return np.hstack([table.static[kept], links, own, own - own.max(axis=0, keepdims=True)])
 
 
-def _slot_features(
-    slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative], taken: Sequence[Any]
-) -> Floats:
+def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative]) -> Floats:
     t = sources.pool.transcript
     priors, shares = sources.knowledge.priors(slot), sources.shares(slot)
     heard = {span.value: span.probability for span in sources.spoken(slot)}
@@ -244,7 +243,7 @@ def _slot_features(
                 _share(words, t.user_words),
                 _share(words, t.reply_words),
                 size,
-                len(taken) / 4 if slot.repeats else -1.0,
+                0.0,  # _TAKEN, filled in when it is known
                 share,
                 math.log(share + 1e-3) if shares is not None else 0.0,
                 float(shares is not None),
@@ -253,7 +252,7 @@ def _slot_features(
                 float(place >= 0 and sources.pool.keys[place] != key and value is not ABSENT),
             )
         )
-    return np.array(rows, np.float32)
+    return np.array(rows, np.float32).reshape(len(rows), _SLOT)
 
 
 def _share(words: Sequence[str], among: frozenset[str]) -> float:
@@ -290,7 +289,7 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
     known = [pool.index[key] for key in chosen if key in pool.index]
     if not known:
         return out
-    turns = {int(pool.turns[s]) for place in known for s in pool.sources(place)}
+    turns = frozenset().union(*(pool.seen_in(place) for place in known))
     answers = _answers(pool, chosen)
     latest = known[-1:]
     ids = frozenset().union(*(pool.ids(place) for place in latest)) - chosen
@@ -299,7 +298,7 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
     for row, place in enumerate(places):
         if place < 0:
             continue
-        at = {int(pool.turns[s]) for s in pool.sources(place)}
+        at = pool.seen_in(place)
         own = pool.words(place)
         fresh = own - words
         out[row] = (

@@ -61,6 +61,9 @@ class Candidates:
         self.turns = np.array([number for sources in gathered for _, number in sources], np.int32)
         self._leaves = [leaf for sources in gathered for leaf in sources.values()]
         self._things: dict[int, frozenset[str]] = {}
+        self._ids: dict[int, frozenset[str]] = {}
+        self._attributes: dict[int, frozenset[str]] = {}
+        self._turns: dict[int, frozenset[int]] = {}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -81,17 +84,26 @@ class Candidates:
 
     def ids(self, place: int) -> frozenset[str]:
         """Identifiers beside a candidate, its own text left out."""
-        found = frozenset().union(*(self._leaves[s].thing.ids | self._leaves[s].root.ids for s in self.sources(place)))
-        return found - {self.keys[place]}
+        if place not in self._ids:
+            leaves = [self._leaves[source] for source in self.sources(place)]
+            found = frozenset().union(*(leaf.thing.ids | leaf.root.ids for leaf in leaves))
+            self._ids[place] = found - {self.keys[place]}
+        return self._ids[place]
 
-    def attributes(self, place: int) -> set[str]:
+    def attributes(self, place: int) -> frozenset[str]:
         """`key=value` of the objects that a candidate belongs to; those of the whole result are marked."""
-        out: set[str] = set()
-        for source in self.sources(place):
-            leaf = self._leaves[source]
-            out.update(leaf.thing.attributes)
-            out.update("^" + attribute for attribute in leaf.root.attributes)
-        return out
+        if place not in self._attributes:
+            leaves = [self._leaves[source] for source in self.sources(place)]
+            own = {attribute for leaf in leaves for attribute in leaf.thing.attributes}
+            whole = {"^" + attribute for leaf in leaves for attribute in leaf.root.attributes}
+            self._attributes[place] = frozenset(own | whole)
+        return self._attributes[place]
+
+    def seen_in(self, place: int) -> frozenset[int]:
+        """The turns in which a candidate lies."""
+        if place not in self._turns:
+            self._turns[place] = frozenset(self.turns[self.start[place] : self.start[place + 1]].tolist())
+        return self._turns[place]
 
     @cached_property
     def unique_paths(self) -> tuple[list[str], NDArray[np.int32]]:

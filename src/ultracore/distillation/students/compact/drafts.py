@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 MAX_DRAFTS = 4
 """The right action is among the first four in 97-99 % of decisions on every trace set tried."""
 
-LEAST_SHARE = 0.004
+LEAST_SHARE = 0.02
 """Actions less likely than this are not drafted; they were never chosen."""
 
 DRAFT_FEATURES = 26

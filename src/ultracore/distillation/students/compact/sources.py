@@ -9,7 +9,10 @@ compared (`arguments`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
@@ -17,7 +20,7 @@ from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.tagger import Reading, Spoken, Tagger
 
-__all__ = ["Learned", "Meanings", "Sources"]
+__all__ = ["Alternative", "Learned", "Meanings", "Sources", "Table"]
 
 Meanings = Mapping[str, Linear]
 """Slot key -> a classifier of its value's text; the class "" means that it is left out."""
@@ -37,6 +40,34 @@ class Learned(NamedTuple):
     tagger: Tagger | None
 
 
+class Alternative(NamedTuple):
+    """A value that a slot might have.
+
+    Attributes:
+        place: Its place among the candidates of the state, -1 for a value from elsewhere.
+        value: The value, typed by the schema; `slots.ABSENT` for leaving the slot out.
+        key: Its text, "" for `ABSENT`.
+    """
+
+    place: int
+    value: Any
+    key: str
+
+
+class Table(NamedTuple):
+    """The alternatives of a slot and their description.
+
+    Attributes:
+        alternatives: In order of gathering.
+        static: What is said of them whatever the slot: [alternatives, features] float32.
+        own: What is said of them for this slot: [alternatives, features] float32.
+    """
+
+    alternatives: list[Alternative]
+    static: NDArray[np.float32]
+    own: NDArray[np.float32]
+
+
 class Sources:
     """The sources of one state, asked slot by slot.
 
@@ -44,11 +75,15 @@ class Sources:
         pool: Its candidate values.
         row: Its sparse features.
         learned: What training knows.
+
+    Attributes:
+        tables: Slot key -> its alternatives, once they were gathered.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
         self.pool = pool
         self.knowledge = learned.knowledge
+        self.tables: dict[str, Table] = {}
         self._row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
