@@ -96,11 +96,15 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     began = time.perf_counter()
     if not decisions:
         raise DataError("there are no decisions to learn from; import traces that have assistant messages")
+    if (units := len(set(units_of(decisions)))) < 2:
+        raise DataError(
+            "all decisions belong to one task: traces of at least two are needed to learn what carries over"
+        )
     say("reading conversations")
     examples, encoder = prepare(decisions)
     comparators = infer_free_text(decisions)
     schemas = infer_schemas(decisions)
-    folds = np.array(folds_by_task(decisions, min(FOLDS, len(set(units_of(decisions)))), seed))
+    folds = np.array(folds_by_task(decisions, min(FOLDS, units), seed))
     layers = _Layers(examples, folds, comparators, seed)
     say("fitting evidence on the other folds")
     layers.fit_evidence(encoder, schemas)

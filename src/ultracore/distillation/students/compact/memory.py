@@ -63,7 +63,8 @@ class ContextMemory(msgspec.Struct):
         if entry is None:
             return None
         calls, votes, total = entry
-        confidence = self.reliability.get(_bucket(votes, total))
+        # Contexts seen n times were measured on n - 1 sightings: the most frequent ones have no bucket of their own.
+        confidence = self.reliability.get(_bucket(votes, total), self.reliability.get(_bucket(votes - 1, total - 1)))
         if confidence is None:
             return None
         tools = {tool.name: tool for tool in state.tools}
