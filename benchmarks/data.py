@@ -54,7 +54,7 @@ FILES = {
     ),
     "snips": ("snips/train", "snips/test"),
 }
-BANK_CONVERSATIONS = 520
+BANK_CONVERSATIONS = 600
 SNIPS_ROWS = 3000
 
 

@@ -36,11 +36,11 @@ def measure_start(*, quick: bool = False) -> Section:
     """Import times, then the loop."""
     imports = {name: import_times(code, 2 if quick else 10) for name, code in STATEMENTS.items()}
     rows = [[f"{name}, ms", *_spread(ms), "yes" if numpy else "no"] for name, (ms, numpy) in imports.items()]
-    runs = run_times(1 if quick else 3, 60 if quick else 520)
+    runs = run_times(1 if quick else 3, 60 if quick else 600)
     wall, cpu = zip(*runs, strict=True)
     rows += [["distill run, wall s", *_spread(wall), ""], ["distill run, CPU s", *_spread(cpu), ""]]
     table = Table("From a fresh process", ["what", "median", "range", "n", "numpy loaded"], rows)
-    about = f"{60 if quick else 520} synthetic conversations for `distill run`; every start is a new process"
+    about = f"{60 if quick else 600} synthetic conversations for `distill run`; every start is a new process"
     figures = {"imports": {name: found[0] for name, found in imports.items()}, "runs": runs}
     return Section("start", about, [table], figures=figures)
 

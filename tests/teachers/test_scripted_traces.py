@@ -23,7 +23,7 @@ from ultracore.distillation.teachers.scripted.traces import conversations, syste
 from ultracore.distillation.tools import parse_tool
 
 Line = dict[str, Any]
-GOLDEN = "1531232d49731d5a17a6d085354ac239fef1b15e3312d749904eef38e47a5260"
+GOLDEN = "7fd888ad3546bf10590216a3e666665b5dd06980e2a47768e75692808eda6287"
 
 
 @pytest.fixture(scope="module")

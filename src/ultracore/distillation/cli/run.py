@@ -22,7 +22,7 @@ from ultracore.distillation.settings import load_settings
 
 __all__ = ["demo_command", "run_command"]
 
-EXAMPLES = 520
+EXAMPLES = 600
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
 

@@ -136,7 +136,7 @@ def make_task(name: str, seed: int, year: int) -> Task:
     rng = stream(seed, name)
     today = date(year, 1, 10) + timedelta(rng.randrange(340))
     customer = make_customer(seed, rng.randrange(BANK_SIZE), today)
-    goals = tuple(make_goal(customer, today, rng) for _ in range(rng.choices((1, 2, 3), (0.5, 0.35, 0.15))[0]))
+    goals = tuple(make_goal(customer, today, rng) for _ in range(rng.choices((1, 2, 3), (0.8, 0.15, 0.05))[0]))
     kinds: dict[str, Goal] = {goal.kind: goal for goal in goals}
     return Task(
         name=f"{seed}/{name}",

@@ -256,7 +256,7 @@ def _forbidden(s: Scene) -> Goal:
 
 _MAKERS: tuple[tuple[Callable[[Scene], Goal], float], ...] = (
     (_block_card, 1.3), (_limits, 1.3), (_transfer, 2.4), (_orders, 1.1), (_dispute, 1.4), (_statement, 1.2),
-    (_contact, 0.8), (_balance, 0.9), (_history, 0.8), (_card_info, 0.6), (_human, 0.5), (_forbidden, 0.4),
+    (_contact, 0.8), (_balance, 0.9), (_history, 0.8), (_card_info, 0.6), (_human, 0.5), (_forbidden, 0.2),
 )  # fmt: skip
 
 

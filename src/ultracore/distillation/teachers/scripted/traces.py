@@ -46,7 +46,7 @@ def conversations(
     """Yield example conversations.
 
     Args:
-        n: How many conversations; 520 make about 4,000 decisions.
+        n: How many conversations; 600 make about 4,000 decisions.
         seed: Seed of everything random.
         flip_rate: How often the teacher disagrees with itself, per decision (0..1).
         recurring: Share of the conversations whose task comes up `trials` times (0..1): the same
