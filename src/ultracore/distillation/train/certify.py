@@ -10,6 +10,7 @@ not know: where rows come from, and whether tomorrow's units are like these (`wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -144,6 +145,12 @@ def _issued(
     )
 
 
+def _error_free_units(counts: Counts, blank: Certificate) -> int:
+    """Units that would do if no call disagreed in them either: log(delta) / log(target) of those that send a call."""
+    sending = float((counts.sent[:, 0] > 0).mean())
+    return math.ceil(math.log(blank.delta) / math.log(blank.target) / sending)
+
+
 MOST_UNITS = 20_000
 """With disagreements among the calls sent, nobody should be told to wait for more units than this."""
 
@@ -153,6 +160,8 @@ def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRo
     both = Counts(np.vstack([seen.sent, counts.sent]), np.vstack([seen.errors, counts.errors]))
     needed = units_needed(both, blank.target, blank.delta, single=plan.single)
     sent, wrong = int(counts.sent[:, 0].sum()), int(counts.errors[:, 0].sum())
+    if sent and not wrong and (needed is None or needed > MOST_UNITS):
+        needed = _error_free_units(counts, blank)
     shown = f"{sent - wrong} of {sent} calls agree at the most promising thresholds"
     if needed is None or (wrong and needed > MOST_UNITS):
         reason = f"{shown}: no practical number of units shows {blank.target:.1%} like that; train a better student."
