@@ -220,7 +220,7 @@ def test_a_hostile_schema_is_never_served_and_never_hangs(ask: Any, name: str) -
         prints = {}
     began = time.process_time()
     verdict = ask({"tools": [tool]}, tools=prints, rule=proposing(ToolCall("weather", {"city": "a" * 5000 + "b"})))
-    assert time.process_time() - began < 1.0  # 0.1 when idle; a shared machine has shown 0.4
+    assert time.process_time() - began < 1.0  # a busy machine took 0.4
     assert verdict.reason in (Reason.INVALID_ARGUMENTS, Reason.UNSUPPORTED_REQUEST)
 
 

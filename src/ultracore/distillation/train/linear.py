@@ -21,12 +21,12 @@ from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
 __all__ = ["fit_logistic", "fit_multilabel", "fit_softmax"]
 
 GATE_C = 0.1
-"""Inverse strength of the gate's L2 penalty; .01 and 1 covered less on two published sets."""
+"""Inverse strength of the gate's L2 penalty; on tau2 telecom .01 covered less. No other value or set was compared."""
 
 LEAST_DEVIATION = 1e-6
 
 ITERATIONS = 60
-"""Of L-BFGS; more change the probabilities in the third decimal."""
+"""Of L-BFGS; bounds the time of a fit. Whether more would agree better was not measured."""
 
 
 def matrix_of(rows: Sequence[Vector], width: int) -> csr_matrix:

@@ -27,7 +27,7 @@ __all__ = ["ARGUMENT_FEATURES", "Question", "question_for"]
 Floats = NDArray[np.float32]
 
 MAX_CANDIDATES = 64
-"""Per slot, after ranking by the prior of their paths; more cost time and were never chosen."""
+"""Per slot, the likeliest by the prior of their paths; bounds the time of a decision, its cost was not measured."""
 
 MIN_TASKS = 2
 """A value of this many tasks may be a constant of the slot."""

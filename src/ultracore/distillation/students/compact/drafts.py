@@ -26,10 +26,10 @@ __all__ = ["DRAFT_FEATURES", "MAX_DRAFTS", "Draft", "draft_calls"]
 Floats = NDArray[np.float32]
 
 MAX_DRAFTS = 4
-"""The right action is among the first four in 97-99 % of decisions on every trace set tried."""
+"""On tau-bench airline (out of fold) the right action was drafted in 95 % of decisions; other sets were not counted."""
 
 LEAST_SHARE = 0.02
-"""Actions less likely than this are not drafted; they were never chosen."""
+"""Actions less likely than this are not drafted: halves the p99 of airline decisions; the loss was not measured apart."""
 
 DRAFT_FEATURES = 26
 
