@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ultracore.distillation.agreement import strict
@@ -76,6 +77,7 @@ def test_it_learns_to_look_up_to_mean_and_to_stop(fit: FitResult) -> None:
     agreed = [strict(fit.student.propose(d.state).calls, d.calls, TOOLS) for d in unseen]
     assert sum(map(bool, agreed)) / len(agreed) > 0.9
     assert isinstance(fit.student, Student)
+    assert len({fit.student.propose(d.state).confidence for d in unseen}) > 20, "a confidence is not a constant"
 
 
 def test_every_training_decision_has_a_proposal_from_a_student_without_its_task(fit: FitResult) -> None:
@@ -281,3 +283,29 @@ def test_student_without_arguments_still_chooses() -> None:
     ]  # fmt: skip
     student: CompactStudent = fit_compact(rows).student
     assert student.propose(State([{"role": "context", "content": {"query": "close it 99"}}], tools)).action == "b"
+
+
+def test_the_surest_half_is_right_more_often_than_the_other() -> None:
+    rng = random.Random(3)
+    rows = world(60, seed=2)
+    noisy = [  # for some wishes the teacher's reason is a coin toss, which the student must notice
+        msgspec.structs.replace(
+            d, calls=(ToolCall(d.action, {**(d.calls[0].arguments or {}), "reason": rng.choice(["broken", "late"])}),)
+        )
+        if d.action == "refund_order"
+        else d
+        for d in rows
+    ]
+    held = sorted(fit_compact(noisy).development, key=lambda out: out.proposal.confidence)
+    right = [bool(strict(out.proposal.calls, out.decision.calls, TOOLS)) for out in held]
+    half = len(right) // 2
+    assert sum(right[half:]) > sum(right[:half]) + 10
+
+
+def test_memories_that_contradict_one_another_are_not_trusted() -> None:
+    def seen(query: str, tool: str, n: int) -> Decision:
+        state = State([{"role": "user", "content": query}], TOOLS)
+        return Decision(state=state, calls=(ToolCall(tool, {}),), episode=f"{query}{tool}{n}", task=query)
+
+    rows = [seen(q, tool, n) for q in "abcdefgh" for n, tool in enumerate(["get_order", "refund_order"])]
+    assert ContextMemory.build(rows).reliability["1/1"] < 0.1

@@ -1,0 +1,35 @@
+"""What a certificate lets out: complete calls, sure enough for their action, and only while it holds."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.tools import ToolCall
+
+HOLDS = Certificate(certified=True, thresholds={"f": 0.8})
+CALL = (ToolCall("f", {}),)
+
+
+def test_a_complete_call_at_its_threshold_goes_out() -> None:
+    assert HOLDS.accepts(Proposal(CALL, 0.8))
+
+
+@pytest.mark.parametrize(
+    "proposal",
+    [
+        Proposal(CALL, 0.79),
+        Proposal(CALL, 1.0, missing=("f/x",)),
+        Proposal((), 1.0),
+        Proposal((ToolCall("g", {}),), 1.0),
+        Proposal(CALL, float("nan")),
+    ],
+)
+def test_anything_else_stays(proposal: Proposal) -> None:
+    assert not HOLDS.accepts(proposal)
+
+
+def test_a_refusal_lets_nothing_out() -> None:
+    assert not msgspec.structs.replace(HOLDS, certified=False).accepts(Proposal(CALL, 1.0))
