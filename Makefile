@@ -51,7 +51,7 @@ requirements:  ## Pin the dependencies anew, with hashes and without addresses (
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --no-annotate --upgrade --group build pyproject.toml -o requirements/base.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --no-annotate --upgrade --group build --group dev pyproject.toml -o requirements/dev.txt
+	  --no-annotate --upgrade --group build --group dev --all-extras pyproject.toml -o requirements/dev.txt
 
 clean:  ## Remove what the other commands made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache $(OUT)
