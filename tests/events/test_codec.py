@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import EVENT_TYPES, AgentDecisionEvent, Event, codec
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "events").glob("*.json"))
+EVENTS = Path(__file__).parents[1] / "golden" / "events"
+GOLDEN, LIFTED = sorted(EVENTS.glob("*.json")), EVENTS / "lifted"
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 values = st.recursive(
@@ -24,12 +25,24 @@ values = st.recursive(
 )
 
 
+def read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_every_fact_ever_written_is_still_read(file: Path) -> None:
-    golden = json.loads(file.read_text(encoding="utf-8"))
+    golden = read(file)
     now = Event.from_dict(golden).to_dict()
-    assert golden["metadata"].items() <= now["metadata"].items()
-    assert {key: now["data"][key] for key in golden["data"]} == golden["data"]
+    lifted = LIFTED / file.name
+    expected = read(lifted) if lifted.exists() else golden
+    assert expected["metadata"].items() <= now["metadata"].items()
+    assert {key: now["data"][key] for key in expected["data"]} == expected["data"]
+
+
+def test_every_old_version_says_how_it_reads_today() -> None:
+    old = {file.name for file in GOLDEN if Event.from_dict(read(file)).version > read(file)["metadata"]["version"]}
+    assert old == {file.name for file in LIFTED.glob("*.json")}
+    assert old == {f"{name.lower()}.v{version}.json" for name, version in codec.UPCASTERS}
 
 
 def test_every_fact_has_a_golden_file() -> None:

@@ -20,8 +20,15 @@ __all__ = ["MAX_PAYLOAD_BYTES", "UPCASTERS", "decode", "encode", "from_dict"]
 
 Upcaster = Callable[[JsonObject], JsonObject]
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
-"""(event type, version it lifts from) -> upcaster. Empty: every fact is still in its first version."""
+
+def _model_trained_1(data: JsonObject) -> JsonObject:
+    """Version 1 knew the packages only; on which machine and with how many threads nobody wrote down."""
+    rest = {key: value for key, value in data.items() if key != "versions"}
+    return {**rest, "environment": {"versions": data.get("versions", {}), "machine": None, "blas": None}}
+
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {("MODEL_TRAINED", 1): _model_trained_1}
+"""(event type, version it lifts from) -> upcaster."""
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 """A longer payload is a mistake: the longest context windows are below 10 MB of text."""

@@ -140,7 +140,7 @@ def model_facts(
         episodes=trained.episodes,
         training_seconds=trained.seconds,
         seed=trained.seed,
-        versions=trained.versions,
+        environment={"versions": trained.versions, "machine": None, "blas": None},
         causation_id=causation_id,
         **common,
     )

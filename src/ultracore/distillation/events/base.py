@@ -1,0 +1,124 @@
+"""What every fact is: metadata and data, frozen, with a way to plain dicts and back.
+
+What this file does not know: which facts there are, bytes, and where events are kept.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+__all__ = ["Event", "JsonObject", "Metadata", "utc_now"]
+
+JsonObject = dict[str, Any]
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of every event.
+
+    Attributes:
+        event_id: Unique; appending the same id twice is refused.
+        event_type: Name of the fact, such as `AGENT_TOOL_SELECTED`.
+        aggregate_id: The thing that the fact is about.
+        aggregate_type: Its kind: decision, session, dataset, prompt, model.
+        version: Version of the fact's data.
+        timestamp: ISO 8601 in UTC, with offset.
+        causation_id: The event that caused this one.
+        correlation_id: The run or request that both belong to.
+        tenant_id: Whose event it is.
+        position: Place in the log, from 1, without gaps; null until it is appended.
+    """
+
+    event_id: str
+    event_type: str
+    aggregate_id: str
+    aggregate_type: str
+    version: int
+    timestamp: str
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    tenant_id: str = "default"
+    position: int | None = None
+
+
+def utc_now() -> datetime:
+    """The wall clock; a caller that needs another one passes it to `Event.record`."""
+    return datetime.now(UTC)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact with its metadata; make one with `record`, read one with `from_dict`.
+
+    Example:
+        >>> event = RetrainTriggeredEvent.record(model_id="m", reason="drift_detected", drift_score=0.2)
+        >>> event.to_dict()["data"]["reason"]
+        'drift_detected'
+    """
+
+    metadata: Metadata
+
+    event_type: ClassVar[str] = ""
+    aggregate_type: ClassVar[str] = ""
+    aggregate_key: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def record(
+        cls,
+        *,
+        event_id: str | None = None,
+        tenant_id: str = "default",
+        causation_id: str | None = None,
+        correlation_id: str | None = None,
+        timestamp: datetime | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        **data: Any,
+    ) -> Self:
+        """Write down a fact that happened now.
+
+        Args:
+            event_id: Unique id; a random one by default.
+            tenant_id: Whose event it is.
+            causation_id: The event that caused it.
+            correlation_id: The run or request that it belongs to.
+            timestamp: When it happened, aware; now by default.
+            clock: Tells the time.
+            **data: The fields of the fact.
+        """
+        identity = event_id or uuid.uuid4().hex
+        metadata = Metadata(
+            event_id=identity,
+            event_type=cls.event_type,
+            aggregate_id=str(data.get(cls.aggregate_key) or identity),
+            aggregate_type=cls.aggregate_type,
+            version=cls.version,
+            timestamp=(timestamp or clock()).astimezone(UTC).isoformat(),
+            causation_id=causation_id,
+            correlation_id=correlation_id,
+            tenant_id=tenant_id,
+        )
+        return cls(metadata=metadata, **data)
+
+    def to_dict(self) -> JsonObject:
+        """`{"metadata": {...}, "data": {...}}`, plain and JSON-ready."""
+        data: JsonObject = msgspec.to_builtins(self)
+        return {"metadata": data.pop("metadata"), "data": data}
+
+    @staticmethod
+    def from_dict(value: JsonObject) -> Event:
+        """The reverse of `to_dict`, for every type and every version ever written.
+
+        Raises:
+            EventError: The type is unknown, the version newer than this release, or a field is wrong.
+        """
+        from ultracore.distillation.events import codec  # the codec knows the facts, not the reverse
+
+        return codec.from_dict(value)
+
+    def at(self, position: int) -> Self:
+        """The same event at its place in the log."""
+        return msgspec.structs.replace(self, metadata=msgspec.structs.replace(self.metadata, position=position))
