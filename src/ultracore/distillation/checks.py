@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ultracore.distillation.errors import ConcurrencyError, EventError, LogError
 from ultracore.distillation.events import (
@@ -45,6 +47,7 @@ def check_event_store(make_store: MakeStore) -> None:
         _counts_positions,
         _gives_back_what_was_given,
         _filters,
+        _filters_by_agent_and_time,
         _refuses_duplicates_whole,
         _refuses_what_cannot_be_stored,
         _refuses_a_stale_expectation,
@@ -104,6 +107,25 @@ def _filters(store: EventStore, _: MakeStore) -> None:
     _expect(
         list(store.read(aggregate=decision.metadata.aggregate_id)) == [decision], "an event may be its own aggregate"
     )
+
+
+def _filters_by_agent_and_time(store: EventStore, _: MakeStore) -> None:
+    start = datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC)
+    times = [start, start + timedelta(microseconds=1), start + timedelta(hours=1), start - timedelta(days=1)]
+    events = [
+        AgentDecisionEvent.record(agent_id=f"clock-{i % 2}", timestamp=time, tenant_id="clock")
+        for i, time in enumerate(times)
+    ]
+    positions = store.append(events)
+
+    def found(**filters: Any) -> list[int]:
+        return [positions.index(_at(event)) for event in store.read(tenant="clock", **filters)]
+
+    _expect(found(agent="clock-1") == [1, 3], "agents are kept apart")
+    _expect(found(since=times[1].isoformat()) == [1, 2], "since is included, whatever the order of positions")
+    _expect(found(until_time="2027-03-28T01:59:59+01:00") == [0, 3], "until_time is included, in any offset")
+    _expect(found(since="2027-03-28", until_time="2027-03-28T01:00:00", agent="clock-0") == [0], "filters add up")
+    _raises(EventError, lambda: list(store.read(since="yesterday")), "a time that is none is refused")
 
 
 def _refuses_duplicates_whole(store: EventStore, _: MakeStore) -> None:

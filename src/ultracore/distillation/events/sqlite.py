@@ -89,12 +89,15 @@ class SqliteEventStore:
         types: Collection[str] | None = None,
         tenant: str | None = None,
         aggregate: str | None = None,
+        agent: str | None = None,
+        since: str | None = None,
+        until_time: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Event]:
         """Events in order of position, page by page; those appended after the first one are left out."""
         last = self.last_position() if until is None else until
         left = limit
-        where, arguments = filters_of(types, tenant, aggregate)
+        where, arguments = filters_of(types, tenant, aggregate, agent, since, until_time)
         query = f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"  # noqa: S608 - values are bound
         while left is None or left > 0:
             size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)

@@ -18,7 +18,7 @@ from ultracore.distillation.events.facts import Event, Metadata
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.spool import Row
 from ultracore.distillation.events.sqlite_file import connect, explain
-from ultracore.distillation.events.store import Expected
+from ultracore.distillation.events.store import Expected, instant
 
 __all__ = ["COLUMNS", "Reader", "Table", "event_of", "filters_of", "marks", "row_of"]
 
@@ -210,7 +210,14 @@ def event_of(values: tuple[Any, ...]) -> Event:
     return codec.decode(metadata, row.payload.encode())
 
 
-def filters_of(types: Collection[str] | None, tenant: str | None, aggregate: str | None) -> tuple[str, tuple[str, ...]]:
+def filters_of(
+    types: Collection[str] | None,
+    tenant: str | None,
+    aggregate: str | None,
+    agent: str | None,
+    since: str | None,
+    until_time: str | None,
+) -> tuple[str, tuple[str, ...]]:
     """The filters of `EventStore.read` as SQL conditions and the values bound to them."""
     where, arguments = "", []
     if types is not None:
@@ -222,6 +229,15 @@ def filters_of(types: Collection[str] | None, tenant: str | None, aggregate: str
     if aggregate is not None:
         where += f" AND {OF_AGGREGATE}"
         arguments += [aggregate, aggregate]
+    if agent is not None:
+        where += " AND json_extract(payload, '$.agent_id') = ?"
+        arguments.append(agent)
+    if since is not None:
+        where += " AND occurred_at >= ?"
+        arguments.append(instant(since))
+    if until_time is not None:
+        where += " AND occurred_at <= ?"
+        arguments.append(instant(until_time))
     return where, tuple(arguments)
 
 

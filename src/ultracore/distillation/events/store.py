@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ultracore.distillation.errors import EventError
 from ultracore.distillation.events.facts import Event
 
-__all__ = ["EventStore", "Expected"]
+__all__ = ["EventStore", "Expected", "instant"]
 
 
 class Expected(NamedTuple):
@@ -50,9 +52,27 @@ class EventStore(Protocol):
         types: Collection[str] | None = None,
         tenant: str | None = None,
         aggregate: str | None = None,
+        agent: str | None = None,
+        since: str | None = None,
+        until_time: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Event]:
-        """Events in order of position: those after `after`, up to and including `until`."""
+        """Events in order of position that pass every filter given.
+
+        Args:
+            after: Only positions above this one.
+            until: Only positions up to and including this one.
+            types: Only these event types.
+            tenant: Only this tenant's.
+            aggregate: Only those about this thing.
+            agent: Only those whose `agent_id` is this one.
+            since: Only those that happened then or later: ISO 8601, UTC where it names no offset.
+            until_time: Only those that happened then or earlier.
+            limit: At most so many.
+
+        Raises:
+            EventError: A time is not ISO 8601.
+        """
         ...
 
     def known(self, event_ids: Collection[str]) -> set[str]:
@@ -72,3 +92,20 @@ class EventStore(Protocol):
     def close(self) -> None:
         """Finish what was submitted, then let go of the files; further calls raise `LogError`."""
         ...
+
+
+def instant(time: str) -> str:
+    """A time in the one form in which times compare as strings: UTC, as `datetime.isoformat` writes it.
+
+    Raises:
+        EventError: It is not ISO 8601.
+
+    Example:
+        >>> instant("2026-01-02T01:00:00+01:00"), instant("2026-01-02")
+        ('2026-01-02T00:00:00+00:00', '2026-01-02T00:00:00+00:00')
+    """
+    try:
+        moment = datetime.fromisoformat(time)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (TypeError, ValueError, OverflowError):
+        raise EventError(f"{time!r} is not a time; write it like 2026-01-31T12:00:00+00:00") from None
