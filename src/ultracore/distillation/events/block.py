@@ -198,7 +198,7 @@ def _line(row: Row) -> _Line:
 
 def _row(line: _Line, payload: bytes) -> Row:
     aggregate = line[0] if line[3] is None else line[3]
-    return Row(*line[:3], aggregate, *line[4:], payload)
+    return Row._make((*line[:3], aggregate, *line[4:], payload))
 
 
 def _compressor() -> zstandard.ZstdCompressor:
