@@ -31,6 +31,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
         correlation_id: The run or request that both belong to.
         tenant_id: Whose event it is.
         position: Place in the log, from 1, without gaps; null until it is appended.
+        subject: The person whose data it holds: an id before it is stored, a keyed pseudonym once it was.
+        erased: Its personal fields are empty because their key was destroyed.
+        redacted: How often each redaction rule replaced something before it was stored.
     """
 
     event_id: str
@@ -43,6 +46,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     tenant_id: str = "default"
     position: int | None = None
+    subject: str | None = None
+    erased: bool = False
+    redacted: dict[str, int] = {}
 
 
 def utc_now() -> datetime:
@@ -52,6 +58,10 @@ def utc_now() -> datetime:
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A fact with its metadata; make one with `record`, read one with `from_dict`.
+
+    `personal` names the fields that may hold what belongs to a person; `a.b` is the key `b` of the field `a`.
+    They are sealed before they are stored, and empty once their key is destroyed. Every other field stays
+    readable for ever: names, numbers and our own words only.
 
     Example:
         >>> event = RetrainTriggeredEvent.record(model_id="m", reason="drift_detected", drift_score=0.2)
@@ -65,6 +75,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     aggregate_type: ClassVar[str] = ""
     aggregate_key: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    personal: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def record(
@@ -74,6 +85,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         tenant_id: str = "default",
         causation_id: str | None = None,
         correlation_id: str | None = None,
+        subject: str | None = None,
         timestamp: datetime | None = None,
         clock: Callable[[], datetime] = utc_now,
         **data: Any,
@@ -85,6 +97,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             tenant_id: Whose event it is.
             causation_id: The event that caused it.
             correlation_id: The run or request that it belongs to.
+            subject: The person whose data it holds, where no field `user_id` says so.
             timestamp: When it happened, aware; now by default.
             clock: Tells the time.
             **data: The fields of the fact.
@@ -100,6 +113,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             causation_id=causation_id,
             correlation_id=correlation_id,
             tenant_id=tenant_id,
+            subject=subject,
         )
         return cls(metadata=metadata, **data)
 

@@ -12,6 +12,7 @@ from ultracore.distillation.events.base import Event, JsonObject
 __all__ = [
     "AgentDecisionEvent",
     "DecisionOutcomeEvent",
+    "RetentionAppliedEvent",
     "SessionEndedEvent",
     "SessionStartedEvent",
     "SubjectErasedEvent",
@@ -32,6 +33,10 @@ class AgentDecisionEvent(Event, frozen=True, kw_only=True):
 
     event_type: ClassVar[str] = "AGENT_TOOL_SELECTED"
     aggregate_type: ClassVar[str] = "decision"
+    personal: ClassVar[tuple[str, ...]] = (
+        "session_id", "context", "tool_parameters", "tool_calls", "reply", "reasoning", "teacher_reasoning",
+        "outcome", "user_id", "task", "origin", "serving.detail",
+    )  # fmt: skip
 
     agent_id: str
     session_id: str | None = None
@@ -64,6 +69,7 @@ class DecisionOutcomeEvent(Event, frozen=True, kw_only=True):
     event_type: ClassVar[str] = "DECISION_OUTCOME_RECORDED"
     aggregate_type: ClassVar[str] = "decision"
     aggregate_key: ClassVar[str] = "decision_id"
+    personal: ClassVar[tuple[str, ...]] = ("session_id", "result", "error")
 
     decision_id: str
     session_id: str | None = None
@@ -85,6 +91,7 @@ class UpstreamAttemptedEvent(Event, frozen=True, kw_only=True):
     event_type: ClassVar[str] = "UPSTREAM_ATTEMPTED"
     aggregate_type: ClassVar[str] = "decision"
     aggregate_key: ClassVar[str] = "decision_id"
+    personal: ClassVar[tuple[str, ...]] = ("error",)
 
     decision_id: str
     role: str
@@ -105,6 +112,7 @@ class SessionStartedEvent(Event, frozen=True, kw_only=True):
     event_type: ClassVar[str] = "SESSION_STARTED"
     aggregate_type: ClassVar[str] = "session"
     aggregate_key: ClassVar[str] = "session_id"
+    personal: ClassVar[tuple[str, ...]] = ("context",)
 
     session_id: str
     agent_id: str
@@ -132,6 +140,7 @@ class TracesImportedEvent(Event, frozen=True, kw_only=True):
     event_type: ClassVar[str] = "TRACES_IMPORTED"
     aggregate_type: ClassVar[str] = "import"
     aggregate_key: ClassVar[str] = "data_id"
+    personal: ClassVar[tuple[str, ...]] = ("file_name",)
 
     data_id: str
     file_name: str
@@ -153,5 +162,21 @@ class SubjectErasedEvent(Event, frozen=True, kw_only=True):
 
     subject: str
     reason: str = ""
+    events: int | None = None
+    models: list[str] = []
+
+
+class RetentionAppliedEvent(Event, frozen=True, kw_only=True):
+    """What the log held of a tenant, or of its days before `before`, cannot be read any more.
+
+    `keys` were destroyed; `models` learned from such decisions and are due for retraining.
+    """
+
+    event_type: ClassVar[str] = "RETENTION_APPLIED"
+    aggregate_type: ClassVar[str] = "tenant"
+
+    before: str | None = None
+    reason: str = ""
+    keys: int
     events: int | None = None
     models: list[str] = []

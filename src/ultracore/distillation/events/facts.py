@@ -10,6 +10,7 @@ from ultracore.distillation.events.base import Event, JsonObject, Metadata, utc_
 from ultracore.distillation.events.decision_facts import (
     AgentDecisionEvent,
     DecisionOutcomeEvent,
+    RetentionAppliedEvent,
     SessionEndedEvent,
     SessionStartedEvent,
     SubjectErasedEvent,
@@ -56,6 +57,7 @@ __all__ = [
     "ModelTrainedEvent",
     "PromptVersionRecordedEvent",
     "PromptsOptimizedEvent",
+    "RetentionAppliedEvent",
     "RetrainTriggeredEvent",
     "SessionEndedEvent",
     "SessionStartedEvent",

@@ -275,6 +275,7 @@ class AuditRecordedEvent(Event, frozen=True, kw_only=True):
     event_type: ClassVar[str] = "AUDIT_RECORDED"
     aggregate_type: ClassVar[str] = "decision"
     aggregate_key: ClassVar[str] = "decision_id"
+    personal: ClassVar[tuple[str, ...]] = ("teacher_calls",)
 
     decision_id: str
     model_id: str
