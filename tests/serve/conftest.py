@@ -187,6 +187,27 @@ ROME = completion(
 )
 
 
+ROME_CALL = {
+    "type": "function_call",
+    "id": "fc_t",
+    "call_id": "call_t",
+    "name": "weather",
+    "arguments": '{"city": "Rome"}',
+}
+
+
+def response(*output: dict[str, Any], status: str = "completed") -> dict[str, Any]:
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    head = {"id": "resp_t", "object": "response", "created_at": 1, "model": TEACHER + "-2026", "error": None}
+    return {**head, "status": status, "output": list(output), "usage": usage}
+
+
+def events(whole: dict[str, Any]) -> list[bytes]:
+    begun = {"type": "response.created", "response": {**whole, "status": "in_progress", "output": []}}
+    ended = {"type": f"response.{whole['status']}", "response": whole}
+    return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in (begun, ended)]
+
+
 class ScriptedTeacher:
     """A server that answers what the test says; `mode` picks the misbehaviour."""
 
@@ -196,6 +217,7 @@ class ScriptedTeacher:
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/responses", self.respond, methods=["POST"]),
                 Route("/v1/models", self.models, methods=["GET"]),
                 Route("/v1/moved", self.moved, methods=paths),
                 Route("/v1/{path:path}", self.echo, methods=paths),
@@ -207,6 +229,8 @@ class ScriptedTeacher:
         self.json: bytes = ROME
         self.status = 200
         self.stream: list[bytes] = list(STREAM)
+        self.response: dict[str, Any] = response(ROME_CALL)
+        self.events: list[bytes] = events(self.response)
         self.seen: list[tuple[dict[str, str], bytes]] = []
         self.dropped = threading.Event()
 
@@ -223,6 +247,13 @@ class ScriptedTeacher:
         if self.mode == "cut":
             return self.cut_json
         return Response(self.json, self.status, media_type="application/json", headers={"x-request-id": "req_7"})
+
+    async def respond(self, request: Request) -> Any:
+        body = await request.body()
+        self.seen.append((dict(request.headers), body))
+        if json.loads(body).get("stream"):
+            return Response(b"".join(self.events), media_type="text/event-stream")
+        return Response(json.dumps(self.response), media_type="application/json")
 
     async def stall(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -338,6 +369,9 @@ class Fakes:
     frames = staticmethod(frames)
     call_delta = staticmethod(call_delta)
     completion = staticmethod(completion)
+    response = staticmethod(response)
+    events = staticmethod(events)
+    ROME_CALL = ROME_CALL
 
 
 @pytest.fixture(scope="session")

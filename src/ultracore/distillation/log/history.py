@@ -78,4 +78,5 @@ def _wanted(event: AgentDecisionEvent, agent: str | None, correlation: str | Non
         (agent is None or event.agent_id == agent)
         and (correlation is None or event.metadata.correlation_id == correlation)
         and (include_student or event.source != "student")
+        and not (event.serving or {}).get("partial")  # the teacher saw more than was written down: no example
     )

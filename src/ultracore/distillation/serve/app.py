@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -28,6 +29,7 @@ from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.serve.audit import Auditor
 from ultracore.distillation.serve.decider import Decider
+from ultracore.distillation.serve.dialect import CHAT, Dialect
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.gate import Escalate, Gate
 from ultracore.distillation.serve.guard import Guard, error_response, read_body
@@ -35,8 +37,9 @@ from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.local import LocalAnswer
 from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.relay import Call, Relay
+from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.upstream import Upstream
-from ultracore.distillation.serve.wire import RequestError, parse_chat_request, session_of
+from ultracore.distillation.serve.wire import RequestError, session_of
 from ultracore.distillation.settings import Settings
 
 __all__ = ["Gateway", "create_app"]
@@ -75,7 +78,7 @@ def create_app(
         routes=[
             Route("/healthz", gateway.health, methods=["GET"]),
             Route("/readyz", gateway.ready, methods=["GET"]),
-            Route("/v1/chat/completions", gateway.chat, methods=["POST"]),
+            *(Route(f"/v1/{d.path}", partial(gateway.decide, d), methods=["POST"]) for d in (CHAT, RESPONSES)),
             Route("/v1/models", gateway.models, methods=["GET"]),
             Route("/v1/{path:path}", gateway.other, methods=["GET", "POST", "DELETE"]),
         ],
@@ -126,11 +129,11 @@ class Gateway:
                 await self._upstream.aclose()
             self._decider.close()
 
-    async def chat(self, request: Request) -> ASGIApp:
-        """`POST /v1/chat/completions`."""
+    async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
+        """`POST /v1/chat/completions` and `POST /v1/responses`."""
         if not request.headers.get("content-type", "").startswith("application/json"):
             raise RequestError(415, "send application/json", code="unsupported_media_type")
-        exchange = await self._exchange(request, await read_body(request))
+        exchange = await self._exchange(dialect, request, await read_body(request))
         if isinstance(exchange.verdict, Escalate):
             return self._teacher(request, exchange)
         return await self._student(request, exchange)
@@ -166,14 +169,15 @@ class Gateway:
         }
         return _json(state, 200 if healthy else 503)
 
-    async def _exchange(self, request: Request, body: bytes) -> Exchange:
-        parsed = parse_chat_request(body)
+    async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> Exchange:
+        parsed = dialect.parse(body)
         offer = read_offer(parsed.tools)
         gate = self.gate
         session = session_of(parsed.messages, request.headers.get("x-distill-session"))
         started = time.perf_counter()
         forced = request.headers.get("x-distill-force", "").lower() == "teacher"
         return Exchange(
+            dialect=dialect,
             request=parsed,
             offer=offer,
             verdict=await self._decider.decide(gate, parsed, session, forced),
@@ -202,7 +206,7 @@ class Gateway:
 
     def _teacher(self, request: Request, exchange: Exchange) -> ASGIApp:
         if self._upstream is not None:
-            return self._relay(request, "chat/completions", exchange.request.body, exchange)
+            return self._relay(request, exchange.dialect.path, exchange.request.body, exchange)
         self.journal.later(exchange.outcome("error", "no teacher is configured"))
         raise RequestError(
             503,

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.replies import Reader
 from ultracore.distillation.serve.upstream import Upstream, UpstreamBroken, chunks
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.tools import ToolCall
@@ -81,9 +80,9 @@ class Auditor:
             self._journal.later(exchange.audit(self._rate, teacher))
 
     async def _ask(self, exchange: Exchange, headers: Mapping[str, str]) -> tuple[ToolCall, ...] | None:
-        body = exchange.request.unstreamed
-        async with self._upstream.send("POST", "chat/completions", headers, body) as response:
-            reader = Reader(stream=False)
+        dialect, body = exchange.dialect, exchange.request.unstreamed
+        async with self._upstream.send("POST", dialect.path, headers, body) as response:
+            reader = dialect.reader(stream=False)
             async for chunk in chunks(response):
                 reader.feed(chunk)
             return reader.reply.calls if response.status_code == 200 else None

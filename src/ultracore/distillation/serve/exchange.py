@@ -17,6 +17,7 @@ import msgspec
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import action_of
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
+from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.gate import Escalate, Send
 from ultracore.distillation.serve.offer import Offer
 from ultracore.distillation.serve.replies import Reply
@@ -32,6 +33,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """A request with its verdict.
 
     Attributes:
+        dialect: In which shape it was asked.
         request: What was asked.
         offer: The tools in it.
         verdict: Who answers.
@@ -45,6 +47,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         clock: Tells the time.
     """
 
+    dialect: Dialect
     request: ChatRequest
     offer: Offer
     verdict: Send | Escalate
@@ -178,6 +181,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             "confidence": self._confidence,
             "tier": None if self._proposal is None else self._proposal.source,
             "latency_ms": round(self.elapsed_ms, 3),
+            "endpoint": self.dialect.path,
+            "partial": self.request.partial,
         }
 
 

@@ -124,7 +124,7 @@ class Gate:
             return Escalate(Reason.REVOKED)
         if not certificate.certified:
             return Escalate(Reason.NOT_CERTIFIED, certificate.reason)
-        if problem := unsupported(request) or offer.problem:
+        if problem := request.problem or unsupported(request) or offer.problem:
             return Escalate(Reason.UNSUPPORTED_REQUEST, problem)
         if certificate.teacher and request.model != certificate.teacher:
             return Escalate(Reason.OTHER_TEACHER, f"certified against {certificate.teacher}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.types import Receive, Scope, Send
 
 from ultracore.distillation.serve import gate
-from ultracore.distillation.serve.answers import Answer, as_json, as_stream
+from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.relay import hung_up
@@ -49,8 +49,7 @@ class LocalAnswer:
 
     async def _send(self, send: Send) -> None:
         request = self._exchange.request
-        answer = _answer(self._exchange)
-        body = as_stream(answer, include_usage=request.include_usage) if request.stream else as_json(answer)
+        body = self._exchange.dialect.answer(_answer(self._exchange), request)
         kind = "text/event-stream; charset=utf-8" if request.stream else "application/json"
         headers = {"content-type": kind, "content-length": str(len(body)), **self._exchange.headers}
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
@@ -61,4 +60,5 @@ class LocalAnswer:
 def _answer(exchange: Exchange) -> Answer:
     verdict = exchange.verdict
     calls = verdict.proposal.calls if isinstance(verdict, gate.Send) else ()
-    return Answer(exchange.receipt, exchange.model_id, int(exchange.clock().timestamp()), calls)
+    created = int(exchange.clock().timestamp())
+    return Answer(exchange.receipt, exchange.model_id, created, calls, exchange.request.legacy)

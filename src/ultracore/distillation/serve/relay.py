@@ -14,6 +14,7 @@ from typing import NamedTuple
 import httpx2
 from starlette.types import Receive, Scope, Send
 
+from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.replies import Reader
@@ -90,8 +91,12 @@ class Relay:
             await self._fail(error, send)
 
     async def _pass_on(self, response: httpx2.Response, send: Send) -> None:
-        self._reader = reader = Reader(stream=_is_stream(response))
-        await self._start(response.status_code, relayed_headers(response), send)
+        dialect = CHAT if self._exchange is None else self._exchange.dialect
+        self._reader = reader = dialect.reader(stream=_is_stream(response))
+        headers = relayed_headers(response)
+        if reader.stream:  # its length is no longer known: an error event may have to follow
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
+        await self._start(response.status_code, headers, send)
         try:
             async for chunk in chunks(response):
                 if self._exchange is not None:

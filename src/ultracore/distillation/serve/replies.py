@@ -16,7 +16,7 @@ from ultracore.distillation.errors import DataError
 from ultracore.distillation.serve.wire import MAX_BODY
 from ultracore.distillation.tools import LOCAL_CALL_PREFIX, ToolCall, parse_call
 
-__all__ = ["Reader", "Reply"]
+__all__ = ["Call", "Function", "Reader", "Reply"]
 
 FINISHED = frozenset({"stop", "tool_calls", "function_call"})
 
@@ -57,6 +57,7 @@ class Choice(msgspec.Struct):
 class Completion(msgspec.Struct):
     """A completion or a chunk of one; unknown fields are skipped."""
 
+    id: str | None = None
     choices: list[Choice] = []
     usage: dict[str, Any] | None = None
     error: Any = None
@@ -71,6 +72,7 @@ class Reply(NamedTuple):
         text: The text said, if any.
         problem: Why there is no decision, "" if there is one.
         usage: The tokens billed, where the teacher told.
+        id: The teacher's name for it.
     """
 
     finished: bool
@@ -78,6 +80,7 @@ class Reply(NamedTuple):
     text: str | None
     problem: str
     usage: dict[str, Any] | None
+    id: str | None = None
 
 
 class Reader:
@@ -103,6 +106,7 @@ class Reader:
         self._text: list[str] = []
         self._finish: str | None = None
         self._usage: dict[str, Any] | None = None
+        self._id: str | None = None
 
     @property
     def at_line_end(self) -> bool:
@@ -133,7 +137,7 @@ class Reader:
         if not problem:
             problem, calls = self._decision()
         text = "".join(self._text) or None
-        return Reply(self._finish is not None, calls, text, problem, self._usage)
+        return Reply(self._finish is not None, calls, text, problem, self._usage, self._id)
 
     def _take_line(self, line: bytes) -> None:
         if line.startswith(b"data:"):
@@ -149,7 +153,7 @@ class Reader:
             return
         if completion.error is not None:
             self._problem = "the reply tells of an error"
-        self._usage = completion.usage or self._usage
+        self._usage, self._id = completion.usage or self._usage, completion.id or self._id
         for choice in completion.choices:
             self._take_choice(choice)
 

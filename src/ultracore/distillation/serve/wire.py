@@ -21,6 +21,8 @@ __all__ = [
     "MAX_VALUES",
     "ChatRequest",
     "RequestError",
+    "check_common",
+    "decode_fields",
     "decode_json",
     "error_body",
     "parse_chat_request",
@@ -56,7 +58,7 @@ class RequestError(DistillationError):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat completion request.
+    """A request as a chat completion request, in whichever dialect it came.
 
     Attributes:
         body: The bytes as they came; this is what a teacher receives.
@@ -64,6 +66,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         messages: The conversation, decoded.
         tools: The JSON of `tools`, not decoded (`serve.offer` does, once for equal bytes); empty where absent.
         options: Every other field, decoded.
+        legacy: Whether it came with `functions`, so that a call is answered as a `function_call`.
+        problem: What in it has no chat form, so that only the teacher can answer; "" if all has.
+        partial: Whether the conversation is kept by the teacher, so that `messages` is not the whole of it.
     """
 
     body: bytes
@@ -71,6 +76,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Message]
     tools: bytes = b""
     options: dict[str, Any] = {}
+    legacy: bool = False
+    problem: str = ""
+    partial: bool = False
 
     @property
     def stream(self) -> bool:
@@ -86,7 +94,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unstreamed(self) -> bytes:
         """The same request, to be answered by one JSON object."""
-        fields = _fields.decode(self.body)
+        fields = decode_fields(self.body)
         return msgspec.json.encode({k: v for k, v in fields.items() if k not in ("stream", "stream_options")})
 
 
@@ -100,17 +108,31 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         >>> parse_chat_request(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}').model
         'm'
     """
-    fields = _decode_fields(body)
+    fields = decode_fields(body)
     tools = fields.pop("tools", msgspec.Raw())
+    legacy = bytes(fields.get("functions", b"null")) != b"null" and not bytes(tools)
+    functions = fields.pop("functions") if legacy else None
     values = {name: decode_json(raw) for name, raw in fields.items()}
     model, messages = values.pop("model", None), values.pop("messages", None)
-    if not isinstance(model, str) or not model:
-        raise RequestError(400, "'model' must be a non-empty string", code="invalid_model")
+    check_common(model, values)
     if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
         raise RequestError(400, "'messages' must be a non-empty list of objects with a 'role'", code="invalid_messages")
-    if values.get("stream") not in (None, True, False):
+    offered = bytes(tools)
+    if functions is not None:
+        offered, values = _as_tools(functions), _as_tool_choice(values)
+    return ChatRequest(body=body, model=model, messages=messages, tools=offered, options=values, legacy=legacy)
+
+
+def check_common(model: Any, options: Mapping[str, Any]) -> None:
+    """What every dialect demands.
+
+    Raises:
+        RequestError: 400; `model` is no name, or `stream` no truth value.
+    """
+    if not isinstance(model, str) or not model:
+        raise RequestError(400, "'model' must be a non-empty string", code="invalid_model")
+    if options.get("stream") not in (None, True, False):
         raise RequestError(400, "'stream' must be true or false", code="invalid_stream")
-    return ChatRequest(body=body, model=model, messages=messages, tools=bytes(tools), options=values)
 
 
 def decode_json(raw: bytes | msgspec.Raw) -> Any:
@@ -151,15 +173,37 @@ def session_of(messages: list[Message], header: str | None) -> str:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a body, each still JSON.
+
+    Raises:
+        RequestError: 400; it is not a JSON object.
+    """
     try:
         return _fields.decode(body)
     except msgspec.ValidationError:
         raise RequestError(400, "the body must be a JSON object", code="invalid_body") from None
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
+
+
+def _as_tools(functions: msgspec.Raw) -> bytes:
+    try:
+        items = _list.decode(functions)
+    except (ValueError, RecursionError):
+        raise RequestError(400, "'functions' must be a list of objects", code="invalid_functions") from None
+    return b"[" + b",".join(b'{"type":"function","function":' + bytes(item) + b"}" for item in items) + b"]"
+
+
+def _as_tool_choice(values: dict[str, Any]) -> dict[str, Any]:
+    """`function_call` as `tool_choice`; its absence says nothing, and there is one call at most."""
+    choice = values.pop("function_call", None)
+    if isinstance(choice, dict):
+        choice = {"type": "function", "function": choice}
+    return {**values, "tool_choice": values.get("tool_choice", choice), "parallel_tool_calls": False}
 
 
 def _not_json(error: Exception) -> RequestError:
