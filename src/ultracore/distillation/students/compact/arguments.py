@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -278,21 +278,22 @@ def _attribute_evidence(pool: Candidates, counts: SlotKnowledge, place: int) -> 
         return 0.0, 0.0, 0.0
     total = counts.values + 1.0
     logs = [math.log((counts.attributes.get(a, 0) + 0.5) / total) for a in pool.attributes(place)]
-    return (min(logs), max(logs), sum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
+    # fsum does not depend on the order, and that of a set differs from process to process
+    return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
 
 
 def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot, Any]], taken: Sequence[Any]) -> Floats:
     """How a candidate belongs with the values chosen already: [candidates, _LINKS] float32."""
     out = np.zeros((len(places), _LINKS), np.float32)
-    chosen = {key_of(v) for _, value in before for _, v in scalars(value)}
-    chosen |= {key_of(value) for value in taken}
+    chosen = dict.fromkeys(key_of(v) for _, value in before for _, v in scalars(value))  # in order: the last counts
+    chosen |= dict.fromkeys(key_of(value) for value in taken)
     known = [pool.index[key] for key in chosen if key in pool.index]
     if not known:
         return out
     turns = frozenset().union(*(pool.seen_in(place) for place in known))
     answers = _answers(pool, chosen)
     latest = known[-1:]
-    ids = frozenset().union(*(pool.ids(place) for place in latest)) - chosen
+    ids = frozenset().union(*(pool.ids(place) for place in latest)) - chosen.keys()
     words = frozenset().union(*(pool.words(place) for place in latest))
     user = pool.transcript.user_words
     for row, place in enumerate(places):
@@ -316,7 +317,7 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
     return out
 
 
-def _answers(pool: Candidates, chosen: set[str]) -> set[int]:
+def _answers(pool: Candidates, chosen: Collection[str]) -> set[int]:
     """Turns that are results of calls which were given one of the chosen values."""
     turns = pool.transcript.turns
     return {

@@ -6,6 +6,7 @@ training has learned of paths (`knowledge`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -180,7 +181,10 @@ class Candidates:
         ]
 
     def _overlaps(self) -> list[NDArray[Any]]:
-        """How well the words of a candidate's object fit the user's words and the last reply's."""
+        """How well the words of a candidate's object fit the user's words and the last reply's.
+
+        `fsum`, because a sum over a set would differ in its last bits from process to process.
+        """
         t = self.transcript
         user, reply = t.user_words, t.reply_words
         common_user: Counter[str] = Counter()
@@ -200,9 +204,9 @@ class Candidates:
                 (
                     len(hit_user) / max(size, 1) ** 0.5,
                     len(hit_reply) / max(size, 1) ** 0.5,
-                    sum(1 / common_user[word] for word in hit_user),
-                    sum(1 / common_reply[word] for word in hit_reply),
-                    sum(1 / common_root[word] for word in hit_root),
+                    math.fsum(1 / common_user[word] for word in hit_user),
+                    math.fsum(1 / common_reply[word] for word in hit_reply),
+                    math.fsum(1 / common_root[word] for word in hit_root),
                     min(size, 30) / 30,
                 )
                 for hit_user, hit_reply, hit_root, size in per

@@ -98,10 +98,10 @@ class Lexicon:
         phrases: Counts = {}
         words: Counts = {}
         for uses in tasks:
-            for phrase, name in set(uses):
+            for phrase, name in sorted(set(uses)):  # a set's own order differs from process to process
                 if phrase.count(" ") < MAX_PHRASE:
                     _add(phrases, phrase, name)
-            for word, name in _words_in(uses):
+            for word, name in sorted(_words_in(uses)):
                 _add(words, word, name)
         return cls(phrases, words)
 
