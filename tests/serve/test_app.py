@@ -18,6 +18,7 @@ from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEve
 from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.server import configure
+from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.students.base import Proposal
@@ -341,7 +342,7 @@ def test_a_teacher_that_is_silent_is_a_504(world: Any, fakes: Any, teacher: Any,
     teacher.mode = "slow"
 
     async def ask() -> Any:
-        async with world.client(Upstream(teacher_url, timeout=httpx2.Timeout(0.2))) as client:
+        async with world.client(Upstream(teacher_url, deadlines=Deadlines(first_byte=0.2))) as client:
             return await client.post("/v1/chat/completions", json=fakes.chat())
 
     reply = run(ask())

@@ -20,14 +20,12 @@ JSON = {"content-type": "application/json"}
 
 
 class InProcess:
-    """The gateway and its teacher in one event loop, no sockets."""
+    """The gateway without a socket between it and its client."""
 
-    def __init__(self, fakes: Any) -> None:
+    def __init__(self, fakes: Any, teacher_url: str) -> None:
         self.loop = asyncio.new_event_loop()
         self.world = fakes.World()
-        self.teacher = fakes.ScriptedTeacher()
-        upstream = Upstream("http://teacher/v1", transport=httpx2.ASGITransport(app=self.teacher.app))
-        self.running = self.world.client(upstream)
+        self.running = self.world.client(Upstream(teacher_url))
         self.client = self.loop.run_until_complete(self.running.__aenter__())
 
     def post(self, body: bytes, headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -42,9 +40,10 @@ class InProcess:
 
 @pytest.fixture(scope="module")
 def gateway(fakes: Any) -> Iterator[InProcess]:
-    gateway = InProcess(fakes)
-    yield gateway
-    gateway.close()
+    with fakes.Running(fakes.ScriptedTeacher().app) as teacher_url:
+        gateway = InProcess(fakes, teacher_url)
+        yield gateway
+        gateway.close()
 
 
 def check(reply: httpx2.Response) -> None:

@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         delta: Risk that a certificate is wrong (0..1): confidence is 1 - delta.
         audit_rate: Share of the calls sent locally that the teacher is asked about all the same (0..1).
         upstream_url: OpenAI-compatible base URL of the teacher, ending in `/v1`.
+        upstream_private: Whether the name in `upstream_url` may lead into a private network.
+        upstreams: TOML file of several servers with deadlines and prices, instead of `upstream_url`.
         upstream_key_env: Name of the environment variable that holds the teacher's key.
         host: Address the gateway listens on.
         port: Port the gateway listens on.
@@ -44,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     delta: float = 0.05
     audit_rate: float = 0.05
     upstream_url: str | None = None
+    upstream_private: bool = False
+    upstreams: str | None = None
     upstream_key_env: str = "OPENAI_API_KEY"
     host: str = "127.0.0.1"
     port: int = 8080

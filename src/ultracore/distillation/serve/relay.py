@@ -8,110 +8,130 @@ does not know: why the teacher answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import NamedTuple
 
-import httpx2
+import msgspec
 from starlette.types import Receive, Scope, Send
 
+from ultracore.distillation.serve.attempts import asked, total
+from ultracore.distillation.serve.calls import Attempt, Call, TeacherReply, UpstreamBroken
 from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.replies import Reader
-from ultracore.distillation.serve.upstream import Upstream, UpstreamBroken, chunks, relayed_headers
+from ultracore.distillation.serve.replies import Reader, Reply
+from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Call", "Relay", "hung_up"]
 
-DEADLINE_SECONDS = 600.0
-"""For a whole answer; the OpenAI client's own default."""
-
-
-class Call(NamedTuple):
-    """What goes to the teacher: method, path below the base URL, the client's headers, body and query."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = b""
-    query: str = ""
+LAST_WORD_SECONDS = 2.0
+"""For an error to reach a client that may not be reading."""
 
 
 class Relay:
     """A response that comes from the teacher.
 
     Args:
-        upstream: The teacher's server.
+        upstream: The teacher's servers.
         call: What to ask.
-        journal: Where the outcome is written.
+        journal: Where attempts and outcome are written.
         exchange: The chat request that this answers; `None` for paths that hold no decision.
     """
 
     def __init__(self, upstream: Upstream, call: Call, journal: Journal, exchange: Exchange | None = None) -> None:
         self._upstream = upstream
-        self._call = call
+        self._call = call if exchange is None else call._replace(model=exchange.request.model)
         self._journal = journal
         self._exchange = exchange
+        self._attempts: list[Attempt] = []
         self._reader: Reader | None = None
-        self._started = False
+        self._unsent = b""
+        self._started = self._gone = self._ended = False
         self._status, self._error = "error", "the gateway failed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
-        answering = asyncio.create_task(self._answer(send))
-        hanging_up = asyncio.create_task(hung_up(receive))
+        watching: asyncio.Task[None] | None = None
         try:
-            await asyncio.wait({answering, hanging_up}, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(self._upstream.deadlines.total) as deadline:
+                watching = asyncio.create_task(self._watch(receive, deadline))
+                await self._answer(send)
+        except TimeoutError:
+            await self._out_of_time(send)
+        except asyncio.CancelledError:
+            await self._last_word(RequestError(503, "the gateway is being stopped", code="shutting_down"), send)
+            raise
         finally:
-            try:
-                await self._stop(answering, hanging_up)
-            finally:
-                self._record()
-        if not answering.cancelled():
-            answering.result()
+            if watching is not None:
+                watching.cancel()
+            self._record()
 
-    async def _stop(self, answering: asyncio.Task[None], hanging_up: asyncio.Task[None]) -> None:
-        if not answering.done():
+    async def _watch(self, receive: Receive, deadline: asyncio.Timeout) -> None:
+        """A client that is gone is a deadline that is now."""
+        await hung_up(receive)
+        self._gone = True
+        deadline.reschedule(asyncio.get_running_loop().time())
+
+    async def _out_of_time(self, send: Send) -> None:
+        if not self._gone:
+            await self._last_word(
+                RequestError(504, "the teacher did not answer in time", code="upstream_timeout"), send
+            )
+        elif not self._ended:
             # clients close as soon as they have seen the last event, without waiting for the connection's end
             whole = self._reader is not None and self._reader.reply.finished
             self._end("ok" if whole else "cancelled", "" if whole else "the client hung up")
-            answering.cancel()
-        hanging_up.cancel()
-        await asyncio.gather(answering, hanging_up, return_exceptions=True)
+
+    async def _last_word(self, error: RequestError, send: Send) -> None:
+        if not self._ended:
+            self._end("truncated" if self._started else "error", error.message)
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                await self._fail(error, send)
 
     async def _answer(self, send: Send) -> None:
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS), self._upstream.send(*self._call) as response:
-                await self._pass_on(response, send)
-        except TimeoutError:
-            await self._fail(RequestError(504, "the teacher did not answer in time", code="upstream_timeout"), send)
+            async with self._upstream.ask(self._call, self._attempts) as reply:
+                await self._pass_on(reply, send)
         except UpstreamBroken as broken:
             await self._fail(RequestError(502, f"the teacher's reply broke off ({broken})", code="truncated"), send)
         except RequestError as error:
             await self._fail(error, send)
 
-    async def _pass_on(self, response: httpx2.Response, send: Send) -> None:
+    async def _pass_on(self, reply: TeacherReply, send: Send) -> None:
         dialect = CHAT if self._exchange is None else self._exchange.dialect
-        self._reader = reader = dialect.reader(stream=_is_stream(response))
-        headers = relayed_headers(response)
+        self._reader = reader = dialect.reader(stream=reply.header(b"content-type").startswith(b"text/event-stream"))
+        readable = self._exchange is not None and reply.header(b"content-encoding") in (b"", b"identity")
+        headers = reply.headers
         if reader.stream:  # its length is no longer known: an error event may have to follow
             headers = [(name, value) for name, value in headers if name != b"content-length"]
-        await self._start(response.status_code, headers, send)
+        await self._start(reply.status, headers, send)
         try:
-            async for chunk in chunks(response):
-                if self._exchange is not None:
+            async for chunk in reply.chunks():
+                if readable:
                     reader.feed(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if reply.all_here:  # goes out together with the end, or with the error that follows it
+                    self._unsent = chunk
+                else:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except UpstreamBroken:
             if not (reader.stream and reader.reply.finished):  # all that was lost is the end mark
                 raise
-        if response.status_code >= 400:
-            self._end("error", f"the teacher answered with status {response.status_code}")
-        elif self._exchange is not None and reader.stream and not reader.reply.finished:
-            raise UpstreamBroken(reader.reply.problem)
+        self._conclude(reply, reader.reply if readable else None)
+        last, self._unsent = self._unsent, b""
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _conclude(self, reply: TeacherReply, said: Reply | None) -> None:
+        if reply.status >= 400:
+            self._end("error", f"the teacher answered with status {reply.status}")
+        elif said is None:
+            self._end("ok", "")
+        elif not said.finished and (self._streams or not reply.has_length):
+            raise UpstreamBroken(said.problem)
         else:
-            self._end("ok", reader.reply.problem)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            self._end("error" if said.malformed else "ok", said.problem)
+
+    @property
+    def _streams(self) -> bool:
+        return self._reader is not None and self._reader.stream
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
         own = {} if self._exchange is None else self._exchange.headers
@@ -126,30 +146,29 @@ class Relay:
             headers = {"content-type": "application/json", **error.headers}
             await self._start(error.status, [(k.encode(), v.encode()) for k, v in headers.items()], send)
             await send({"type": "http.response.body", "body": error.body, "more_body": False})
-        elif self._reader is not None and self._reader.stream and self._reader.at_line_end:
-            event = b"\ndata: " + error.body + b"\n\n"
+        elif self._reader is not None and self._streams and self._reader.at_line_end:
+            event = self._unsent + b"\ndata: " + error.body + b"\n\n"
             await send({"type": "http.response.body", "body": event, "more_body": False})
         # else: the server closes a connection whose response was not completed, and the client sees it broken
 
     def _end(self, status: str, error: str) -> None:
-        self._status, self._error = status, error
+        self._status, self._error, self._ended = status, error, True
 
     def _record(self) -> None:
         if self._exchange is None:
             return
         reply = None if self._reader is None else self._reader.reply
-        outcome = self._exchange.outcome(self._status, self._error or None, None if reply is None else reply.usage)
+        usage = None if reply is None else reply.usage
+        events = asked(self._exchange, "answer", self._attempts, usage, self._upstream.prices)
+        outcome = self._exchange.outcome(self._status, self._error or None, usage)
+        outcome = msgspec.structs.replace(outcome, cost_usd=total(events))
         if reply is not None and reply.calls is not None and self._status == "ok":
-            self._journal.later(self._exchange.teacher_decision(reply), outcome)
+            self._journal.later(self._exchange.teacher_decision(reply), *events, outcome)
         else:
-            self._journal.later(outcome)
+            self._journal.later(*events, outcome)
 
 
 async def hung_up(receive: Receive) -> None:
     """Return once the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _is_stream(response: httpx2.Response) -> bool:
-    return response.headers.get("content-type", "").startswith("text/event-stream")

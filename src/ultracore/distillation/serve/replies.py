@@ -73,6 +73,7 @@ class Reply(NamedTuple):
         problem: Why there is no decision, "" if there is one.
         usage: The tokens billed, where the teacher told.
         id: The teacher's name for it.
+        malformed: Whether a part of it could not be read.
     """
 
     finished: bool
@@ -81,6 +82,7 @@ class Reply(NamedTuple):
     problem: str
     usage: dict[str, Any] | None
     id: str | None = None
+    malformed: bool = False
 
 
 class Reader:
@@ -102,6 +104,7 @@ class Reader:
         self._size = 0
         self._last = b""
         self._problem = ""
+        self._malformed = False
         self._calls: dict[int, list[Call]] = {}
         self._text: list[str] = []
         self._finish: str | None = None
@@ -137,7 +140,7 @@ class Reader:
         if not problem:
             problem, calls = self._decision()
         text = "".join(self._text) or None
-        return Reply(self._finish is not None, calls, text, problem, self._usage, self._id)
+        return Reply(self._finish is not None, calls, text, problem, self._usage, self._id, self._malformed)
 
     def _take_line(self, line: bytes) -> None:
         if line.startswith(b"data:"):
@@ -149,7 +152,7 @@ class Reader:
         try:
             completion = _completion.decode(data)
         except (ValueError, RecursionError):
-            self._problem = "the reply is not a chat completion"
+            self._problem, self._malformed = "the reply is not a chat completion", True
             return
         if completion.error is not None:
             self._problem = "the reply tells of an error"

@@ -1,180 +1,141 @@
-"""The teacher's server: requests go there as they came, and its bytes come back as they are.
+"""The teacher: one or several servers that are asked in order, within deadlines, and again where that can help.
 
-Its address comes from the server's own configuration only, redirects are not followed, and a failure
-is told in our own words, so that neither a key nor an address can leak through an exception's text.
-What this file does not know: what is in a request, and who else could answer it.
+Addresses come from the configuration only, redirects are not followed, and a failure is told in our
+own words, so that neither a key nor an address leaks through an exception's text. What this file
+does not know: what is in a request or a reply, and who else could answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import quote
-
-import httpx2
+from pathlib import Path
 
 from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.serve.breaker import RetryBudget
+from ultracore.distillation.serve.calls import Attempt, Call, TeacherReply, UpstreamBroken
+from ultracore.distillation.serve.chain import Chain
+from ultracore.distillation.serve.prices import Prices
+from ultracore.distillation.serve.servers import Server
+from ultracore.distillation.serve.targets import Deadlines, Target, read_targets
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 
-__all__ = ["Upstream", "UpstreamBroken", "chunks", "relayed_headers", "upstream_from_settings"]
-
-TIMEOUT = httpx2.Timeout(connect=5.0, write=30.0, read=120.0, pool=5.0)
-"""Seconds per phase; `read` is the longest silence, before the first byte and between two."""
-
-LIMITS = httpx2.Limits(max_connections=256, max_keepalive_connections=64)
-
-FORWARDED = frozenset(
-    {"accept", "content-type", "idempotency-key", "openai-beta", "openai-organization", "openai-project"}
-)
-"""Request headers that a teacher may need; nothing else of the client's is shown to it."""
-
-NOT_RELAYED = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "date",
-        "server",
-    }
-)
-"""Response headers that belong to the connection with the teacher, not to its answer."""
-
-_SEGMENT = re.compile(r"[A-Za-z0-9._~:@%+=,-]+")
-
-
-class UpstreamBroken(Exception):  # noqa: N818  not an error of ours: the reply broke off
-    """The teacher's reply broke off after its first byte."""
+__all__ = ["Upstream", "upstream_from_settings"]
 
 
 class Upstream:
-    """A client of one OpenAI-compatible server.
+    """The servers of the teacher.
 
     Args:
-        base_url: Such as `https://api.openai.com/v1`.
-        key: Sent as the bearer key.
-        pass_authorization: Send the client's own `Authorization` instead of `key`.
-        timeout: Seconds per phase.
-        transport: How to reach the server, for tests; the network by default.
+        targets: The servers in the order in which they are asked; a URL stands for one that takes all models.
+        key: Of that one.
+        pass_authorization: Whether that one gets the client's `Authorization` instead.
+        private: Whether the name of that one may lead into a private network.
+        deadlines: Longest waits.
+        prices: What their tokens cost.
+        env: Where the keys of the targets are looked up.
+        seed: Of the waits between attempts.
 
     Raises:
-        ConfigurationError: The URL is not http(s), or carries a user name, a query or a fragment.
+        ConfigurationError: A URL or a key cannot be used, a key is missing, or there is no target.
     """
 
     def __init__(
         self,
-        base_url: str,
+        targets: str | Sequence[Target],
         *,
         key: str | None = None,
         pass_authorization: bool = False,
-        timeout: httpx2.Timeout = TIMEOUT,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        private: bool = False,
+        deadlines: Deadlines | None = None,
+        prices: Prices | None = None,
+        env: Mapping[str, str] = os.environ,
+        seed: int | None = None,
     ) -> None:
-        self.pass_authorization = pass_authorization
-        self._base = _checked_url(base_url)
-        self._key = key
-        self._client = httpx2.AsyncClient(timeout=timeout, limits=LIMITS, follow_redirects=False, transport=transport)
+        if isinstance(targets, str):
+            target = Target(url=targets, pass_authorization=pass_authorization, private=private)
+            self._servers = [Server(target, key)]
+        else:
+            self._servers = [Server(target, _key(target, env)) for target in targets]
+        if len({server.name for server in self._servers}) < len(self._servers) or not self._servers:
+            raise ConfigurationError("name at least one server of the teacher, and each by another name")
+        self.deadlines = deadlines or Deadlines()
+        self.prices = prices or Prices()
+        self._budget = RetryBudget()
+        self._jitter = random.Random(seed)  # noqa: S311  nothing secret
+
+    @property
+    def pass_authorization(self) -> bool:
+        """Whether a server gets the client's own key."""
+        return any(server.target.pass_authorization for server in self._servers)
+
+    @property
+    def lent(self) -> int:
+        """Connections in use."""
+        return sum(server.pool.lent for server in self._servers)
+
+    @property
+    def left_alone(self) -> list[str]:
+        """Names of the servers that failed too often and are not asked for a while."""
+        return [server.name for server in self._servers if not server.breaker.ready]
 
     @asynccontextmanager
-    async def send(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", query: str = ""
-    ) -> AsyncIterator[httpx2.Response]:
-        """Ask the teacher; the reply's body is read by the caller with `chunks`.
+    async def ask(self, call: Call, attempts: list[Attempt]) -> AsyncIterator[TeacherReply]:
+        """Ask until a reply begins that is worth passing on; the caller sets the deadline for it all.
 
         Args:
-            method: HTTP method.
-            path: Below the base URL, without a leading slash.
-            headers: The client's; only `FORWARDED` ones and, if so configured, its authorization go on.
-            body: As it came.
-            query: As it came.
+            call: What to ask.
+            attempts: Gets every attempt, exactly once, whatever happens.
 
         Raises:
-            RequestError: 404 for a path that leaves the base URL; 502, 503 or 504 if no reply began.
+            RequestError: 404 for a path that leaves the base URL or a model that no server takes; 502, 503
+                or 504 if no reply began.
         """
-        url = f"{self._base}/{_checked_path(path)}" + (f"?{query}" if query else "")
+        servers = [server for server in self._servers if server.target.serves(call.model)]
+        if not servers:
+            raise RequestError(404, "no server is configured for this model", code="model_not_found")
+        chain = Chain(call, servers, self.deadlines, self._budget, attempts, self._jitter)
         try:
-            request = self._client.build_request(method, url, headers=self._headers(headers), content=body)
-        except (httpx2.InvalidURL, ValueError):
-            raise RequestError(400, "the query or a header holds characters that cannot be sent on") from None
-        try:
-            response = await self._client.send(request, stream=True)
-        except httpx2.PoolTimeout:
-            raise _failure(503, "too many requests are waiting for the teacher", "upstream_busy") from None
-        except httpx2.TimeoutException:
-            raise _failure(504, "the teacher did not answer in time", "upstream_timeout") from None
-        except httpx2.HTTPError:
-            raise _failure(502, "the teacher cannot be reached", "upstream_unreachable") from None
-        try:
-            if response.is_redirect:
-                raise _failure(502, "the teacher answered with a redirect, which is not followed", "upstream_redirect")
-            yield response
+            yield await chain.reply()
+            chain.passed_on()
+        except UpstreamBroken as broken:
+            chain.broke(broken)
+            raise
         finally:
-            await response.aclose()
+            chain.end()
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
-
-    def _headers(self, client: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-        kept = {name: client[name] for name in FORWARDED if name in client}
-        kept["accept-encoding"] = "identity"  # what passes by must be readable for the log
-        authorization = client.get("authorization") if self.pass_authorization else None
-        if self._key and not self.pass_authorization:
-            authorization = f"Bearer {self._key}"
-        if authorization:
-            kept["authorization"] = authorization
-        return [(name.encode(), value.encode("latin-1")) for name, value in kept.items()]
+        for server in self._servers:
+            server.pool.close()
+        await asyncio.sleep(0)  # the event loop closes sockets in its next round
 
 
-async def chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body's bytes as they come.
+def upstream_from_settings(settings: Settings, env: Mapping[str, str] = os.environ) -> Upstream | None:
+    """The teacher that the settings name, or `None`; keys are read from the environment.
 
     Raises:
-        UpstreamBroken: They ended too early, or nothing came for too long.
+        ConfigurationError: Both a URL and a file of targets are given, or one of them cannot be used.
     """
-    try:
-        async for chunk in response.aiter_raw():
-            yield chunk
-    except httpx2.HTTPError as error:
-        raise UpstreamBroken(type(error).__name__) from None
-
-
-def relayed_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
-    """The headers of a reply that the client gets."""
-    return [(name.lower(), value) for name, value in response.headers.raw if name.lower().decode() not in NOT_RELAYED]
-
-
-def upstream_from_settings(settings: Settings, env: Mapping[str, str] = os.environ, **options: Any) -> Upstream | None:
-    """The teacher's server that the settings name, or `None`; its key is read from the environment."""
+    if settings.upstreams is not None:
+        if settings.upstream_url is not None:
+            raise ConfigurationError("give upstream_url or upstreams (a file of targets), not both")
+        file = read_targets(Path(settings.upstreams))
+        return Upstream(file.target, deadlines=file.deadlines, prices=Prices(file.price), env=env)
     if settings.upstream_url is None:
         return None
-    return Upstream(settings.upstream_url, key=env.get(settings.upstream_key_env) or None, **options)
+    key = env.get(settings.upstream_key_env) or None
+    return Upstream(settings.upstream_url, key=key, private=settings.upstream_private)
 
 
-def _checked_url(base_url: str) -> str:
-    try:
-        url = httpx2.URL(base_url)
-    except (httpx2.InvalidURL, TypeError):
-        raise ConfigurationError("upstream_url is not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise ConfigurationError("upstream_url must look like https://host/v1, without user name, query or fragment")
-    return str(url).rstrip("/")
-
-
-def _checked_path(path: str) -> str:
-    segments = path.split("/")
-    if any(segment in (".", "..") or not _SEGMENT.fullmatch(segment) for segment in segments):
-        raise RequestError(404, "no such path", code="unknown_path")
-    return "/".join(quote(segment, safe="~:@+=,") for segment in segments)
-
-
-def _failure(status: int, message: str, code: str) -> RequestError:
-    return RequestError(status, message, code=code, headers={"retry-after": "1"} if status == 503 else None)
+def _key(target: Target, env: Mapping[str, str]) -> str | None:
+    if target.key_env is None:
+        return None
+    key = env.get(target.key_env)
+    if not key:
+        raise ConfigurationError(f"set {target.key_env}: it is to hold the key of {target.name or target.url}")
+    return key

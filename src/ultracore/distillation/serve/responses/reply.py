@@ -51,7 +51,7 @@ class ResponseReader(Reader):
         try:
             said = _decoder.decode(data)
         except (ValueError, RecursionError):
-            self._problem = "the reply is not a response"
+            self._problem, self._malformed = "the reply is not a response", True
             return
         if said.type == "error":
             self._problem = "the reply tells of an error"
