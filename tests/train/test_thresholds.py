@@ -15,6 +15,7 @@ from ultracore.distillation.train.thresholds import (
     GateRows,
     apply,
     coverage_and_agreement,
+    held_out_levels,
     learn_family,
     tuned_thresholds,
 )
@@ -135,3 +136,17 @@ def test_what_is_counted_is_what_the_gate_lets_out() -> None:
         missing = () if rows.sendable[i] else ("f.x",)
         proposal = Proposal(calls=(ToolCall(str(rows.actions[i]), {}),), confidence=rows.confidence[i], missing=missing)
         assert certificate.accepts(proposal) == sent[i]
+
+
+def test_one_unit_that_went_in_circles_does_not_draw_the_curve() -> None:
+    """200 wrong calls of one conversation beside 100 right ones of fifty others."""
+    units = [*(i // 2 for i in range(100)), *([99] * 200)]
+    rows = GateRows.of(units, ["f"] * 300, [0.9] * 300, [True] * 300, [True] * 100 + [False] * 200)
+    assert learn_family(rows).at(0.95) == {"f": pytest.approx(0.845172, abs=1e-5)}
+
+
+@given(many_rows, st.integers(0, 9))
+def test_a_held_out_level_does_not_depend_on_its_own_unit(rows: GateRows, unit: int) -> None:
+    mine = rows.units == unit
+    flipped = GateRows(rows.units, rows.actions, rows.confidence, rows.sendable, rows.agrees ^ mine)
+    np.testing.assert_array_equal(held_out_levels(rows)[mine], held_out_levels(flipped)[mine])

@@ -94,7 +94,7 @@ def run(
     Args:
         train: JSONL files of OpenAI chat conversations.
         home: Folder of the decision log and of the models.
-        test: Files to test on; by default a quarter of the tasks is held back.
+        test: Files to test on; by default a fifth of the tasks is held back.
         options: See `Options`.
         say: Told what is being done, `STAGES` times.
         clock: Tells the time of the events.

@@ -36,7 +36,7 @@ FILE = click.Path(path_type=Path)
     ),
 )
 @click.argument("train", nargs=-1, type=FILE)
-@click.option("--test", "test", multiple=True, type=FILE, help="Test on this file, not on a quarter of the tasks.")
+@click.option("--test", "test", multiple=True, type=FILE, help="Test on this file, not on a fifth of the tasks.")
 @click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
 @click.option("--target", type=float, help="Agreement to guarantee among the calls sent.  [default: 0.93]")

@@ -15,7 +15,7 @@ from ultracore.distillation.splits import check_leakage, split_by_task, units_of
 
 __all__ = ["OneTeacher", "Parts", "of_one_teacher", "split"]
 
-WITHOUT_TEST = (0.5, 0.25, 0.25)
+WITHOUT_TEST = (0.5, 0.3, 0.2)
 WITH_TEST = (0.75, 0.25)
 LEAST_UNITS = 4
 """Two to learn from (cross-fitting needs two), one to calibrate, one to test."""
@@ -52,7 +52,7 @@ class OneTeacher(NamedTuple):
 
 
 def split(decisions: Sequence[Decision], test: Sequence[Decision] | None = None, seed: int = 0) -> Parts:
-    """Split by task: 50/25/25 % of the tasks, or 75/25 % where there is a test set of its own.
+    """Split by task: 50/30/20 % of the tasks, or 75/25 % where there is a test set of its own.
 
     Args:
         decisions: What was given to learn from.

@@ -15,7 +15,14 @@ import numpy as np
 from scipy import stats
 
 from ultracore.distillation.train.bounds import betting_p, binomial_p, surplus
-from ultracore.distillation.train.thresholds import Family, FloatArray, GateRows, tuned_level
+from ultracore.distillation.train.thresholds import (
+    Family,
+    FloatArray,
+    GateRows,
+    held_out_levels,
+    own_floor,
+    tuned_level,
+)
 
 __all__ = ["Counts", "Plan", "count", "make_plan", "units_needed"]
 
@@ -27,6 +34,8 @@ EXCESS = (0.05, 0.2, 0.4, 0.7)
 """Caps to choose from, as the share of sent calls that lies beyond the cap."""
 FRACTIONS = np.geomspace(0.03, 1.0, 12)
 """Stakes to choose from, as fractions of the largest safe one."""
+NEARLY = 0.95
+"""Of .95, .90, .85 and 1, .95 lost nothing in simulated worlds and won a third on the example bank (170 units)."""
 WANTED_POWER = 0.8
 
 
@@ -70,7 +79,7 @@ def make_plan(family: Family, development: GateRows, units: int, target: float, 
     grid = _grid(own, development, target)
     if not len(grid):
         return None
-    counts = count(development, own, grid)
+    counts = count(development, held_out_levels(development, own_floor(target)), grid)
     single = has_single_decisions(development)
     plan = _single_plan if single else _betting_plan
     return _from_best(plan(grid, counts, units, 1.0 - target, delta))
@@ -132,7 +141,11 @@ def _grid(own: FloatArray, development: GateRows, target: float) -> FloatArray:
 
 
 def _from_best(plan: Plan) -> Plan:
-    start = int(plan.power.argmax())
+    """From the first step whose power is close to the best.
+
+    Going through to the best costs little, and development rows promise too much more often than too little.
+    """
+    start = int((plan.power >= NEARLY * plan.power.max()).argmax())
     return plan._replace(
         levels=plan.levels[start:],
         caps=plan.caps[start:],
