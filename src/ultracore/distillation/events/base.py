@@ -76,6 +76,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     aggregate_key: ClassVar[str] = ""
     version: ClassVar[int] = 1
     personal: ClassVar[tuple[str, ...]] = ()
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Fields (lists) that many events repeat: a store keeps each value once."""
 
     @classmethod
     def record(

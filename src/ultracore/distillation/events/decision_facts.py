@@ -37,6 +37,7 @@ class AgentDecisionEvent(Event, frozen=True, kw_only=True):
         "session_id", "context", "tool_parameters", "tool_calls", "reply", "reasoning", "teacher_reasoning",
         "outcome", "user_id", "task", "origin", "serving.detail",
     )  # fmt: skip
+    shared: ClassVar[tuple[str, ...]] = ("tools_available",)
 
     agent_id: str
     session_id: str | None = None

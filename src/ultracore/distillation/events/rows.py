@@ -1,0 +1,95 @@
+"""Events to the rows of a store and back: the same for every store.
+
+What this file does not know: blocks, tables and databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ultracore.distillation.errors import EventError
+from ultracore.distillation.events import codec
+from ultracore.distillation.events.block import Row
+from ultracore.distillation.events.facts import Event, Metadata
+
+__all__ = ["Stored", "event_of", "metadata_of", "row_of"]
+
+
+class Stored(NamedTuple):
+    """What a store keeps of an event.
+
+    Attributes:
+        row: Its row.
+        parts: What the payload names by hash, see `codec.Encoded`.
+    """
+
+    row: Row
+    parts: dict[str, bytes]
+
+
+def row_of(event: Event) -> Stored:
+    """The row that stands for an event.
+
+    Raises:
+        EventError: It cannot be stored.
+    """
+    if not isinstance(event, Event):
+        raise EventError(f"only events can be appended, not {type(event).__name__}")
+    payload, parts = codec.encode_shared(event)
+    m = event.metadata
+    if not m.event_id:
+        raise EventError(f"{m.event_type}: an event needs an id")
+    row = Row(
+        m.event_id, m.event_type, m.version, m.aggregate_id, m.aggregate_type, m.tenant_id,
+        getattr(event, "agent_id", None), None, m.timestamp, m.causation_id, m.correlation_id, payload,
+    )  # fmt: skip
+    _check_text(row)
+    return Stored(row, parts)
+
+
+def event_of(position: int, row: Row, parts: Callable[[str], bytes]) -> Event:
+    """The event that a row stands for.
+
+    Args:
+        position: Its place in the log.
+        row: The row.
+        parts: Gives the part of a hash.
+    """
+    return codec.decode(metadata_of(position, row), row.payload, parts)
+
+
+def metadata_of(position: int, row: Row) -> Metadata:
+    """The metadata that a row holds."""
+    return Metadata(
+        event_id=row.event_id,
+        event_type=row.type,
+        aggregate_id=row.aggregate,
+        aggregate_type=row.aggregate_type,
+        version=row.version,
+        timestamp=row.occurred_at,
+        causation_id=row.causation,
+        correlation_id=row.correlation,
+        tenant_id=row.tenant,
+        position=position,
+    )
+
+
+def _check_text(row: Row) -> None:
+    """Refuse what a text column cannot hold."""
+    try:
+        text = "".join([value for value in row[:-1] if value.__class__ is str])  # type: ignore[misc]
+        text.encode()
+    except UnicodeEncodeError:
+        text = "\0"
+    if "\0" in text:
+        bad = next(value for value in row[:-1] if isinstance(value, str) and not _is_storable(value))
+        raise EventError(f"{row.type}: {bad!r} in its metadata holds NUL or a lone surrogate")
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
