@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,62 @@ def test_an_upcaster_lifts_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_damaged_payload_says_so(payload: bytes) -> None:
     with pytest.raises(EventError):
         codec.decode(AgentDecisionEvent.record(agent_id="a").metadata, payload)
+
+
+TOOLS = [{"name": f"tool_{k}", "description": "What it does, in some more words."} for k in range(10)]
+
+
+def test_what_events_share_is_kept_apart_and_put_back() -> None:
+    event = AgentDecisionEvent.record(agent_id="a", tools_available=TOOLS)
+    payload, parts = codec.encode_shared(event)
+    ((key, part),) = parts.items()
+    assert msgspec.json.decode(payload)["tools_available"] == {"part": key}
+    assert codec.part_of(part) == key
+    assert codec.decode(event.metadata, payload, parts.__getitem__) == event
+    assert codec.inline(event.event_type, payload, parts.__getitem__) == codec.encode(event)
+    assert codec.share(event.event_type, codec.encode(event)) == (payload, parts)
+    with pytest.raises(EventError, match=key):
+        codec.decode(event.metadata, payload)
+
+
+@pytest.mark.parametrize("tools", [[], TOOLS[:1]], ids=["none", "short"])
+def test_what_is_short_stays_where_it_is(tools: list[dict[str, Any]]) -> None:
+    event = AgentDecisionEvent.record(agent_id="a", tools_available=tools)
+    assert codec.encode_shared(event) == (codec.encode(event), {})
+    assert codec.share(event.event_type, codec.encode(event)) == (codec.encode(event), {})
+
+
+@pytest.mark.parametrize("field", ["tools_available", "context"])
+def test_nan_is_found_wherever_it_hides(field: str) -> None:
+    value = {"x": [1.0, {"y": float("nan")}]}
+    event = AgentDecisionEvent.record(agent_id="a", **{field: [*TOOLS, value] if field == "tools_available" else value})
+    with pytest.raises(EventError, match=r"y is NaN"):
+        codec.encode_shared(event)
+
+
+@given(st.floats())
+@settings(max_examples=300, deadline=None)
+def test_the_quick_look_for_nan_is_never_wrong(number: float) -> None:
+    event = AgentDecisionEvent.record(agent_id="a", context={"x": number, "n": 2**63})
+    if math.isfinite(number):
+        codec.encode(event)
+    else:
+        with pytest.raises(EventError):
+            codec.encode(event)
+
+
+def test_what_is_stored_can_be_read_from_a_deeper_stack() -> None:
+    deepest = 0
+    for depth in range(700, 1100, 7):
+        event = AgentDecisionEvent.record(agent_id="a", context={"v": _nested(depth)})
+        try:
+            payload = codec.encode(event)
+        except EventError:
+            break
+        deepest = depth
+        assert _at_depth(50, lambda e=event, p=payload: codec.decode(e.metadata, p)) == event
+    assert deepest
+
+
+def _at_depth(frames: int, call: Callable[[], Any]) -> Any:
+    return call() if frames == 0 else _at_depth(frames - 1, call)

@@ -18,6 +18,7 @@ from ultracore.distillation.errors import ConfigurationError, EventError, LogErr
 from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent
 from ultracore.distillation.events.codec import MAX_PAYLOAD_BYTES
 from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.sqlite_sql import sql_connection
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def test_the_table_is_readable_by_anyone(path: Path) -> None:
     store = SqliteEventStore(path)
     store.append([fact(tool_selected="search")])
     store.close()
-    connection = apsw.Connection(str(path))
-    assert connection.execute("SELECT json_extract(payload, '$.tool_selected') FROM events").get == "search"
+    connection = sql_connection(path)
+    assert connection.execute("SELECT payload ->> 'tool_selected' FROM log").get == "search"
     assert connection.pragma("journal_mode") == "wal"
     assert connection.pragma("page_size") == 16_384
     connection.close()
@@ -110,7 +111,7 @@ def test_a_large_append_is_one_transaction(path: Path) -> None:
     assert len(store.append(fact(context={"text": text}) for _ in range(600))) == 600
     assert sum(1 for event in store.read() if event.to_dict()["data"]["context"]["text"] == text) == 600
     store.close()
-    assert {file.suffix for file in path.parent.iterdir()} <= {".db"}
+    assert {file.suffix for file in path.parent.iterdir()} <= {".db", ".lock"}
 
 
 def test_an_iterable_that_fails_stores_nothing(path: Path) -> None:
@@ -150,13 +151,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 try:
     store.append([fact()])
 except LogError as error:
-    assert "restart" in str(error), error
-    print(acknowledged)
+    sys.exit(str(error))  # it heals by itself
+print(acknowledged)
 """
     acknowledged = int(output(run(code, path)))
     store = SqliteEventStore(path)
-    assert store.last_position() == acknowledged > 0
-    assert store.append([fact()]) == [acknowledged + 1]
+    assert store.last_position() == acknowledged + 1 > 1
+    assert store.append([fact()]) == [acknowledged + 2]
     store.close()
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_EVENTS",
     "Block",
+    "Chained",
     "DamagedBlockError",
     "Row",
     "link",
@@ -99,6 +100,32 @@ class Block(NamedTuple):
         content.update(self.sums)
         content.update(self.data)
         return content.digest()
+
+
+class Chained(NamedTuple):
+    """A block in its place.
+
+    Attributes:
+        first: Position of its first event.
+        previous: The hash that it names as the one before.
+        hash: Its own.
+        block: Its content.
+    """
+
+    first: int
+    previous: bytes
+    hash: bytes
+    block: Block
+
+    @property
+    def last(self) -> int:
+        """Position of its last event."""
+        return self.first + self.block.events - 1
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether its hash is that of its stored bytes."""
+        return link(self.previous, self.first, self.block) == self.hash
 
 
 class DamagedBlockError(Exception):

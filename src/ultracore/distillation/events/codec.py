@@ -1,8 +1,9 @@
 """Bytes and dicts to facts and back; old versions are lifted to today's shape.
 
 What is stored reads back as it was given: a value that JSON would alter without a word (NaN,
-infinity) is refused. What many events repeat (`Event.shared`) is encoded once and named by its hash. An upcaster takes the data of version n and returns that of version n + 1; it
-is added once and never edited. What this file does not know: files and databases.
+infinity) is refused. What many events repeat (`Event.shared`) is kept once and named by its hash.
+An upcaster takes the data of version n and returns that of version n + 1; it is added once and never
+edited. What this file does not know: files and databases.
 """
 
 from __future__ import annotations
@@ -192,7 +193,9 @@ def _encode(event: Event, value: Any) -> bytes:
         if payload.count(b"[") + payload.count(b"{") > HEADROOM:  # may be deep
             _to_json(_deeper(value))
         if _may_be_not_finite(value) and (path := _not_finite(msgspec.to_builtins(value, str_keys=True))):
-            raise EventError(f"{event.event_type}: {path} is NaN or infinite, which JSON cannot hold; give None instead")
+            raise EventError(
+                f"{event.event_type}: {path} is NaN or infinite, which JSON cannot hold; give None instead"
+            )
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise EventError(f"{event.event_type}: this value cannot be stored as JSON: {error}") from None
     if len(payload) > MAX_PAYLOAD_BYTES:

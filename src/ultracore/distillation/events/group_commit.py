@@ -1,8 +1,8 @@
 """One thread writes: a group is whatever arrived while the last one was being synced.
 
 There is no timer, so a lone append waits for one sync and a crowd shares one. A batch is atomic and
-does not fail its neighbours. After a failed sync nothing is acknowledged any more. What this file
-does not know: tables and SQL (it is given a `Target`).
+does not fail its neighbours. Whoever submits takes no lock: neither the disk nor a fork can hold it up.
+What this file does not know: tables and SQL (it is given a `Target`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.store import Expected
 
 __all__ = ["Batch", "GroupCommit", "Target"]
+
+CLOSED = "the log is closed; open it again with open_store(home)"
 
 
 class Batch:
@@ -52,6 +54,10 @@ class Target(Protocol):
         """Sync what was written."""
         ...
 
+    def tend(self) -> float | None:
+        """Do what need not be done before a group is acknowledged; seconds until it wants to be called again."""
+        ...
+
     def abandon(self, error: Exception) -> LogError:
         """Undo the transaction after `error` and say what to do about it."""
         ...
@@ -73,74 +79,96 @@ class GroupCommit:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._entry = threading.Lock()  # submitting, closing and forking exclude each other
-        self._turn = threading.Lock()  # held while the target's files are in use
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()  # held while the target's files are in use: by the writer, or by a fork
         self._closed = False
+        self._fresh()
 
     def submit(self, batch: Batch) -> None:
         """Queue a batch; its future says what became of it."""
-        with self._entry:
-            if self._closed:
-                raise LogError("the log is closed; open it again with open_store(home)")
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="distill-log", daemon=True)
-                self._thread.start()
-            self._queue.put(batch)
+        if self._closed:
+            raise LogError(CLOSED)
+        self._queue.put(batch)
+        self._start()
+        if self._closed:  # meanwhile: perhaps before there was a writer, perhaps after it looked for the last time
+            self._queue.put(None)
+            if self._ended:
+                self._refuse_rest()
 
     def close(self) -> None:
         """Write what was submitted, then let go of the files. May be called twice, from any thread."""
-        with self._entry:
-            self._closed = True
-            thread, self._thread = self._thread, None
-            self._queue.put(None)
+        self._closed = True
+        thread = self._thread
         if thread is None:
             self._release()
-        elif thread is not threading.current_thread():
+            return
+        self._queue.put(None)
+        if thread is not threading.current_thread():
             thread.join()
 
     def before_fork(self) -> None:
         """Come to rest: SQLite forbids carrying an open database across a fork."""
-        self._entry.acquire()
         self._turn.acquire()
         self._target.release()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._turn.release()
-        self._entry.release()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: what is queued is the parent's to write."""
-        self._queue = queue.SimpleQueue()
-        self._thread = None
-        self.after_fork_in_parent()
+        self._fresh()
+        self._turn.release()
+
+    def _fresh(self) -> None:
+        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # only ever tried, never waited for
+        self._ended = False
+
+    def _start(self) -> None:
+        """Start the writer where there is none; whoever comes second leaves it to the first."""
+        if self._thread is None and self._starting.acquire(blocking=False):
+            thread = threading.Thread(target=self._run, name="distill-log", daemon=True)
+            self._thread = thread
+            thread.start()
 
     def _run(self) -> None:
-        ended = False
-        while not ended:
-            group, ended = self._take()
+        wait: float | None = None
+        while not self._ended:
+            group, ended = self._take(wait)
             with self._turn:
                 results = self._write(group)
             for batch, result in zip(group, results, strict=True):
                 _resolve(batch, result)
+            self._ended = ended
+            with self._turn:
+                wait = self._tend()
+        self._refuse_rest()
         self._release()
+
+    def _refuse_rest(self) -> None:
+        while True:
+            try:
+                batch = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if batch is not None:
+                _resolve(batch, LogError(CLOSED))
 
     def _release(self) -> None:
         with self._turn:
             self._target.release()
 
-    def _take(self) -> tuple[list[Batch], bool]:
-        """Wait for one batch, then take all that are there; the end mark is the last thing ever queued."""
+    def _take(self, wait: float | None) -> tuple[list[Batch], bool]:
+        """Wait for one batch, then take all that are there; the end mark comes after all that were submitted."""
         group: list[Batch] = []
-        item = self._queue.get()
-        while item is not None:
-            group.append(item)
-            try:
+        try:
+            item = self._queue.get(timeout=wait)
+            while item is not None:
+                group.append(item)
                 item = self._queue.get_nowait()
-            except queue.Empty:
-                return group, False
+        except queue.Empty:
+            return group, False
         return group, True
 
     def _write(self, group: list[Batch]) -> list[Result]:
@@ -154,6 +182,13 @@ class GroupCommit:
             reason = self._abandon(error)
             return [LogError(reason) for _ in group]
         return results
+
+    def _tend(self) -> float | None:
+        try:
+            return self._target.tend()
+        except Exception as error:  # noqa: BLE001 - everything so far is acknowledged; the next group meets the error
+            self._abandon(error)
+            return None
 
     def _abandon(self, error: Exception) -> str:
         try:

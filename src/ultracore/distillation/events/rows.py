@@ -12,8 +12,17 @@ from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.facts import Event, Metadata
+from ultracore.distillation.events.store import instant
 
-__all__ = ["Stored", "event_of", "metadata_of", "row_of"]
+__all__ = ["INDEX_COLUMNS", "Stored", "event_of", "index_of", "metadata_of", "row_of"]
+
+INDEX_COLUMNS = (
+    "position", "event_id", "type", "version", "aggregate", "aggregate_type", "tenant", "agent", "subject",
+    "occurred_at", "causation", "correlation",
+)  # fmt: skip
+"""The readable columns that a store keeps beside its blocks, one row an event."""
+
+UTC_LENGTHS = (25, 32)  # of 2026-01-31T12:00:00+00:00, and with microseconds
 
 
 class Stored(NamedTuple):
@@ -42,7 +51,7 @@ def row_of(event: Event) -> Stored:
         raise EventError(f"{m.event_type}: an event needs an id")
     row = Row(
         m.event_id, m.event_type, m.version, m.aggregate_id, m.aggregate_type, m.tenant_id,
-        getattr(event, "agent_id", None), None, m.timestamp, m.causation_id, m.correlation_id, payload,
+        getattr(event, "agent_id", None), m.subject, m.timestamp, m.causation_id, m.correlation_id, payload,
     )  # fmt: skip
     _check_text(row)
     return Stored(row, parts)
@@ -71,14 +80,29 @@ def metadata_of(position: int, row: Row) -> Metadata:
         causation_id=row.causation,
         correlation_id=row.correlation,
         tenant_id=row.tenant,
+        subject=row.subject,
         position=position,
     )
+
+
+def index_of(position: int, row: Row) -> tuple[int | str | None, ...]:
+    """The values of `INDEX_COLUMNS`; times are in the form in which they compare as strings."""
+    return (position, *row[:8], _comparable(row.occurred_at), row.causation, row.correlation)
+
+
+def _comparable(time: str) -> str:
+    if len(time) in UTC_LENGTHS and time.endswith("+00:00"):
+        return time
+    try:
+        return instant(time)
+    except EventError:  # not a time: kept as it was given, found by no time filter
+        return time
 
 
 def _check_text(row: Row) -> None:
     """Refuse what a text column cannot hold."""
     try:
-        text = "".join([value for value in row[:-1] if value.__class__ is str])  # type: ignore[misc]
+        text = "".join([value for value in row[:-1] if value.__class__ is str])
         text.encode()
     except UnicodeEncodeError:
         text = "\0"

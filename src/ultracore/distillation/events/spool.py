@@ -1,47 +1,44 @@
-"""Rows waiting for their transaction: in memory while they are few, in a temporary file beyond that.
+"""Rows waiting for their transaction: in memory while they are few, packed in a temporary file beyond that.
 
 What this file does not know: events, and where the rows go.
 """
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import msgspec
-
 from ultracore.distillation.errors import LogError
+from ultracore.distillation.events.block import Block, Row, pack, rows, split
 
-__all__ = ["Row", "Spool"]
+__all__ = ["Run", "Spool"]
 
 MAX_BYTES_IN_MEMORY = 16 * 1024 * 1024
+LENGTHS = struct.Struct("<IQQQ")
 
 
-class Row(NamedTuple):
-    """One line of the table, without its position."""
+class Run(NamedTuple):
+    """Rows that fit into one block; those that waited on disk are packed already."""
 
-    event_id: str
-    type: str
-    version: int
-    aggregate: str
-    aggregate_type: str
-    tenant: str
-    occurred_at: str
-    causation: str | None
-    correlation: str | None
-    payload: str
+    rows: list[Row]
+    block: Block | None
 
 
 class Spool:
-    """Rows in order; `add` them all, then iterate.
+    """Rows in order; `add` them all, then take them as `runs`.
 
     Args:
         folder: Where the temporary file is made; it has no name, so that a crash leaves nothing behind.
+
+    Attributes:
+        parts: What the rows name by hash.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.parts: dict[str, bytes] = {}
         self._folder = folder
         self._rows: list[Row] = []
         self._bytes = 0
@@ -54,12 +51,17 @@ class Spool:
         if self._bytes > MAX_BYTES_IN_MEMORY:
             self._spill()
 
-    def __iter__(self) -> Iterator[Row]:
+    @property
+    def spilled(self) -> bool:
+        """Whether some of them wait on disk, packed."""
+        return self._file is not None
+
+    def runs(self) -> Iterator[Run]:
+        """All of them in order; may be taken more than once."""
         if self._file is not None:
             self._file.seek(0)
-            for line in self._file:
-                yield msgspec.json.decode(line, type=Row)
-        yield from self._rows
+            yield from (Run(rows(block), block) for block in _blocks(self._file))
+        yield from (Run(run, None) for run in split(self._rows))
 
     def close(self) -> None:
         """Let go of the rows."""
@@ -71,9 +73,17 @@ class Spool:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives as long as the spool
-            self._file.write(msgspec.json.Encoder().encode_lines(self._rows))
+            for run in split(self._rows):
+                events, *content = pack(run)
+                self._file.write(LENGTHS.pack(events, *map(len, content)) + b"".join(content))
         except OSError as error:
             raise LogError(
                 f"no room beside the log for a large append: {error}; free space in {self._folder}"
             ) from None
         self._rows, self._bytes = [], 0
+
+
+def _blocks(file: IO[bytes]) -> Iterator[Block]:
+    while header := file.read(LENGTHS.size):
+        events, *lengths = LENGTHS.unpack(header)
+        yield Block(events, *(file.read(length) for length in lengths))

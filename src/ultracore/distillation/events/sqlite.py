@@ -1,4 +1,4 @@
-"""The embedded decision log: one SQLite file, one readable table, synced before it is acknowledged.
+"""The embedded decision log: one SQLite file of chained blocks, synced before it is acknowledged.
 
 Any number of threads and processes may append; positions have no gaps. A store survives a fork (both
 sides go on) and writes what was submitted before the interpreter ends. What this file does not know:
@@ -13,18 +13,21 @@ import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import islice
 from pathlib import Path
 
 from ultracore.distillation.errors import LogError
+from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.rows import event_of, row_of
 from ultracore.distillation.events.spool import Spool
-from ultracore.distillation.events.sqlite_table import COLUMNS, Reader, Table, event_of, filters_of, marks, row_of
+from ultracore.distillation.events.sqlite_reader import Filters, Reader, marks
+from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.events.store import Expected
 
 __all__ = ["SqliteEventStore", "open_store"]
 
-PAGE_ROWS = 256
 MAX_PARAMETERS = 500
 POLL_SECONDS = 0.02
 
@@ -34,8 +37,10 @@ class SqliteEventStore:
 
     Args:
         path: The database file; its folder is created where it is missing.
-        synchronous: `FULL` (acknowledged events survive a power loss) or `NORMAL` (the newest may not).
+        synchronous: `FULL` (acknowledged events survive a power loss) or `NORMAL` (the newest may not, those
+            of the last `loss_window` seconds).
         busy_timeout: Seconds to wait while another process writes.
+        loss_window: Seconds between syncs, where `synchronous` is `NORMAL`.
 
     Raises:
         LogError: The file cannot be opened, is another program's, or a newer release wrote it.
@@ -51,15 +56,17 @@ class SqliteEventStore:
         >>> store.close()
     """
 
-    def __init__(self, path: Path, *, synchronous: str = "FULL", busy_timeout: float = 60.0) -> None:
+    def __init__(
+        self, path: Path, *, synchronous: str = "FULL", busy_timeout: float = 60.0, loss_window: float = 1.0
+    ) -> None:
         self.path = Path(path).expanduser().absolute()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LogError(f"cannot create the folder of the decision log: {error}") from None
-        table = Table(self.path, synchronous, busy_timeout)
-        table.open(create=True)
-        self._writer = GroupCommit(table)
+        writer = Writer(self.path, synchronous, busy_timeout, loss_window)
+        writer.open(create=True)
+        self._writer = GroupCommit(writer)
         self._reader = Reader(self.path, busy_timeout)
         self._finalizer = weakref.finalize(self, _shut, self._writer, self._reader)
         _open_stores.add(self)
@@ -95,18 +102,16 @@ class SqliteEventStore:
         limit: int | None = None,
     ) -> Iterator[Event]:
         """Events in order of position, page by page; those appended after the first one are left out."""
-        last = self.last_position() if until is None else until
-        left = limit
-        where, arguments = filters_of(types, tenant, aggregate, agent, since, until_time)
-        query = f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"  # noqa: S608 - values are bound
-        while left is None or left > 0:
-            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
-            page = self._reader.fetch(query, (after, last, *arguments, size))
-            yield from map(event_of, page)
-            if len(page) < size:
-                return
-            after = page[-1][0]
-            left = None if left is None else left - len(page)
+        filters = Filters(types, tenant, aggregate, agent, since, until_time)
+        last = self.last_position()
+        rows = self._reader.rows(after, last if until is None else min(until, last), filters)
+        for position, row in rows if limit is None else islice(rows, max(0, limit)):
+            yield event_of(position, row, self._reader.part)
+
+    def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Row]]:
+        """Positions and rows as they are stored, payloads not decoded: for copies, checks and statistics."""
+        last = self.last_position()
+        return self._reader.rows(after, last if until is None else min(until, last))
 
     def known(self, event_ids: Collection[str]) -> set[str]:
         """Those of the given ids that are in the log already."""
@@ -120,7 +125,7 @@ class SqliteEventStore:
 
     def last_position(self) -> int:
         """Position of the newest event, 0 for an empty log."""
-        return int(self._reader.fetch("SELECT coalesce(max(position), 0) FROM events", ())[0][0])
+        return self._reader.last_position()
 
     def follow(
         self, *, after: int = 0, types: Collection[str] | None = None, timeout: float | None = None
@@ -149,7 +154,9 @@ class SqliteEventStore:
     def _enqueue(self, events: Iterable[Event], expected: Expected | None) -> Batch:
         rows = Spool(self.path.parent)
         for event in events:
-            rows.add(row_of(event))
+            row, parts = row_of(event)
+            rows.add(row)
+            rows.parts |= parts
         batch = Batch(rows, expected)
         self._writer.submit(batch)
         return batch

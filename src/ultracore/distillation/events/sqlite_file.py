@@ -6,24 +6,36 @@ What this file does not know: events, threads and transactions.
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 
 import apsw
 
 from ultracore.distillation.errors import ConfigurationError, LogError
+from ultracore.distillation.events import sqlite_migrations
 
-__all__ = ["SCHEMA_VERSION", "connect", "explain"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "connect", "explain"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x64_69_73_74  # "dist": tells our file from any other program's database
-PAGE_SIZE = 16_384  # rows of 2 kB: half the file of the default page size (measured)
-CHECKPOINT_PAGES = 2_000  # keeps the write-ahead log near 32 MB
+PAGE_SIZE = 16_384  # half the file of the default page size (measured with rows of 2 kB)
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
 
 OPEN = apsw.SQLITE_OPEN_READWRITE  # readers of a write-ahead log write to its index, too
 
-SCHEMA = """
-CREATE TABLE events (
+SCHEMA = (
+    "CREATE TABLE log (store_id TEXT NOT NULL)",
+    """CREATE TABLE blocks (
+    first INTEGER PRIMARY KEY,
+    events INTEGER NOT NULL,
+    previous BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    rows BLOB NOT NULL,
+    sums BLOB NOT NULL,
+    data BLOB NOT NULL
+)""",
+    "CREATE TABLE parts (hash TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE events (
     position INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
@@ -31,20 +43,25 @@ CREATE TABLE events (
     aggregate TEXT NOT NULL,
     aggregate_type TEXT NOT NULL,
     tenant TEXT NOT NULL,
+    agent TEXT,
+    subject TEXT,
     occurred_at TEXT NOT NULL,
     causation TEXT,
-    correlation TEXT,
-    payload TEXT NOT NULL
-);
-CREATE INDEX events_by_type ON events (type);
-CREATE INDEX events_by_aggregate ON events (aggregate) WHERE aggregate <> event_id;
-"""
+    correlation TEXT
+)""",
+    """CREATE INDEX events_by_type ON events (type)
+    WHERE type NOT IN ('AGENT_TOOL_SELECTED', 'DECISION_OUTCOME_RECORDED')""",
+    "CREATE INDEX events_by_aggregate ON events (aggregate) WHERE aggregate <> event_id",
+    "CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL",
+)
+"""`blocks` are the log, chained by hash; `events` is an index that can be made anew from them; `parts` are
+what payloads name by hash, compressed. The two most frequent types are found faster without an index."""
 
 
 def connect(
     path: Path, *, synchronous: str = "FULL", busy_timeout: float = 60.0, create: bool = False, read_only: bool = False
 ) -> apsw.Connection:
-    """Open the log at `path`.
+    """Open the log at `path`; one that an older release wrote is migrated first.
 
     Args:
         path: The database file.
@@ -65,7 +82,7 @@ def connect(
         connection.set_busy_timeout(int(busy_timeout * 1000))
         _prepare(connection, path, time.monotonic() + busy_timeout)
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.wal_autocheckpoint(0)  # the elected writer does it
         if read_only:
             connection.execute("PRAGMA query_only=1")
     except BaseException as error:
@@ -87,20 +104,22 @@ def explain(error: Exception, path: Path) -> LogError:
 
 _ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((apsw.BusyError, apsw.LockedError), "another process keeps it locked; stop that process, then try again"),
-    ((apsw.FullError,), "the disk is full, nothing of this append was stored; free space, then append again"),
+    ((apsw.FullError,), "the disk is full, nothing of this append was acknowledged; free space, then append again"),
+    ((apsw.IOError,), "the disk failed, nothing of this append was acknowledged; check the disk, then append again"),
     ((apsw.ReadOnlyError, apsw.PermissionsError), "it cannot be written; check the permissions of file and folder"),
     ((apsw.CantOpenError,), "it cannot be opened; check that the folder exists and can be written"),
     ((apsw.NotADBError,), "it is not a decision log; move it away or choose another home folder"),
-    ((apsw.CorruptError,), "it is damaged; restore a backup, or export what is left with `sqlite3 FILE .recover`"),
+    ((apsw.CorruptError,), "it is damaged; `distill verify` says where; restore a backup"),
 )
 
 
 def _prepare(connection: apsw.Connection, path: Path, deadline: float) -> None:
-    """Refuse a foreign file; switch to write-ahead logging and create the table where that is missing."""
+    """Refuse a foreign file; switch to write-ahead logging; create or migrate the tables where needed."""
     while True:
         try:
-            if not _is_ready(connection, path):
-                _create(connection, path)
+            version = _version(connection, path)
+            if version < SCHEMA_VERSION:
+                _bring_up(connection, path, version)
             return
         except apsw.BusyError:
             # SQLite does not call the busy handler while the journal mode changes; only then does one arrive here.
@@ -109,8 +128,9 @@ def _prepare(connection: apsw.Connection, path: Path, deadline: float) -> None:
             time.sleep(0.005)
 
 
-def _is_ready(connection: apsw.Connection, path: Path) -> bool:
-    version = connection.pragma("user_version")
+def _version(connection: apsw.Connection, path: Path) -> int:
+    """Version of the tables, 0 where there are none yet."""
+    version: int = connection.pragma("user_version")
     application = connection.pragma("application_id")
     if application == APPLICATION_ID and version > SCHEMA_VERSION:
         raise LogError(
@@ -118,22 +138,32 @@ def _is_ready(connection: apsw.Connection, path: Path) -> bool:
             f"{SCHEMA_VERSION}); upgrade ultracore-distillation"
         )
     if application == APPLICATION_ID:
-        return True
+        return version
     if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
         raise LogError(f"{path} is another program's database; choose another home folder for the decision log")
-    return False
+    return 0
 
 
-def _create(connection: apsw.Connection, path: Path) -> None:
-    connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
-    connection.execute("PRAGMA journal_mode=WAL")
+def _bring_up(connection: apsw.Connection, path: Path, version: int) -> None:
+    if not version:
+        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_ready(connection, path):  # nobody was faster
-            connection.execute(SCHEMA)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        version = _version(connection, path)  # another process may have been faster
+        if version == 0:
+            _create(connection)
+        elif version == 1:
+            sqlite_migrations.from_1(connection, _create)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _create(connection: apsw.Connection) -> None:
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute("INSERT INTO log VALUES (?)", (uuid.uuid4().hex,))

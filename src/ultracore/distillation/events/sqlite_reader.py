@@ -1,0 +1,199 @@
+"""The reading side of the SQLite log: one connection that threads share, a page at a time.
+
+Events come from blocks whose hash was checked; the table `events` only says where to look. What this
+file does not know: writing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import zstandard
+
+from ultracore.distillation.errors import LogError
+from ultracore.distillation.events import block as blocks
+from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
+from ultracore.distillation.events.codec import part_of
+from ultracore.distillation.events.sqlite_blocks import chained
+from ultracore.distillation.events.sqlite_file import connect, explain
+from ultracore.distillation.events.store import instant
+
+__all__ = ["OF_AGGREGATE", "Filters", "Reader", "marks"]
+
+PAGE_BLOCKS = 16
+PAGE_POSITIONS = 1024
+PARTS_IN_MEMORY = 256
+
+# A decision is its own aggregate; such rows are found by their id and kept out of the second index.
+OF_AGGREGATE = (
+    "position IN (SELECT position FROM events WHERE aggregate = ? AND aggregate <> event_id"
+    " UNION ALL SELECT position FROM events WHERE event_id = ? AND aggregate = event_id)"
+)
+FREQUENT = frozenset({"AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED"})
+BLOCK = "SELECT first, previous, hash, events, rows, sums, data FROM blocks"
+START = "coalesce((SELECT max(first) FROM blocks WHERE first <= ?), 0)"
+FROM_POSITION = f"{BLOCK} WHERE first >= {START} AND first <= ? ORDER BY first LIMIT {PAGE_BLOCKS}"
+AT_POSITION = f"{BLOCK} WHERE first <= ? ORDER BY first DESC LIMIT 1"
+
+
+class Filters(NamedTuple):
+    """The filters of `EventStore.read`, but for positions."""
+
+    types: Collection[str] | None = None
+    tenant: str | None = None
+    aggregate: str | None = None
+    agent: str | None = None
+    since: str | None = None
+    until_time: str | None = None
+
+    def sql(self) -> tuple[str, tuple[str, ...]]:
+        """Conditions on `events`, and the values bound to them."""
+        where, arguments = "", []
+        if self.types is not None:
+            where += f" AND type IN ({marks(self.types)})"
+            if FREQUENT.isdisjoint(self.types):  # so that the planner may use the index, which leaves them out
+                where += " AND type NOT IN ('AGENT_TOOL_SELECTED', 'DECISION_OUTCOME_RECORDED')"
+            arguments += list(self.types)
+        if self.aggregate is not None:
+            where += f" AND {OF_AGGREGATE}"
+            arguments += [self.aggregate, self.aggregate]
+        for condition, value in (("tenant =", self.tenant), ("agent =", self.agent)):
+            if value is not None:
+                where += f" AND {condition} ?"
+                arguments.append(value)
+        for condition, time in (("occurred_at >=", self.since), ("occurred_at <=", self.until_time)):
+            if time is not None:
+                where += f" AND {condition} ?"
+                arguments.append(instant(time))
+        return where, tuple(arguments)
+
+
+def marks(values: Collection[str]) -> str:
+    """Placeholders for so many values."""
+    return ", ".join("?" * len(values))
+
+
+class Reader:
+    """Reads rows of intact blocks, or raises.
+
+    Args:
+        path: The log.
+        busy_timeout: Seconds to wait for a lock.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self._path = path
+        self._busy_timeout = busy_timeout
+        self.lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+        self._closed = False
+        self._latest: tuple[int, list[Row]] = (0, [])
+        self.part = lru_cache(PARTS_IN_MEMORY)(self._part)
+
+    def fetch(self, query: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one page."""
+        with self.lock:
+            if self._closed:
+                raise LogError("the log is closed; open it again with open_store(home)")
+            if self._connection is None:
+                self._connection = connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
+            try:
+                return self._connection.execute(query, arguments).fetchall()
+            except apsw.Error as error:
+                raise explain(error, self._path) from error
+
+    def last_position(self) -> int:
+        """Position of the newest event, 0 for an empty log."""
+        found = self.fetch("SELECT first + events - 1 FROM blocks ORDER BY first DESC LIMIT 1")
+        return int(found[0][0]) if found else 0
+
+    def rows(self, after: int, last: int, filters: Filters = Filters()) -> Iterator[tuple[int, Row]]:  # noqa: B008 - immutable
+        """Positions and rows in order, those after `after` up to and including `last`."""
+        where, arguments = filters.sql()
+        return self._chosen(after, last, where, arguments) if where else self._all(after, last)
+
+    def row(self, position: int) -> Row:
+        """One row, which is there; neighbours asked for one after the other are unpacked once."""
+        first, rows = self._latest
+        if not first <= position < first + len(rows):
+            self._latest = first, rows = self._block_at(position)
+        return rows[position - first]
+
+    def release(self) -> None:
+        """Close the file; `fetch` opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(True)
+
+    def close(self) -> None:
+        """Close the file for good."""
+        with self.lock:
+            self._closed = True
+            self.release()
+
+    def _all(self, after: int, last: int) -> Iterator[tuple[int, Row]]:
+        while after < last:
+            page = [chained(values) for values in self.fetch(FROM_POSITION, (after + 1, last))]
+            for block in page:
+                if not block.first <= after + 1 <= block.last:
+                    raise self._missing(after + 1, block.first - 1)
+                skip = after + 1 - block.first
+                yield from enumerate(self._rows_of(block)[skip : last - block.first + 1], after + 1)
+                after = min(block.last, last)
+            if not page:
+                raise self._missing(after + 1, last)
+
+    def _chosen(self, after: int, last: int, where: str, arguments: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+        query = (
+            f"SELECT position FROM events WHERE position > ? AND position <= ?{where}"  # noqa: S608 - values are bound
+            f" ORDER BY position LIMIT {PAGE_POSITIONS}"
+        )
+        while page := self.fetch(query, (after, last, *arguments)):
+            for (after,) in page:
+                yield after, self.row(after)
+
+    def _block_at(self, position: int) -> tuple[int, list[Row]]:
+        found = self.fetch(AT_POSITION, (position,))
+        block = chained(found[0]) if found else None
+        if block is None or block.last < position:
+            raise self._missing(position, position)
+        return block.first, self._rows_of(block)
+
+    def _rows_of(self, block: Chained) -> list[Row]:
+        try:
+            if block.is_intact:
+                return blocks.rows(block.block)
+            reason = "its hash does not match"
+        except DamagedBlockError as error:
+            reason = str(error)
+        raise LogError(
+            f"the decision log {self._path} is damaged at positions {block.first} to {block.last}: {reason}; "
+            "`distill verify` says more; restore a backup"
+        )
+
+    def _part(self, key: str) -> bytes:
+        found = self.fetch("SELECT data FROM parts WHERE hash = ?", (key,))
+        part = _decompressed(found[0][0]) if found else None
+        if part is None or part_of(part) != key:
+            raise LogError(
+                f"the decision log {self._path}: part {key} is {'damaged' if found else 'missing'}; restore a backup"
+            )
+        return part
+
+    def _missing(self, first: int, last: int) -> LogError:
+        return LogError(
+            f"the decision log {self._path}: positions {first} to {last} are missing; "
+            "`distill verify` says more; restore a backup"
+        )
+
+
+def _decompressed(stored: bytes) -> bytes | None:
+    try:
+        return zstandard.decompress(stored)
+    except zstandard.ZstdError:
+        return None

@@ -1,0 +1,197 @@
+"""The writing side of the SQLite log, for `GroupCommit`'s thread alone.
+
+After an error nothing is acknowledged until the file was opened anew, everything in its write-ahead log
+was copied and synced once more, and the tail was verified. One process, elected by a lock file, moves the
+write-ahead log into the database. What this file does not know: threads taking turns, and reading.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import apsw
+
+from ultracore.distillation.errors import ConcurrencyError, DistillationError, EventError, LogError
+from ultracore.distillation.events.election import Election
+from ultracore.distillation.events.group_commit import Batch
+from ultracore.distillation.events.sqlite_blocks import HEAD, BlockWriter, chained
+from ultracore.distillation.events.sqlite_file import connect, explain
+from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE
+from ultracore.distillation.events.store import Expected
+
+__all__ = ["Writer"]
+
+CHECKPOINT_PAGES = 2_000  # keeps the write-ahead log near 32 MB
+
+
+class Writer:
+    """See `Target`.
+
+    Args:
+        path: The log.
+        synchronous: See `connect`.
+        busy_timeout: Seconds to wait while another process writes.
+        loss_window: Seconds after which what was committed is synced, where commits are not.
+    """
+
+    def __init__(self, path: Path, synchronous: str, busy_timeout: float, loss_window: float) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._loss_window = loss_window if synchronous == "NORMAL" else None
+        self._election = Election(path.with_name(path.name + ".lock"))
+        self._connection: apsw.Connection | None = None
+        self._blocks: BlockWriter | None = None
+        self._suspect = False
+        self._acknowledged = 0
+        self._wal_pages = 0
+        self._unsynced_since: float | None = None
+        self._inode = 0
+
+    def open(self, *, create: bool = False) -> apsw.Connection:
+        """The connection, opened and its tail verified where it is not; only the first opening may create the file."""
+        if self._connection is None:
+            connection = connect(
+                self._path, synchronous=self._synchronous, busy_timeout=self._busy_timeout, create=create
+            )
+            try:
+                self._verify_tail(connection)
+            except BaseException:
+                connection.close(True)
+                raise
+            connection.set_wal_hook(self._committed)
+            self._inode = self._path.stat().st_ino
+            self._connection, self._suspect = connection, False
+        return self._connection
+
+    def begin(self) -> None:
+        """See `Target`; takes the lock that processes share, and the next position."""
+        connection = self.open()
+        if not self._path.exists() or self._path.stat().st_ino != self._inode:
+            raise LogError(f"the decision log {self._path} was moved or deleted while it was open; open it again")
+        connection.execute("BEGIN IMMEDIATE")
+        self._blocks = BlockWriter(connection)
+
+    def write(self, batch: Batch) -> list[int]:
+        """See `Target`; the batch gets the next positions, or none."""
+        connection, blocks = self.open(), self._open_blocks()
+        if batch.rows.spilled:
+            blocks.flush()
+        mark = blocks.mark()
+        connection.execute("SAVEPOINT batch")
+        try:
+            self._check(batch.expected)
+            self._add(batch, blocks)
+        except (DistillationError, apsw.ConstraintError) as error:
+            blocks.rewind(mark)
+            connection.execute("ROLLBACK TO batch")
+            connection.execute("RELEASE batch")
+            raise self._refusal(error, batch) from None
+        connection.execute("RELEASE batch")
+        return list(range(mark.next, blocks.next))
+
+    def commit(self) -> None:
+        """See `Target`."""
+        blocks = self._open_blocks()
+        blocks.flush()
+        self.open().execute("COMMIT")
+        self._acknowledged = blocks.next - 1
+        self._blocks = None
+
+    def tend(self) -> float | None:
+        """See `Target`; moves the write-ahead log when it is long, or when its window is over."""
+        due = self._due()
+        if self._connection is not None and (due == 0 or self._wal_pages >= CHECKPOINT_PAGES) and self._election.win():
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._wal_pages, self._unsynced_since = 0, None
+            return None
+        return due
+
+    def abandon(self, error: Exception) -> LogError:
+        """See `Target`; the next group begins with opening the file anew."""
+        self._suspect = not isinstance(error, apsw.BusyError | LogError) or self._suspect
+        self.release()
+        return error if isinstance(error, LogError) else explain(error, self._path)
+
+    def release(self) -> None:
+        """See `Target`."""
+        self._blocks = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(True)
+        self._election.resign()
+
+    def _verify_tail(self, connection: apsw.Connection) -> None:
+        """The last block is whole, and nothing that was acknowledged is missing.
+
+        After a failed sync the kernel may say that pages are clean which never reached the disk. So whatever
+        the write-ahead log holds is copied into the database and synced there, and the log begun anew:
+        a hole in it can then not swallow later commits.
+        """
+        try:
+            if self._suspect:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            values = connection.execute(HEAD).fetchone()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        head = chained(values) if values else None
+        if head and not head.is_intact:
+            raise LogError(
+                f"the decision log {self._path} is damaged at positions {head.first} to {head.last}: "
+                "nothing is appended to it; `distill verify` says more; restore a backup"
+            )
+        if (head.last if head else 0) < self._acknowledged:
+            raise LogError(
+                f"the decision log {self._path} ends at position {head.last if head else 0}, but "
+                f"{self._acknowledged} was acknowledged: restore a backup and check the disk"
+            )
+
+    def _committed(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        if self._loss_window is not None and self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
+        return apsw.SQLITE_OK
+
+    def _due(self) -> float | None:
+        """Seconds until what was committed must be synced; null where nothing waits for it."""
+        if self._loss_window is None or self._unsynced_since is None:
+            return None
+        return max(0.0, self._unsynced_since + self._loss_window - time.monotonic())
+
+    def _open_blocks(self) -> BlockWriter:
+        if self._blocks is None:
+            raise LogError("no transaction is open")
+        return self._blocks
+
+    def _check(self, expected: Expected | None) -> None:
+        if expected is None:
+            return
+        query = f"SELECT count(*) FROM events WHERE {OF_AGGREGATE}"  # noqa: S608 - our own constant
+        found = self.open().execute(query, (expected.aggregate_id, expected.aggregate_id)).get
+        if found != expected.events:
+            raise ConcurrencyError(
+                f"{expected.aggregate_id} has {found} events, not {expected.events}: somebody appended first; "
+                "read it again and decide anew"
+            )
+
+    def _add(self, batch: Batch, blocks: BlockWriter) -> None:
+        blocks.keep_parts(batch.rows.parts)
+        for rows, block in batch.rows.runs():
+            if batch.withdrawn:
+                raise LogError("the append was withdrawn by its caller")
+            if block is None:
+                blocks.index(rows)
+            else:
+                blocks.index_packed(rows, block)
+
+    def _refusal(self, error: Exception, batch: Batch) -> Exception:
+        if not isinstance(error, apsw.ConstraintError):
+            return error
+        seen: set[str] = set()
+        for row in (row for run in batch.rows.runs() for row in run.rows):
+            known = self.open().execute("SELECT 1 FROM events WHERE event_id = ?", (row.event_id,)).get
+            if row.event_id in seen or known:
+                return EventError(f"event {row.event_id} is in the log already; nothing of this append was stored")
+            seen.add(row.event_id)
+        return error
