@@ -1,68 +1,182 @@
 """The one seam between the event loop and the student: a thread in which the gate decides.
 
 A student takes 1 to 10 ms of CPU. Run on the event loop that would stall every stream being relayed
-and every hang-up being noticed; in one thread the loop goes on, a student need not be thread-safe,
-and one that blocks makes its own requests go to the teacher, not everybody's stop. The hop costs
-about 0.1 ms. What this file does not know: what is decided.
+and every hang-up being noticed; in one thread the loop goes on, and a student need not be thread-safe.
+One that blocks costs its own request a local answer, and its thread is left behind; one that fails
+again and again is asked no more. What this file does not know: what is decided.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
 
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.wire import ChatRequest
 
 __all__ = ["Decider"]
 
+logger = logging.getLogger(__name__)
+
+Verdict = Send | Escalate
+Work = Callable[[], Verdict]
+
 
 class Decider:
-    """Asks a gate, off the event loop.
+    """Asks a gate, off the event loop; to be used from one event loop.
 
     Args:
         timeout_seconds: Longest wait for a verdict; then the teacher answers.
         max_waiting: Requests that may wait for the thread; beyond them the teacher answers at once.
+        failures: In a row, after which a gate's student is not asked any more.
+        on_disabled: Called with a gate whose student is not asked any more.
     """
 
-    def __init__(self, *, timeout_seconds: float = 1.0, max_waiting: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = 1.0,
+        max_waiting: int = 64,
+        failures: int = 5,
+        on_disabled: Callable[[Gate], None] | None = None,
+    ) -> None:
+        self.on_disabled = on_disabled
         self._timeout_seconds = timeout_seconds
         self._max_waiting = max_waiting
+        self._max_failures = failures
+        self._failures = 0
+        self._judged: Gate | None = None
         self._waiting = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distill-gate")
+        self._desk: _Desk | None = None
 
-    async def decide(self, gate: Gate | None, request: ChatRequest, session: str, forced: bool) -> Send | Escalate:
+    async def decide(self, gate: Gate | None, request: ChatRequest, session: str, forced: bool) -> Verdict:
         """The gate's verdict; without a gate, without room, or without a verdict in time: the teacher."""
         if gate is None:
             return Escalate(Reason.FORCED if forced else Reason.NOT_CERTIFIED, "no student is deployed")
+        if self.disabled(gate):
+            return Escalate(Reason.STUDENT_ERROR, "the student failed too often and is not asked any more")
         if self._waiting >= self._max_waiting:
             return Escalate(Reason.OVERLOAD, "too many requests wait for the student")
-        future = self._thread.submit(gate.decide, request, session=session, forced=forced)
-        self._count(future)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await asyncio.shield(asyncio.wrap_future(future))
-        except TimeoutError:
-            return _late(future)
+        verdict = await self._ask(lambda: gate.decide(request, session=session, forced=forced))
+        self._judge(gate, verdict)
+        return verdict
+
+    def disabled(self, gate: Gate) -> bool:
+        """Whether a gate's student has failed too often."""
+        return gate is self._judged and self._failures >= self._max_failures
 
     def close(self) -> None:
         """Let go of the thread; a verdict that is being reached is not waited for."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._desk is not None:
+            self._desk.close()
 
-    def _count(self, future: Future[Send | Escalate]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _ask(self, work: Work) -> Verdict:
+        desk = self._desk = self._desk or _Desk(asyncio.get_running_loop())
+        job = _Job(work, asyncio.get_running_loop().create_future())
         self._waiting += 1
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                desk.put(job)
+                return await job.verdict
+        except TimeoutError:
+            return self._late(desk, job)
+        finally:
+            self._waiting -= 1
+            job.wanted = False
 
-        def done(_: Future[Send | Escalate]) -> None:
-            loop.call_soon_threadsafe(self._one_less)
+    def _late(self, desk: _Desk, job: _Job) -> Escalate:
+        if desk.current is not job:
+            return Escalate(Reason.OVERLOAD, "the student was busy with other requests")
+        if self._desk is desk:  # the others need not wait for what may never end
+            self._desk = desk.replaced(job)
+        return Escalate(Reason.STUDENT_ERROR, "the student took too long")
 
-        future.add_done_callback(done)
+    def _judge(self, gate: Gate, verdict: Verdict) -> None:
+        if gate is not self._judged:
+            self._judged, self._failures = gate, 0
+        if isinstance(verdict, Escalate) and verdict.reason == Reason.STUDENT_ERROR:
+            self._failures += 1
+            if self._failures == self._max_failures:
+                logger.error("student %s failed %d times in a row: disabled", gate.student.model_id, self._failures)
+                if self.on_disabled is not None:
+                    self.on_disabled(gate)
+        elif not (isinstance(verdict, Escalate) and verdict.reason == Reason.OVERLOAD):
+            self._failures = 0
 
-    def _one_less(self) -> None:
-        self._waiting -= 1
+
+class _Job:
+    """One verdict to be reached; nobody wants it any more once its request has gone on without it."""
+
+    __slots__ = ("verdict", "wanted", "work")
+
+    def __init__(self, work: Work, verdict: asyncio.Future[Verdict]) -> None:
+        self.work = work
+        self.verdict = verdict
+        self.wanted = True
 
 
-def _late(future: Future[Send | Escalate]) -> Escalate:
-    if future.cancel():
-        return Escalate(Reason.OVERLOAD, "the student was busy with other requests")
-    return Escalate(Reason.STUDENT_ERROR, "the student took too long")
+class _Desk:
+    """A daemon thread, which does not keep a process alive, that does one job after the other.
+
+    Attributes:
+        current: The job being done.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.current: _Job | None = None
+        self._loop = loop
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._done: deque[tuple[_Job, Verdict | Exception]] = deque()
+        threading.Thread(target=self._work, name="distill-gate", daemon=True).start()
+
+    def put(self, job: _Job) -> None:
+        """Have it done."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """End the thread after the job being done."""
+        self._jobs.put(None)
+
+    def replaced(self, stuck: _Job) -> _Desk:
+        """A desk that goes on with what waits behind a job that is stuck."""
+        desk = _Desk(self._loop)
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None:
+                desk.put(job)
+        self.close()
+        return desk
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if not job.wanted:
+                continue
+            self.current = job
+            try:
+                result: Verdict | Exception = job.work()
+            except Exception as error:  # noqa: BLE001  raised where the verdict is awaited
+                result = error
+            self.current = None
+            self._done.append((job, result))
+            if len(self._done) == 1:  # else the event loop has been told and is yet to look
+                self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:  # the loop is closed: nobody waits
+            self._done.clear()
+
+    def _deliver(self) -> None:
+        while self._done:
+            job, result = self._done[0]
+            if not job.verdict.done():
+                if isinstance(result, Exception):
+                    job.verdict.set_exception(result)
+                else:
+                    job.verdict.set_result(result)
+            self._done.popleft()
