@@ -13,6 +13,7 @@ import pytest
 from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.wire import parse_chat_request
+from ultracore.distillation.students.base import Proposal
 
 
 @pytest.fixture
@@ -76,3 +77,59 @@ def test_without_a_student_everything_is_the_teachers(fakes: Any) -> None:
     (verdict,) = ask_many(decider, None, fakes, 1)
     decider.close()
     assert verdict == Escalate(Reason.NOT_CERTIFIED, "no student is deployed")
+
+
+def test_a_stuck_student_does_not_keep_the_others_waiting(fakes: Any, world: Any, release: threading.Event) -> None:
+    stuck = iter([True])
+
+    def rule(state: Any) -> Any:
+        if next(stuck, False):
+            release.wait(5)
+        return world.student.weather(state)
+
+    world.student.rule = rule
+    decider = Decider(timeout_seconds=0.3, max_waiting=10)
+    request = parse_chat_request(json.dumps(fakes.chat()).encode())
+
+    async def ask() -> list[Any]:
+        first = asyncio.create_task(decider.decide(world.gate, request, "s", False))
+        await asyncio.sleep(0.25)
+        later = [asyncio.create_task(decider.decide(world.gate, request, "s", False)) for _ in range(3)]
+        return [await first, *[await task for task in later]]
+
+    stuck_one, *others = asyncio.run(ask())
+    release.set()
+    decider.close()
+    assert stuck_one.reason == Reason.STUDENT_ERROR
+    assert all(isinstance(verdict, Send) for verdict in others)
+
+
+def explode(state: Any) -> Any:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fault", [explode, lambda state: Proposal((), float("nan"))], ids=["raises", "NaN"])
+def test_a_student_that_fails_five_times_in_a_row_is_asked_no_more(fakes: Any, world: Any, fault: Any) -> None:
+    disabled: list[Gate] = []
+    decider = Decider(on_disabled=disabled.append)
+    request = parse_chat_request(json.dumps(fakes.chat()).encode())
+
+    async def ask(gate: Gate, times: int) -> list[Any]:
+        return [await decider.decide(gate, request, "s", False) for _ in range(times)]
+
+    async def all_of_it() -> None:
+        await ask(world.gate, 4)
+        world.student.rule = world.student.weather
+        await ask(world.gate, 1)  # one success, and the count begins anew
+        world.student.rule = fault
+        await ask(world.gate, 5)
+        assert disabled == [world.gate]
+        world.student.rule = world.student.weather
+        asked = world.student.asked
+        assert {v.reason for v in await ask(world.gate, 3)} == {Reason.STUDENT_ERROR}
+        assert world.student.asked == asked
+        other = Gate(world.student, fakes.certificate())
+        assert isinstance((await ask(other, 1))[0], Send)  # the next model starts with a clean sheet
+
+    asyncio.run(all_of_it())
+    decider.close()

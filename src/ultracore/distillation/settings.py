@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         upstream_key_env: Name of the environment variable that holds the teacher's key.
         host: Address the gateway listens on.
         port: Port the gateway listens on.
+        workers: Processes that serve it.
         gateway_key_env: Name of the environment variable with the key that clients must present.
         seed: Seed of everything random.
     """
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_key_env: str = "OPENAI_API_KEY"
     host: str = "127.0.0.1"
     port: int = 8080
+    workers: int = 1
     gateway_key_env: str = "DISTILL_GATEWAY_KEY"
     seed: int = 0
 

@@ -6,6 +6,8 @@ What this file does not know: how requests are answered.
 from __future__ import annotations
 
 import contextlib
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +32,48 @@ __all__ = ["gateway", "serve_command"]
 @click.option("--upstream", help="OpenAI-compatible base URL of the teacher, ending in /v1.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: 8080]")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that share the address.  [default: 1]")
+@click.option("--socket", "descriptor", type=int, hidden=True, help="Of a worker: the socket that it shares.")
 @click.option("--audit-rate", type=float, help="Share of sent calls that the teacher checks.  [default: 0.05]")
 @click.option("--observe", is_flag=True, help="Answer nothing locally; only relay and log.")
-def serve_command(model: Path | None, upstream: str | None, observe: bool, **chosen: Any) -> None:
+def serve_command(
+    model: Path | None, upstream: str | None, observe: bool, descriptor: int | None, **chosen: Any
+) -> None:
     """Serve an OpenAI-compatible endpoint: the student answers what it may, the teacher all the rest.
 
     The teacher's key is read from the variable named by DISTILL_UPSTREAM_KEY_ENV (OPENAI_API_KEY by
     default). Without a deployed model everything is relayed and logged.
     """
-    from ultracore.distillation.serve.server import serve
-
     settings = _settings(model, upstream_url=upstream, **chosen)
-    app, said = gateway(settings, observe=observe)
-    Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
+    if descriptor is None and settings.workers > 1:
+        sys.exit(_supervise(settings))
     with contextlib.suppress(KeyboardInterrupt):  # how a server is stopped; it has finished what was under way
-        serve(app, settings)
+        _serve(settings, observe, descriptor)
+
+
+def _serve(settings: Settings, observe: bool, descriptor: int | None) -> None:
+    from ultracore.distillation.serve.server import serve
+    from ultracore.distillation.serve.workers import end_with_parent
+
+    app, said = gateway(settings, observe=observe)
+    if descriptor is None:
+        Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
+        return serve(app, settings)
+    end_with_parent()
+    return serve(app, settings, listener=socket.socket(fileno=descriptor))
+
+
+def _supervise(settings: Settings) -> int:
+    """Start workers with the command line of this process."""
+    from ultracore.distillation.serve.server import check_address
+    from ultracore.distillation.serve.workers import Supervisor, bind
+
+    check_address(settings)
+    listener = bind(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    click.echo(f"distill gateway on http://{host}:{port}/v1, {settings.workers} processes", err=True)
+    program = "from ultracore.distillation.cli import main; main()"
+    return Supervisor([sys.executable, "-c", program, *sys.argv[1:], "--socket"], settings.workers, listener).run()
 
 
 def gateway(settings: Settings, *, observe: bool = False) -> tuple[Any, str]:

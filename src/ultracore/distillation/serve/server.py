@@ -6,6 +6,7 @@ What this file does not know: what the gateway does.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
 
@@ -14,25 +15,71 @@ from starlette.types import ASGIApp
 
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.serve.guard import is_loopback
+from ultracore.distillation.serve.protocol import BoundedProtocol
 from ultracore.distillation.settings import Settings
 
-__all__ = ["configure", "serve"]
+__all__ = ["check_address", "configure", "serve"]
+
+KEEP_ALIVE_SECONDS = 30
+"""Longer than clients keep an idle connection (httpx: 5 s), so that the client is the one to close it."""
+
+SWITCH_SECONDS = 0.0005
+"""How long the student's thread may keep the interpreter from the event loop; Python's own 5 ms would be felt."""
 
 GRACE_SECONDS = 10
 """For answers under way when the server is told to stop; audits then get 5 more."""
 
 
-def serve(app: ASGIApp, settings: Settings, env: Mapping[str, str] = os.environ) -> None:
+def serve(
+    app: ASGIApp,
+    settings: Settings,
+    env: Mapping[str, str] = os.environ,
+    *,
+    listener: socket.socket | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; answers under way are finished, new ones refused.
+
+    Args:
+        app: The gateway.
+        settings: Address, and where the key of the clients is.
+        env: Where that key is looked up.
+        listener: A socket that listens already, shared with other processes.
 
     Raises:
         ConfigurationError: The address is not a loopback one, and no key is set.
     """
-    uvicorn.Server(configure(app, settings, env)).run()
+    config = configure(app, settings, env)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    uvicorn.Server(config).run(None if listener is None else [listener])
 
 
 def configure(app: ASGIApp, settings: Settings, env: Mapping[str, str] = os.environ) -> uvicorn.Config:
     """How uvicorn is to run.
+
+    Raises:
+        ConfigurationError: The address is not a loopback one, and no key is set.
+    """
+    check_address(settings, env)
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=BoundedProtocol,
+        loop="asyncio" if sys.platform == "win32" else "uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=2048,
+    )
+
+
+def check_address(settings: Settings, env: Mapping[str, str] = os.environ) -> None:
+    """Refuse to be reached from outside without a key.
 
     Raises:
         ConfigurationError: The address is not a loopback one, and no key is set.
@@ -42,17 +89,3 @@ def configure(app: ASGIApp, settings: Settings, env: Mapping[str, str] = os.envi
             f"{settings.host} can be reached from outside: set {settings.gateway_key_env} to a key that clients "
             "must present, or listen on 127.0.0.1"
         )
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
-        loop="asyncio" if sys.platform == "win32" else "uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
