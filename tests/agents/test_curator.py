@@ -1,5 +1,7 @@
 import asyncio
+import itertools
 import random
+from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from ultracore.distillation.agents.curator import DataCuratorAgent
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError, DataError, LogError
-from ultracore.distillation.events import Event, TrainingDataCuratedEvent
+from ultracore.distillation.events import DatasetManifestEvent, Event, TrainingDataCuratedEvent
 from ultracore.distillation.splits import check_leakage
 
 Row = dict[str, Any]
@@ -23,13 +25,18 @@ class ListStore:
         self.events: list[Event] = []
 
     def append(self, events: Any, *, expected: Any = None) -> list[int]:
+        first = len(self.events) + 1
         self.events += events
-        return [len(self.events)]
+        return list(range(first, len(self.events) + 1))
+
+    def read(self, *, types: Any, aggregate: str, limit: int) -> Iterator[Event]:
+        found = (e for e in self.events if e.event_type in types and e.metadata.aggregate_id == aggregate)
+        return itertools.islice(found, limit)
 
     def submit(self, events: Any, *, expected: Any = None) -> Future[list[int]]:
         raise NotImplementedError
 
-    read = known = last_position = follow = close = submit  # type: ignore[assignment]
+    known = last_position = follow = close = submit  # type: ignore[assignment]
 
 
 def history(n: int, sessions: int | None = None) -> list[Row]:
@@ -131,11 +138,15 @@ def test_under_ten_decisions_come_back_as_they_came(rows: list[Row]) -> None:
     assert store.events == []
 
 
-def test_one_event_that_names_the_data() -> None:
+def test_the_log_names_the_data_and_lists_it_once() -> None:
     store = ListStore()
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     result = curate(history(50), DataCuratorAgent(store=store, clock=lambda: noon))
-    (event,) = store.events
+    manifest, event = store.events
+    assert isinstance(manifest, DatasetManifestEvent)
+    assert manifest.event_ids == [row.get("event_id", "") for row in result["curated_data"]]
+    assert manifest.weights == [row["weight"] for row in result["curated_data"]]
+    assert manifest.parts.count("calibration") == result["stats"]["calibration_count"]
     assert isinstance(event, TrainingDataCuratedEvent)
     stats = result["stats"]
     assert (event.dataset_id, event.source_event_count, event.curated_count) == (
@@ -146,6 +157,8 @@ def test_one_event_that_names_the_data() -> None:
     assert event.metadata.aggregate_id == stats["dataset_id"]
     assert event.metadata.timestamp == noon.isoformat()
     assert result["event_id"] == event.metadata.event_id
+    curate(history(50), DataCuratorAgent(store=store))
+    assert [e.event_type for e in store.events[2:]] == ["TRAINING_DATA_CURATED"]
 
 
 def test_the_same_rows_give_the_same_data_and_other_rows_another_id() -> None:
@@ -224,9 +237,9 @@ def test_perceive_decide_and_act_are_steps_of_their_own() -> None:
 def test_by_default_the_event_goes_into_the_log_of_the_home_folder(home: Path) -> None:
     agent = DataCuratorAgent()
     curate(history(20), agent)
-    (event,) = agent.store.read()
+    _, event = agent.store.read()
     assert event.metadata.event_type == "TRAINING_DATA_CURATED"
-    assert event.metadata.position == 1
+    assert event.metadata.position == 2
     agent.store.close()
 
 

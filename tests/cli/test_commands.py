@@ -58,6 +58,25 @@ def test_a_share_out_of_range_is_said_before_any_work(distill: Any, traces: Path
     assert "reading" not in outcome.err
 
 
+def test_a_run_from_the_log_learns_what_was_imported(
+    distill: Any, write_lines: Any, lines: Any, tmp_path: Path
+) -> None:
+    distill("import", write_lines(tmp_path / "few.jsonl", lines[:8]))
+    assert "--imported" in distill("run", "--from-log").err
+    outcome = distill("run", "--from-log", "--imported", "--processes", 1, "--out", "report")
+    assert outcome.code == 0, outcome.err
+    result = json.loads((tmp_path / "report" / "result.json").read_text(encoding="utf-8"))
+    assert result["command"] == "distill run --from-log --imported --processes 1 --out report"
+    assert result["data"]["files"] == [str(load_settings().home_path / "log.db")]
+
+
+@pytest.mark.parametrize("words", [("x.jsonl", "--from-log"), ("x.jsonl", "--agent", "a"), ("--imported",)])
+def test_options_of_the_log_go_with_from_log(distill: Any, words: tuple[str, ...]) -> None:
+    outcome = distill("run", *words)
+    assert outcome.code == 2
+    assert "--from-log" in outcome.err
+
+
 def test_import_twice_adds_nothing(distill: Any, traces: Path) -> None:
     first, second = distill("import", traces), distill("import", traces)
     assert "0 known" in first.out

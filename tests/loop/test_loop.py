@@ -80,8 +80,8 @@ def test_the_facts_are_in_the_log_in_their_order(result: Result, folder: Path) -
     types = [event.event_type for event in open_store(folder / "home").read()]
     facts = [name for name in types if name != "AGENT_TOOL_SELECTED"]
     verdict = "MODEL_DEPLOYED" if result["certificate"]["certified"] else "MODEL_REJECTED"
-    first = ["TRACES_IMPORTED", "TRAINING_DATA_CURATED", "MODEL_TRAINED", "MODEL_EVALUATED", "CERTIFICATE_DECIDED"]
-    assert facts[:6] == [*first, verdict]
+    first = ["TRACES_IMPORTED", "DATASET_MANIFEST_RECORDED", "TRAINING_DATA_CURATED"]
+    assert facts[:7] == [*first, "MODEL_TRAINED", "MODEL_EVALUATED", "CERTIFICATE_DECIDED", verdict]
 
 
 def test_the_evaluation_holds_the_mix_that_later_drift_is_measured_against(result: Result, folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_evaluation_holds_the_mix_that_later_drift_is_measured_against(resul
 
 def test_each_fact_names_its_cause(result: Result, folder: Path) -> None:
     events = [e.metadata for e in open_store(folder / "home").read() if e.event_type != "AGENT_TOOL_SELECTED"]
-    curated, trained, evaluated, decided, verdict = events[1:6]
+    curated, trained, evaluated, decided, verdict = events[2:7]
     assert [trained.causation_id, decided.causation_id, verdict.causation_id] == [
         curated.event_id,
         trained.event_id,

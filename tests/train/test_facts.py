@@ -16,7 +16,7 @@ from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.certificates import certify_levels
 from ultracore.distillation.train.evaluate import judge
-from ultracore.distillation.train.facts import Trained, deployment_figures, model_facts
+from ultracore.distillation.train.facts import Trained, deployment_figures, model_facts, validation_hash
 from ultracore.distillation.train.levels import at_level
 from ultracore.distillation.train.mix import Mix, drift_between, mix_of
 
@@ -68,7 +68,7 @@ def test_at_level_tool_a_decision_is_a_bare_choice() -> None:
     assert at_level(decisions(1, F), "whole_call") == decisions(1, F)
 
 
-TRAINED = Trained("m", 5000, "d", 100, 100, 7.2, 0, {})
+TRAINED = Trained("m", 5000, "d", 100, 100, 7.2, 0, {"folds": 4}, {"config.json": "ab"}, {"machine": "x"}, "done")
 TEST = {"data_id": "held", "n": 100, "whole_call": 1.0, "interval": {"whole_call": [1.0, 1.0]}}
 
 
@@ -85,6 +85,26 @@ def test_a_proposal_costs_its_share_of_the_machine(price: float, usd: float) -> 
     assert deployed.cost_per_request_usd == evaluated.metrics["cost_per_request_usd"] == pytest.approx(usd)
     assert (deployed.accuracy_vs_teacher, deployed.latency_ms) == (1.0, 3.6)
     assert deployed.training_duration_hours == pytest.approx(0.002)
+
+
+def test_a_model_says_what_a_replay_needs() -> None:
+    learned, evaluated, *_ = facts(certificate("whole_call"))
+    assert (learned.hyper_parameters, learned.files, learned.environment) == TRAINED[7:10]
+    assert evaluated.validation_hash == "done"
+
+
+def test_identical_decisions_are_named_alike_whatever_the_last_bits_of_confidences() -> None:
+    issued = certificate("whole_call")
+    (row,) = judge(decisions(1, F), [Proposal((ToolCall("f", {"x": "0"}),), 0.9)], Comparators())
+    issued = msgspec.structs.replace(issued, thresholds={"f": 0.5})
+
+    def named(calls: tuple[ToolCall, ...], confidence: float) -> str:
+        return validation_hash([row._replace(proposal=Proposal(calls, confidence))], issued)
+
+    same = named(row.proposal.calls, 0.9)
+    assert named(row.proposal.calls, 0.9000001) == same
+    assert named(row.proposal.calls, 0.4) != same, "it is not sent any more"
+    assert named((ToolCall("f", {"x": "1"}),), 0.9) != same
 
 
 def test_a_refused_student_is_rejected_with_its_figures() -> None:

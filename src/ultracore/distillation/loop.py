@@ -23,17 +23,29 @@ from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.sqlite import open_store
 from ultracore.distillation.log.of_files import Traces, read_traces
+from ultracore.distillation.log.of_log import LogQuery, read_log
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.baselines import evaluate_baselines
 from ultracore.distillation.train.ceiling import measure_ceiling
-from ultracore.distillation.train.certificates import certify_levels, data_id_of
+from ultracore.distillation.train.certificates import certify_levels
+from ultracore.distillation.train.dataset import dataset_of_run, unrecorded
+from ultracore.distillation.train.environment import versions
 from ultracore.distillation.train.evaluate import Judged, columns, judge, propose_saved, time_proposals
-from ultracore.distillation.train.facts import Trained, curation_fact, deployment_figures, model_facts
-from ultracore.distillation.train.fit import FitResult, fit_compact
+from ultracore.distillation.train.facts import (
+    EXACT,
+    SPLIT,
+    SPLIT_WITH_TEST,
+    Trained,
+    curation_fact,
+    deployment_figures,
+    model_facts,
+    validation_hash,
+)
+from ultracore.distillation.train.fit import FitResult, fit_compact, hyper_parameters
 from ultracore.distillation.train.learning_curve import finish_curve, learning_curve, some_tasks
 from ultracore.distillation.train.levels import at_level, level_of
-from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key, versions
+from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key
 from ultracore.distillation.train.parallel import background
 from ultracore.distillation.train.parts import Parts, of_one_teacher, split
 from ultracore.distillation.train.savings import price_from_rows, savings
@@ -81,7 +93,7 @@ DEFAULTS = Options()
 
 
 def run(
-    train: Sequence[Path],
+    train: Sequence[Path] | LogQuery,
     home: Path,
     *,
     test: Sequence[Path] = (),
@@ -92,7 +104,7 @@ def run(
     """Learn from traces, certify, and deploy what is certified.
 
     Args:
-        train: JSONL files of OpenAI chat conversations.
+        train: JSONL files of OpenAI chat conversations, or which decisions of the log in `home`.
         home: Folder of the decision log and of the models.
         test: Files to test on; by default a fifth of the tasks is held back.
         options: See `Options`.
@@ -120,9 +132,9 @@ def run(
 
     say("merging exact duplicates")
     curated, curation = deduplicate_rows(parts.train)
-    dataset = data_id_of(curated)
-    curated_fact = curation_fact(dataset, curation, **stamp)
-    store.append([curated_fact])
+    dataset = dataset_of_run(given.decisions, parts, curated)
+    curated_fact = curation_fact(dataset, curation, o.seed, given.parameters, **stamp)
+    store.append([*unrecorded(dataset, store, **stamp), curated_fact])
 
     say(f"training on {len(curated):,} decisions")
     learned, few = at_level(curated, given.level), some_tasks(parts.test)
@@ -145,7 +157,10 @@ def run(
     say("writing down the model and the verdict")
     certificate = exam.certificates[o.target]
     registry.save_certificate(certificate)
-    trained = Trained.of(model_id, registry.folder_of(model_id), dataset, curated, fit.seconds, o.seed, versions())
+    trained = Trained.of(
+        model_id, registry.folder_of(model_id), dataset.dataset_id, curated, fit.seconds, o.seed,
+        {"target": o.target, "delta": o.delta, **hyper_parameters()}, exam.validation_hash,
+    )  # fmt: skip
     figures = deployment_figures(trained, certificate, found["latency_ms"]["p50"], o.machine_usd_per_hour)
     stamp["causation_id"] = curated_fact.metadata.event_id
     store.append(model_facts(trained, certificate, figures, found["test"], parts.calibration, **stamp))
@@ -174,7 +189,7 @@ def _checked(o: Options) -> Options:
 
 
 class _Given(NamedTuple):
-    """What was read: of one teacher, split by task."""
+    """What was read: of one teacher, split by task; `parameters` says how, for a replay."""
 
     traces: Traces
     teacher: str
@@ -182,6 +197,7 @@ class _Given(NamedTuple):
     parts: Parts
     level: Level
     problems: list[dict[str, Any]]
+    parameters: dict[str, Any]
 
     def describe(self) -> dict[str, Any]:
         traces = self.traces
@@ -189,8 +205,8 @@ class _Given(NamedTuple):
         return {"data": data, "errors": self.problems}
 
 
-def _read(train: Sequence[Path], test: Sequence[Path], store: EventStore, o: Options) -> _Given:
-    traces = read_traces(train, store, o.tenant)
+def _read(train: Sequence[Path] | LogQuery, test: Sequence[Path], store: EventStore, o: Options) -> _Given:
+    traces = _source(train, store, o)
     teacher, decisions, problems = of_one_teacher(traces.decisions, o.teacher)
     problems += traces.problems
     held = None
@@ -199,7 +215,12 @@ def _read(train: Sequence[Path], test: Sequence[Path], store: EventStore, o: Opt
         _, held, more = of_one_teacher(others.decisions, teacher or None)
         problems += others.problems + more
     parts = split(decisions, held, o.seed)
-    return _Given(traces, teacher, decisions, parts, level_of(decisions), problems + parts.problems)
+    parameters = {"method": EXACT, "split": SPLIT_WITH_TEST if test else SPLIT, "teacher": teacher}
+    return _Given(traces, teacher, decisions, parts, level_of(decisions), problems + parts.problems, parameters)
+
+
+def _source(train: Sequence[Path] | LogQuery, store: EventStore, o: Options) -> Traces:
+    return read_log(store, train, o.tenant) if isinstance(train, LogQuery) else read_traces(train, store, o.tenant)
 
 
 class _Exam(NamedTuple):
@@ -208,6 +229,7 @@ class _Exam(NamedTuple):
     development: list[Judged]
     test: list[Judged]
     certificates: dict[float, Certificate]
+    validation_hash: str
 
 
 def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
@@ -222,7 +244,8 @@ def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
             level=given.level, delta=o.delta, model_id=folder.name, teacher=given.teacher,
             offered=given.decisions, seed=o.seed,
         )  # fmt: skip
-        return _Exam(development, judge(test, answers.result(), fit.comparators), certificates)
+        named = validation_hash(calibrated, certificates[o.target])
+        return _Exam(development, judge(test, answers.result(), fit.comparators), certificates, named)
 
 
 def _savings(found: dict[str, Any], given: _Given, o: Options) -> dict[str, Any]:

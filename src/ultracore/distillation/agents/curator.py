@@ -23,9 +23,9 @@ from ultracore.distillation.curate.functions import EmbeddingFunction
 from ultracore.distillation.curate.validate import CANDIDATES, ThresholdChoice
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.events import TrainingDataCuratedEvent
+from ultracore.distillation.events import Event, TrainingDataCuratedEvent
 from ultracore.distillation.splits import parts_by_task, units_of
-from ultracore.distillation.tools import fingerprint
+from ultracore.distillation.train.dataset import TRAIN, Dataset, unrecorded
 
 __all__ = ["CurationPlan", "CurationRequest", "DataCuratorAgent"]
 
@@ -160,8 +160,9 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
             return {"status": "skipped", "curated_data": given, "stats": stats, "reason": reason}
         kept, stats = await self._reduce(plan)
         curated = kept + [_held(rows[row]) for row in plan.calibration]
-        stats = _stats(plan, curated) | stats
-        event = await self.record(self._event(stats))
+        dataset = Dataset.of((d.split or TRAIN, d) for d in decisions_from_rows(curated))
+        stats = _stats(plan, dataset) | stats
+        *_, event = await self.record_all(self._events(dataset, stats))
         return {"status": "curated", "curated_data": curated, "stats": stats, "event_id": event.metadata.event_id}
 
     def _hold_back(self, decisions: Sequence[Decision]) -> tuple[list[int], list[str]]:
@@ -208,29 +209,34 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         chosen, stats = await CaR(clusters, examples, seed=self.seed).select_representatives(rows, embeddings)
         return chosen, {key: stats[key] for key in ("cluster_count", "silhouette_score", "cluster_stats")}
 
-    def _event(self, stats: Mapping[str, Any]) -> TrainingDataCuratedEvent:
-        return TrainingDataCuratedEvent.record(
-            tenant_id=self.settings.tenant,
-            clock=self.clock,
-            dataset_id=stats["dataset_id"],
+    def _events(self, dataset: Dataset, stats: Mapping[str, Any]) -> list[Event]:
+        """The manifest, where the log has none of it yet, and the curation itself."""
+        stamp: dict[str, Any] = {"tenant_id": self.settings.tenant, "clock": self.clock}
+        curated = TrainingDataCuratedEvent.record(
+            **stamp,
+            dataset_id=dataset.dataset_id,
+            content_hash=dataset.content_hash,
+            seed=self.seed,
+            parameters={"method": "semdedup", "similarity_threshold": stats["similarity_threshold"]},
             source_event_count=stats["original_count"],
             curated_count=stats["curated_count"],
             deduplication_rate=stats["deduplication_rate"],
             cluster_count=stats["cluster_count"],
             quality_score=stats["validation_agreement"],
         )
+        return [*unrecorded(dataset, self.store, **stamp), curated]
 
 
-def _stats(plan: CurationPlan, curated: Sequence[Row]) -> dict[str, Any]:
-    before, decisions = len(plan.request.rows), decisions_from_rows(curated)
+def _stats(plan: CurationPlan, dataset: Dataset) -> dict[str, Any]:
+    before, curated = len(plan.request.rows), dataset.entries
     return {
         "original_count": before,
         "curated_count": len(curated),
         "deduplication_rate": 1 - len(curated) / before,
-        "dataset_id": fingerprint([fingerprint(decision) for decision in decisions]),
+        "dataset_id": dataset.dataset_id,
         "training_count": len(curated) - len(plan.calibration),
         "calibration_count": len(plan.calibration),
-        "total_weight": sum(decision.weight for decision in decisions),
+        "total_weight": sum(entry.weight for entry in curated),
         "similarity_threshold": plan.choice.threshold,
         "threshold_reason": plan.choice.reason,
         "threshold_evidence": plan.choice.evidence,

@@ -24,7 +24,8 @@ from ultracore.distillation.events import Event
 from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
-from ultracore.distillation.train.certificates import certify_levels, data_id_of
+from ultracore.distillation.train.certificates import certify_levels
+from ultracore.distillation.train.dataset import TRAIN, Dataset, unrecorded
 from ultracore.distillation.train.evaluate import (
     Judged,
     columns,
@@ -34,10 +35,15 @@ from ultracore.distillation.train.evaluate import (
     propose_saved,
     time_proposals,
 )
-from ultracore.distillation.train.facts import Trained, deployment_figures, is_deployable, model_facts
-from ultracore.distillation.train.fit import FitResult, fit_compact
+from ultracore.distillation.train.facts import (
+    Trained,
+    deployment_figures,
+    is_deployable,
+    model_facts,
+    validation_hash,
+)
+from ultracore.distillation.train.fit import FitResult, fit_compact, hyper_parameters
 from ultracore.distillation.train.levels import at_level, level_of
-from ultracore.distillation.train.outcome import versions
 
 __all__ = ["ModelTrainerAgent", "TrainingData", "TrainingPlan"]
 
@@ -53,9 +59,13 @@ class TrainingData(NamedTuple):
 
 
 class TrainingPlan(NamedTuple):
-    """What to do: wait (`reason` says for what), or fit on some decisions and certify on others."""
+    """What to do: wait (`reason` says for what), or fit on some decisions and certify on others.
+
+    `parts` names the part of each decision of `data`.
+    """
 
     data: TrainingData
+    parts: list[str]
     training: list[Decision]
     calibration: list[Decision]
     level: Level
@@ -156,15 +166,17 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         decisions = observation.decisions
         source = round(sum(d.weight for d in decisions))
         level = level_of(decisions)
-        waiting = TrainingPlan(observation, [], [], level)
+        waiting = TrainingPlan(observation, [], [], [], level)
         if source < LEAST_DECISIONS:
             return waiting._replace(reason=f"{source} source decisions; training starts at {LEAST_DECISIONS}")
         units = len(set(units_of(decisions)))
         if units < LEAST_UNITS:
             reason = f"the decisions belong to {units} independent session(s); at least {LEAST_UNITS} are needed"
             return waiting._replace(reason=reason)
-        training, calibration = _hold_back(at_level(decisions, level), self.seed)
-        return TrainingPlan(observation, training, calibration, level)
+        parts, rows = _parts(decisions, self.seed), at_level(decisions, level)
+        training = [d for d, part in zip(rows, parts, strict=True) if part == TRAIN]
+        calibration = [d for d, part in zip(rows, parts, strict=True) if part == CALIBRATION]
+        return TrainingPlan(observation, parts, training, calibration, level)
 
     async def act(self, plan: TrainingPlan) -> dict[str, Any]:
         """Fit, certify, publish, and record what happened, all events or none."""
@@ -195,20 +207,26 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         certificate = self._certify(plan, fit, judged, model_id)
         self.registry.save_certificate(certificate)
         took = latency(time_proposals(self.registry.load(model_id), plan.calibration))
-        dataset = data_id_of(plan.training)
-        trained = Trained.of(model_id, folder, dataset, plan.training, fit.seconds, self.seed, versions())
+        dataset = Dataset.of(zip(plan.parts, plan.data.decisions, strict=True))
+        chosen = {"target": self.target, "delta": self.delta, **hyper_parameters()}
+        trained = Trained.of(
+            model_id, folder, dataset.dataset_id, plan.training, fit.seconds, self.seed, chosen,
+            validation_hash(judged, certificate),
+        )  # fmt: skip
+        stamp: dict[str, Any] = {
+            "tenant_id": plan.training[0].tenant, "correlation_id": uuid.uuid4().hex, "clock": self.clock
+        }  # fmt: skip
         figures = deployment_figures(trained, certificate, took["p50"], self.machine_usd_per_hour)
         test = {"data_id": certificate.data_id, **measure_test(judged, seed=self.seed)}
         facts = model_facts(
-            trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id,
-            tenant_id=plan.training[0].tenant, correlation_id=uuid.uuid4().hex, clock=self.clock,
+            trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id, **stamp
         )  # fmt: skip
         more = {
             "latency_p99_ms": took["p99"],
             "whole_agreement": test["whole_call"],
             "calibration_decisions": test["n_whole_call"],
         }
-        return _Run(certificate, figures | more, facts)
+        return _Run(certificate, figures | more, [*unrecorded(dataset, self.store, **stamp), *facts])
 
     def _certify(self, plan: TrainingPlan, fit: FitResult, judged: Sequence[Judged], model_id: str) -> Certificate:
         decisions = plan.data.decisions
@@ -220,12 +238,11 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         )[self.target]  # fmt: skip
 
 
-def _hold_back(decisions: Sequence[Decision], seed: int) -> tuple[list[Decision], list[Decision]]:
-    """Training and calibration: as marked, or else by task, in the curator's shares."""
+def _parts(decisions: Sequence[Decision], seed: int) -> list[str]:
+    """The part of each decision: as marked, or else by task, in the curator's shares."""
     held = [d.split == CALIBRATION for d in decisions]
     if not any(held):
         units = len(set(units_of(decisions)))
         share = max(CALIBRATION_SHARE, min(CALIBRATION_TASKS, units // 2) / units)
         held = [part == 1 for part in parts_by_task(decisions, (1 - share, share), seed)]
-    pairs = list(zip(decisions, held, strict=True))
-    return [d for d, out in pairs if not out], [d for d, out in pairs if out]
+    return [CALIBRATION if out else TRAIN for out in held]

@@ -1,4 +1,4 @@
-"""The command line: `distill run | import | serve | report | log | settings | demo`.
+"""The command line: `distill run | import | serve | replay | report | log | settings | demo`.
 
 What this file does not know: what the commands do; each is a file of its own.
 """
@@ -11,6 +11,7 @@ from ultracore.distillation import __version__
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.import_ import import_command
 from ultracore.distillation.cli.log import log_group
+from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
 from ultracore.distillation.cli.serve import serve_command
@@ -38,6 +39,7 @@ for command in (
     demo_command,
     import_command,
     serve_command,
+    replay_command,
     report_command,
     log_group,
     settings_command,

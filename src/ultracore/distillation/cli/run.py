@@ -16,7 +16,7 @@ from rich.console import Console
 from ultracore.distillation.cli.advice import next_steps
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.files import write_result
-from ultracore.distillation.cli.home import DEFAULT_OUT, home_of_run
+from ultracore.distillation.cli.home import DEFAULT_OUT, LOG, find_home, home_of_run
 from ultracore.distillation.cli.progress import stages
 from ultracore.distillation.settings import load_settings
 
@@ -25,6 +25,8 @@ __all__ = ["demo_command", "run_command"]
 EXAMPLES = 600
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
+OF_LOG = ("home", "agent", "since", "imported")
+"""Options that say which part of the log to learn from."""
 
 
 @click.command(
@@ -33,10 +35,16 @@ FILE = click.Path(path_type=Path)
         "distill run traces.jsonl",
         "distill run january.jsonl february.jsonl --test march.jsonl --price-per-call 0.012",
         "distill run traces.jsonl.gz --target 0.95 --out report-95",
+        "distill run --from-log --agent support --since 2026-11-01",
     ),
 )
 @click.argument("train", nargs=-1, type=FILE)
 @click.option("--test", "test", multiple=True, type=FILE, help="Test on this file, not on a fifth of the tasks.")
+@click.option("--from-log", is_flag=True, help="Learn from what the log holds, such as the gateway's own decisions.")
+@click.option("--home", type=FILE, help="Folder of the log to learn from.")
+@click.option("--agent", help="Learn only this agent's decisions of the log.")
+@click.option("--since", help="Learn only decisions of the log of this time or later (ISO 8601).")
+@click.option("--imported", is_flag=True, help="Learn from decisions of the log that came from files, too.")
 @click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
 @click.option("--target", type=float, help="Agreement to guarantee among the calls sent.  [default: 0.93]")
@@ -46,35 +54,42 @@ FILE = click.Path(path_type=Path)
 @click.option("--requests-per-day", type=click.FloatRange(min=0), help="Teacher requests a day.")
 @click.option("--processes", type=click.IntRange(1, 2), help="Cores to use.  [default: 2, where there are two]")
 @click.option("--teacher", help="Learn only this model's decisions; names the teacher where the traces do not.")
-def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
+def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
     """Learn from TRAIN files, certify, test, deploy what is certified, and report.
 
-    Files are JSONL, plain or gzip: one conversation a line, {"messages": [...], "tools": [...]}. Without a
-    file, synthetic example traces are used.
+    Files are JSONL, plain or gzip: one conversation a line, {"messages": [...], "tools": [...]}. With
+    --from-log the decisions that the log holds are learned from instead. With neither, synthetic example
+    traces are used.
     """
-    _run(train, test, out, **chosen)
+    if from_log and train:
+        raise click.UsageError("give files or --from-log, not both; `distill import` reads files into the log")
+    if not from_log and (wrong := [name for name in OF_LOG if chosen[name]]):
+        raise click.UsageError(f"--{wrong[0]} goes with --from-log")
+    _run(train, test, out, from_log, **chosen)
 
 
 @click.command("demo", epilog=examples("distill demo --out /tmp/demo"))
 @click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
 def demo_command(out: Path) -> None:
     """Run the whole loop on synthetic example traces."""
-    _run((), (), out)
+    _run((), (), out, from_log=False)
 
 
-def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, **chosen: Any) -> None:
+def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
     for name in THREADS:  # before numpy reads them: processes share the cores, and one thread is reproducible
         os.environ.setdefault(name, "1")
     from ultracore.distillation import loop  # numpy and scikit-learn, only when they are needed
+    from ultracore.distillation.log.of_log import LogQuery
 
     console, err = Console(), Console(stderr=True)
     out.mkdir(parents=True, exist_ok=True)
-    command = _command(train, test, out, chosen)
-    files = train or (_examples(out, err),)
+    command = _command(train, test, out, from_log, chosen)
+    home = find_home(chosen["home"]) if from_log else home_of_run(out)
+    files = (home / LOG,) if from_log else train or (_examples(out, err),)
+    source = LogQuery(**{name: chosen[name] for name in ("agent", "since", "imported")}) if from_log else files
     options = _options(chosen)
     with stages(loop.STAGES + 1, err) as say:
-        home = home_of_run(out)
-        result = loop.run(files, home, test=test, options=options, say=say)
+        result = loop.run(source, home, test=test, options=options, say=say)
         result["data"]["files"] = [str(file) for file in files]
         result["command"] = command
         result["next_steps"] = next_steps(result, out, home)
@@ -124,8 +139,10 @@ def _options(chosen: dict[str, Any]) -> Any:
     )
 
 
-def _command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, chosen: dict[str, Any]) -> str:
-    words = ["distill", "run", *map(str, train)]
+def _command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, chosen: dict[str, Any]) -> str:
+    words = ["distill", "run", *map(str, train), *(["--from-log"] if from_log else [])]
     words += [word for file in test for word in ("--test", str(file))]
-    words += [w for k, v in chosen.items() if v is not None for w in (f"--{k.replace('_', '-')}", str(v))]
+    for name, value in chosen.items():
+        option = f"--{name.replace('_', '-')}"
+        words += [option] if value is True else [option, str(value)] if value not in (None, False) else []
     return shlex.join([*words, "--out", str(out)])

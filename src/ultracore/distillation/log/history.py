@@ -25,6 +25,8 @@ def rows_from_log(
     correlation: str | None = None,
     after: int = 0,
     until: int | None = None,
+    since: str | None = None,
+    until_time: str | None = None,
     include_student: bool = False,
 ) -> list[Row]:
     """Every decision as one flat dict, in the order of the log.
@@ -36,13 +38,17 @@ def rows_from_log(
         correlation: Only those of this run or import.
         after: Only those after this position.
         until: Only what was known at this position, outcomes included.
+        since: Only what happened at this time or later, ISO 8601.
+        until_time: Only what had happened by this time, outcomes included; for any past moment see
+            `events.moment.known_at`.
         include_student: Also what a student answered; such rows are no labels.
 
     Returns:
         Rows with the keys of the event's data, `event_id`, `timestamp` and `tenant_id`.
     """
     rows: dict[str, Row] = {}
-    for event in store.read(after=after, until=until, types=TYPES, tenant=tenant):
+    known = store.read(after=after, until=until, since=since, until_time=until_time, types=TYPES, tenant=tenant)
+    for event in known:
         if isinstance(event, DecisionOutcomeEvent):
             if event.decision_id in rows:
                 rows[event.decision_id]["outcome"] = outcome_of(event)

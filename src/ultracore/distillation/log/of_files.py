@@ -41,8 +41,8 @@ class Traces(NamedTuple):
 
     @property
     def data_id(self) -> str:
-        """Names the data: the hash of the file, or of the hashes of several."""
-        ids = self.report.data_ids
+        """Names the data: the hash of the file, or of the hashes of several; without files, of the events."""
+        ids = self.report.data_ids or [decision.event_id for decision in self.decisions]
         return ids[0] if len(ids) == 1 else fingerprint(sorted(ids))
 
     @property
@@ -70,10 +70,15 @@ def read_traces(
         LogError: The log cannot be written.
     """
     report = import_files(files, store, tenant=tenant, on_progress=on_progress)
-    rows: dict[str, Row] = {}
-    for file in report.files:
-        rows |= {row["event_id"]: row for row in _rows_of(store, file)}
-    return Traces(report, list(rows.values()), decisions_from_rows(rows.values()))
+    found = [_rows_of(store, file) for file in report.files]
+    rows = found[0] if len(found) == 1 else _in_order(store, found)
+    return Traces(report, rows, decisions_from_rows(rows))
+
+
+def _in_order(store: EventStore, found: Sequence[list[Row]]) -> list[Row]:
+    """Each row once, in the order of the log whatever that of the files: so a replay reads them, too."""
+    wanted = {row["event_id"] for rows in found for row in rows}
+    return [row for row in rows_from_log(store) if row["event_id"] in wanted]
 
 
 def _rows_of(store: EventStore, file: FileReport) -> list[Row]:

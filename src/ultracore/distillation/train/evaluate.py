@@ -21,6 +21,7 @@ from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.levels import is_known
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.thresholds import GateRows, apply, tuned_thresholds
@@ -66,6 +67,7 @@ class Judged(NamedTuple):
     kind: bool
 
 
+@one_thread
 def propose_saved(folder: Path, decisions: Sequence[Decision]) -> list[Proposal]:
     """What the student whose files are in the folder proposes; a path, so that another process can do it."""
     return load_student(folder).propose_batch([decision.state for decision in decisions])

@@ -5,6 +5,7 @@ What this file does not know: where the log is, and what reads it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,30 @@ from ultracore.distillation.events import (
     TrainingDataCuratedEvent,
 )
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.tools import fingerprint
+from ultracore.distillation.train.dataset import Dataset
+from ultracore.distillation.train.environment import environment
+from ultracore.distillation.train.evaluate import Judged
 from ultracore.distillation.train.mix import mix_of
 
-__all__ = ["Trained", "curation_fact", "deployment_figures", "is_deployable", "model_facts"]
+__all__ = [
+    "EXACT",
+    "SPLIT",
+    "SPLIT_WITH_TEST",
+    "Trained",
+    "curation_fact",
+    "deployment_figures",
+    "file_hashes",
+    "is_deployable",
+    "model_facts",
+    "validation_hash",
+]
 
 MODEL_NAME = "compact"
+
+EXACT, SPLIT, SPLIT_WITH_TEST = "exact", "by_task", "by_task_with_test"
+"""How the loop curates and splits, as the parameters of a curation name it; what a replay can do again."""
+
 MS_PER_HOUR = 3.6e6
 
 
@@ -41,7 +61,10 @@ class Trained(NamedTuple):
         episodes: Their conversations.
         seconds: Wall-clock duration of the training.
         seed: Seed of the run.
-        versions: Packages that it rests on.
+        hyper_parameters: What else was chosen: the target, the folds, the networks ...
+        files: SHA-256 of each of its files by name.
+        environment: What the bytes depend on beside all that.
+        validation_hash: See `validation_hash`.
     """
 
     model_id: str
@@ -51,7 +74,10 @@ class Trained(NamedTuple):
     episodes: int
     seconds: float
     seed: int
-    versions: dict[str, str]
+    hyper_parameters: dict[str, Any]
+    files: dict[str, str]
+    environment: dict[str, Any]
+    validation_hash: str
 
     @classmethod
     def of(
@@ -62,18 +88,50 @@ class Trained(NamedTuple):
         learned: Sequence[Decision],
         seconds: float,
         seed: int,
-        versions: dict[str, str],
+        hyper_parameters: Mapping[str, Any],
+        validation_hash: str,
     ) -> Trained:
-        """Describe a model whose files are in `folder`."""
+        """Describe a model whose files are in `folder`, trained here and now."""
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         episodes = len({decision.episode for decision in learned})
-        return cls(model_id, size, dataset_id, len(learned), episodes, seconds, seed, versions)
+        return cls(
+            model_id, size, dataset_id, len(learned), episodes, seconds, seed, dict(hyper_parameters),
+            file_hashes(folder), environment(), validation_hash,
+        )  # fmt: skip
 
 
-def curation_fact(dataset_id: str, stats: Mapping[str, Any], **metadata: Any) -> Event:
-    """That exact duplicates were merged."""
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model by name."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def validation_hash(judged: Sequence[Judged], certificate: Certificate) -> str:
+    """Names what a student does on the calibration decisions: which calls it proposes, and which of them are sent.
+
+    Equal hashes mean identical decisions, whatever the last bits of the confidences are.
+    """
+    done = [[row.proposal.calls, row.proposal.missing, certificate.accepts(row.proposal)] for row in judged]
+    return fingerprint(done)
+
+
+def curation_fact(
+    dataset: Dataset, stats: Mapping[str, Any], seed: int, parameters: Mapping[str, Any], **metadata: Any
+) -> Event:
+    """That exact duplicates were merged.
+
+    Args:
+        dataset: What came out.
+        stats: Of `deduplicate_rows`.
+        seed: Of the split.
+        parameters: What it was told.
+        **metadata: See `Event.record`.
+    """
     return TrainingDataCuratedEvent.record(
-        dataset_id=dataset_id,
+        dataset_id=dataset.dataset_id,
+        content_hash=dataset.content_hash,
+        seed=seed,
+        parameters=dict(parameters),
         source_event_count=stats["original_count"],
         curated_count=stats["deduplicated_count"],
         deduplication_rate=stats["reduction_rate"],
@@ -140,7 +198,9 @@ def model_facts(
         episodes=trained.episodes,
         training_seconds=trained.seconds,
         seed=trained.seed,
-        environment={"versions": trained.versions, "machine": None, "blas": None},
+        hyper_parameters=trained.hyper_parameters,
+        files=trained.files,
+        environment=trained.environment,
         causation_id=causation_id,
         **common,
     )
@@ -149,6 +209,7 @@ def model_facts(
         data_id=test["data_id"],
         decisions=test["n"],
         metrics={**metrics, "reference_mix": msgspec.to_builtins(mix_of(reference))},
+        validation_hash=trained.validation_hash,
         **common,
     )
     decided = CertificateDecidedEvent.record(

@@ -28,12 +28,13 @@ from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sparse import CompiledEncoder
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers, proposal_of, select
+from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
 from ultracore.distillation.train.examples import Example, prepare
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
 
-__all__ = ["FitResult", "OutOfFold", "fit_compact"]
+__all__ = ["FitResult", "OutOfFold", "fit_compact", "hyper_parameters"]
 
 Floats = NDArray[np.float32]
 Say = Callable[[str], None]
@@ -44,6 +45,16 @@ FOLDS = 4
 ACTION_NETWORK = {"hidden": 64, "networks": 4, "epochs": 25, "decay": 0.2}
 ARGUMENT_NETWORK = {"hidden": 64, "networks": 3, "epochs": 30, "decay": 0.05}
 CALL_NETWORK = {"hidden": 32, "networks": 4, "epochs": 40, "decay": 0.02, "batch_rows": 512}
+
+
+def hyper_parameters() -> dict[str, Any]:
+    """What was chosen by hand, for the record of a model."""
+    return {
+        "folds": FOLDS,
+        "action_network": ACTION_NETWORK,
+        "argument_network": ARGUMENT_NETWORK,
+        "call_network": CALL_NETWORK,
+    }
 
 
 class OutOfFold(NamedTuple):
@@ -82,6 +93,7 @@ class _Held(NamedTuple):
     asked: list[Asked]
 
 
+@one_thread
 def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lambda stage: None) -> FitResult:
     """Fit a student to a teacher's decisions.
 

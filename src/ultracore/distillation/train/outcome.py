@@ -5,9 +5,7 @@ What this file does not know: where the student came from, and how a result is s
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -28,9 +26,7 @@ from ultracore.distillation.train.evaluate import (
 )
 from ultracore.distillation.train.parts import Parts
 
-__all__ = ["describe_data", "describe_parts", "describe_student", "level_key", "versions"]
-
-PACKAGES = ("ultracore-distillation", "numpy", "scipy", "scikit-learn", "apsw")
+__all__ = ["describe_data", "describe_parts", "describe_student", "level_key"]
 
 
 def describe_student(
@@ -116,14 +112,3 @@ def level_key(level: float) -> str:
         ('0.93', '0.90')
     """
     return f"{level:.2f}" if round(level, 2) == level else f"{level:g}"
-
-
-def versions() -> dict[str, str]:
-    """What a figure depends on beside data and seed."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that was never installed
-            found[name] = "unknown"
-    return found

@@ -1,0 +1,330 @@
+"""From the log alone: rebuild a data set, the model, its certificate and the verdict, and compare.
+
+No trace file is read, the log is not written, and nothing is put into the home folder. In the environment
+in which a model was trained its bytes must come out the same; in another one identical decisions on the
+calibration tasks are what can be asked for, and the result says which of the two was shown. What this
+file does not know: how a result is printed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from ultracore.distillation.curate import deduplicate_rows
+from ultracore.distillation.decisions import Decision
+from ultracore.distillation.errors import DataError
+from ultracore.distillation.events import (
+    AgentDecisionEvent,
+    CertificateDecidedEvent,
+    Event,
+    EventStore,
+    ModelDeployedEvent,
+    ModelEvaluatedEvent,
+    ModelRejectedEvent,
+    ModelTrainedEvent,
+    TrainingDataCuratedEvent,
+)
+from ultracore.distillation.log.history import row_of
+from ultracore.distillation.students.registry import certificate_hash
+from ultracore.distillation.tools import fingerprint
+from ultracore.distillation.train.certificates import certify_levels
+from ultracore.distillation.train.dataset import (
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    Dataset,
+    Entry,
+    dataset_of_run,
+    read_entries,
+)
+from ultracore.distillation.train.environment import environment
+from ultracore.distillation.train.evaluate import columns, judge, propose_saved
+from ultracore.distillation.train.facts import (
+    EXACT,
+    SPLIT_WITH_TEST,
+    file_hashes,
+    is_deployable,
+    validation_hash,
+)
+from ultracore.distillation.train.fit import fit_compact
+from ultracore.distillation.train.levels import at_level, level_of
+from ultracore.distillation.train.parts import split
+
+__all__ = ["Check", "Replay", "replay", "trainings"]
+
+Verdict = Literal["same", "identical decisions", "absent", "different", "not possible"]
+VERDICTS = (ModelDeployedEvent, ModelRejectedEvent)
+E = TypeVar("E", bound=Event)
+
+
+class Check(NamedTuple):
+    """One thing that was rebuilt.
+
+    Attributes:
+        what: Its name.
+        rebuilt: What came out.
+        expected: What the log says.
+        verdict: How they compare.
+        note: Why, in words.
+    """
+
+    what: str
+    rebuilt: str
+    expected: str
+    verdict: Verdict
+    note: str = ""
+
+
+class Replay(NamedTuple):
+    """What came of one model.
+
+    Attributes:
+        model_id: Its id in the log.
+        checks: In the order of the stages; a stage that fails ends them.
+        environment: How this environment differs from that of the training; empty where it does not.
+    """
+
+    model_id: str
+    checks: list[Check]
+    environment: list[str]
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every check shows the same bytes or, elsewhere, identical decisions."""
+        return all(check.verdict not in ("different", "not possible") for check in self.checks)
+
+
+def trainings(store: EventStore, model_id: str | None = None) -> list[ModelTrainedEvent]:
+    """The trainings that the log knows, oldest first, each model by its last.
+
+    Raises:
+        DataError: There is none, or none of this model.
+    """
+    found = {
+        e.model_id: e for e in store.read(types=[ModelTrainedEvent.event_type]) if isinstance(e, ModelTrainedEvent)
+    }
+    if model_id is not None and model_id not in found:
+        raise DataError(f"the log knows no training of model {model_id}; `distill log models` lists those it knows")
+    if not found:
+        raise DataError("the log knows no training; learn a model first: distill run FILE")
+    return [event for name, event in found.items() if model_id in (None, name)]
+
+
+def replay(store: EventStore, home: Path, trained: ModelTrainedEvent) -> Replay:
+    """Rebuild what a training was made of and what it led to.
+
+    Args:
+        store: The log.
+        home: The home folder; the files of the model there are compared, too.
+        trained: From `trainings`.
+
+    Raises:
+        LogError: The log cannot be read.
+    """
+    differences = _differences(trained.environment, environment())
+    checks: list[Check] = []
+    try:
+        for check in _stages(store, home, trained, bool(differences)):
+            checks.append(check)  # noqa: PERF402 - what was checked before a stop counts
+    except _Stop as stop:
+        checks.append(stop.check)
+    return Replay(trained.model_id, checks, differences)
+
+
+class _Stop(Exception):  # noqa: N818 - never leaves this file
+    def __init__(self, check: Check) -> None:
+        super().__init__(check)
+        self.check = check
+
+
+class _Recorded(NamedTuple):
+    """What the log says of a training: how its data were curated, and what followed."""
+
+    trained: ModelTrainedEvent
+    curated: TrainingDataCuratedEvent | None
+    evaluated: ModelEvaluatedEvent
+    decided: CertificateDecidedEvent
+    verdict: Event
+
+
+class _Rebuilt(NamedTuple):
+    """A data set as the stages use it; `offered` is all of the traffic that a certificate speaks about."""
+
+    dataset: Dataset
+    offered: list[Decision]
+    training: list[Decision]
+    calibration: list[Decision]
+
+
+def _stages(store: EventStore, home: Path, trained: ModelTrainedEvent, elsewhere: bool) -> Iterator[Check]:
+    recorded = _recorded(store, trained)
+    entries = read_entries(store, trained.dataset_id)
+    rebuilt = _rebuild(entries, store, recorded)
+    yield _data_check(rebuilt.dataset, entries, recorded)
+    yield _files_check(home, trained)
+    with tempfile.TemporaryDirectory(prefix="distill-replay-") as folder:
+        yield from _model_checks(Path(folder) / "model", rebuilt, recorded, elsewhere)
+
+
+def _recorded(store: EventStore, trained: ModelTrainedEvent) -> _Recorded:
+    about_data = store.read(
+        types=[TrainingDataCuratedEvent.event_type], aggregate=trained.dataset_id, until=trained.metadata.position
+    )
+    curated = [event for event in about_data if isinstance(event, TrainingDataCuratedEvent)]
+    types = [cls.event_type for cls in (ModelEvaluatedEvent, CertificateDecidedEvent, *VERDICTS)]
+    later = list(store.read(types=types, aggregate=trained.model_id, after=trained.metadata.position or 0))
+    evaluated = _caused(later, trained, ModelEvaluatedEvent)
+    decided = _caused(later, trained, CertificateDecidedEvent)
+    return _Recorded(trained, curated[-1] if curated else None, evaluated, decided, _caused(later, decided, *VERDICTS))
+
+
+def _caused(events: Sequence[Event], cause: Event, *types: type[E]) -> E:
+    for event in events:
+        if event.metadata.causation_id == cause.metadata.event_id and isinstance(event, types):
+            return event
+    names = " or ".join(cls.event_type for cls in types)
+    raise _Stop(Check("log", "", "", "not possible", f"no {names} follows {cause.event_type}"))
+
+
+def _rebuild(entries: Sequence[Entry], store: EventStore, recorded: _Recorded) -> _Rebuilt:
+    decisions = _read_decisions(entries, store, recorded.trained)
+    curated = recorded.curated
+    if curated is None or curated.parameters.get("method") != EXACT:
+        return _as_listed(entries, decisions)
+    separate = curated.parameters.get("split") == SPLIT_WITH_TEST
+    source = [d for entry, d in zip(entries, decisions, strict=True) if not (separate and entry.part == TEST)]
+    test = [d for entry, d in zip(entries, decisions, strict=True) if entry.part == TEST] if separate else None
+    try:
+        parts = split(source, test, curated.seed or 0)
+    except DataError as error:
+        raise _Stop(Check("data set", "", recorded.trained.dataset_id, "different", str(error))) from None
+    training, _ = deduplicate_rows(parts.train)
+    return _Rebuilt(dataset_of_run(source, parts, training), source, training, parts.calibration)
+
+
+def _as_listed(entries: Sequence[Entry], decisions: Sequence[Decision]) -> _Rebuilt:
+    """As the manifest has it: a curation with embeddings or by hand is not done again."""
+    rows = [
+        (entry.part, msgspec.structs.replace(decision, weight=entry.weight))
+        for entry, decision in zip(entries, decisions, strict=True)
+    ]
+    training = [decision for part, decision in rows if part == TRAIN and decision.weight > 0]
+    calibration = [decision for part, decision in rows if part == CALIBRATION]
+    return _Rebuilt(Dataset.of(rows), [decision for _, decision in rows], training, calibration)
+
+
+def _read_decisions(entries: Sequence[Entry], store: EventStore, trained: ModelTrainedEvent) -> list[Decision]:
+    """The decisions of the manifest in its order, read from the log."""
+
+    def impossible(why: str, verdict: Verdict = "not possible") -> _Stop:
+        return _Stop(Check("data set", "", trained.dataset_id, verdict, why))
+
+    if not entries:
+        raise impossible("the log does not list its decisions; an earlier release trained it")
+    wanted = {entry.event_id for entry in entries}
+    if "" in wanted:
+        raise impossible("it has rows that did not come from a log")
+    found: dict[str, Event] = {}
+    for event in store.read(types=[AgentDecisionEvent.event_type], until=trained.metadata.position):
+        if event.metadata.event_id in wanted:
+            found[event.metadata.event_id] = event
+    if missing := [entry.event_id for entry in entries if entry.event_id not in found]:
+        raise impossible(f"{len(missing):,} source decision(s) are not in the log, first {missing[0]}", "different")
+    if erased := sum(event.metadata.erased for event in found.values()):
+        raise impossible(f"{erased:,} source decision(s) were erased since: train again without them")
+    return [Decision.from_row(row_of(found[entry.event_id])) for entry in entries]
+
+
+def _data_check(dataset: Dataset, entries: list[Entry], recorded: _Recorded) -> Check:
+    curated, expected = recorded.curated, recorded.trained.dataset_id
+    rebuilt, note = dataset.dataset_id, "as its manifest lists it" if curated is None else ""
+    if curated is not None:
+        note = "" if curated.parameters.get("method") == EXACT else "as its manifest lists it; not curated again"
+        expected, rebuilt = curated.content_hash, dataset.content_hash
+    same = rebuilt == expected and dataset.entries == entries
+    check = Check("data set", rebuilt[:16], expected[:16], "same" if same else "different", note)
+    if not same:
+        raise _Stop(check._replace(note="its decisions, its split or its weights are not those of the training"))
+    return check
+
+
+def _files_check(home: Path, trained: ModelTrainedEvent) -> Check:
+    folder = home / "models" / trained.model_id
+    if not folder.is_dir():
+        return Check("files at hand", "none", _short(trained.files), "absent", f"{folder} is not there")
+    found = file_hashes(folder)
+    altered = sorted(name for name in {*found, *trained.files} if found.get(name) != trained.files.get(name))
+    note = f"altered, missing or added: {', '.join(altered)}; restore them" if altered else ""
+    return Check("files at hand", _short(found), _short(trained.files), "different" if altered else "same", note)
+
+
+def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewhere: bool) -> Iterator[Check]:
+    """Model, decisions, certificate and verdict; all of them are known before the first is given."""
+    trained, expected = recorded.trained, recorded.decided.certificate
+    level = level_of(rebuilt.offered)
+    fit = fit_compact(at_level(rebuilt.training, level), seed=trained.seed)
+    model_id = fit.student.save(folder)
+    proposals = propose_saved(folder, at_level(rebuilt.calibration, level))
+    calibrated = judge(rebuilt.calibration, proposals, fit.comparators)
+    target = trained.hyper_parameters["target"]
+    certificate = certify_levels(
+        judge(*columns(fit.development), fit.comparators), calibrated, [target],
+        level=level, delta=trained.hyper_parameters["delta"], model_id=model_id, teacher=_teacher(rebuilt, recorded),
+        offered=rebuilt.offered, seed=trained.seed,
+    )[target]  # fmt: skip
+    decisions = validation_hash(calibrated, certificate)
+    alike = decisions == recorded.evaluated.validation_hash
+
+    def check(what: str, rebuilt: str, expected: str) -> Check:
+        if rebuilt == expected:
+            return Check(what, rebuilt, expected, "same")
+        return Check(what, rebuilt, expected, "identical decisions" if elsewhere and alike else "different")
+
+    yield check("model", model_id, trained.model_id)
+    yield check("decisions", decisions, recorded.evaluated.validation_hash)
+    yield check("certificate", certificate_hash(certificate), fingerprint(expected))
+    verdict = ModelDeployedEvent if is_deployable(certificate) else ModelRejectedEvent
+    yield Check(
+        "verdict", verdict.event_type, recorded.verdict.event_type,
+        "same" if isinstance(recorded.verdict, verdict) else "different",
+    )  # fmt: skip
+
+
+def _teacher(rebuilt: _Rebuilt, recorded: _Recorded) -> str:
+    named = recorded.curated.parameters.get("teacher") if recorded.curated else None
+    return str(named or next((d.teacher for d in rebuilt.offered if d.teacher), ""))
+
+
+def _short(files: dict[str, str]) -> str:
+    return fingerprint(files)
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In words, what is not as it was."""
+    old, new = _flat(then), _flat(now)
+    return [
+        f"{name}: {old.get(name, 'not recorded')} then, {new.get(name, 'none')} now"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(value: dict[str, Any]) -> dict[str, str]:
+    libraries = {entry["name"]: entry for entry in value.get("blas") or ()}
+    parts = {"": value, **value, "blas": {name: _words(entry) for name, entry in libraries.items()}}
+    return {
+        f"{group} {name}".strip(): str(item)
+        for group, entries in parts.items()
+        if isinstance(entries, dict)
+        for name, item in entries.items()
+        if isinstance(item, str)
+    }
+
+
+def _words(library: dict[str, Any]) -> str:
+    return f"{library['version']} for {library['kernel']}, {library['threads']} thread(s)"

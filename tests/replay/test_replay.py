@@ -1,0 +1,136 @@
+"""What the log says can be done again from the log alone, and what was altered is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ultracore.distillation import replay as module
+from ultracore.distillation.errors import DataError
+from ultracore.distillation.events.sqlite import SqliteEventStore
+from ultracore.distillation.replay import Replay, replay, trainings
+
+Value = dict[str, Any]
+Rewritten = Callable[[Callable[[Value], Value | None]], tuple[SqliteEventStore, Path]]
+
+
+def as_it_was(value: Value) -> Value:
+    return value
+
+
+def verdicts(found: Replay) -> dict[str, str]:
+    return {check.what: check.verdict for check in found.checks}
+
+
+def of_type(name: str, change: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    def apply(value: Value) -> Value:
+        if value["metadata"]["event_type"] == name:
+            value["data"] |= change(value["data"])
+        return value
+
+    return apply
+
+
+def again(rewritten: Rewritten, change: Callable[[Value], Value | None] = as_it_was) -> Replay:
+    store, home = rewritten(change)
+    (trained,) = trainings(store)
+    return replay(store, home, trained)
+
+
+def test_a_run_is_rebuilt_from_the_log_alone_with_the_same_bytes(rewritten: Rewritten, run: Any) -> None:
+    found = again(rewritten)
+    assert found.environment == []
+    assert [check.what for check in found.checks] == [
+        "data set", "files at hand", "model", "decisions", "certificate", "verdict",
+    ]  # fmt: skip
+    assert set(verdicts(found).values()) == {"same"}
+    assert found.model_id == run.result["model_id"]
+    assert found.reproduced
+
+
+def test_neither_the_log_nor_the_home_is_changed(rewritten: Rewritten) -> None:
+    store, home = rewritten(as_it_was)
+    before = store.last_position(), sorted(home.rglob("*"))
+    replay(store, home, trainings(store)[0])
+    assert (store.last_position(), sorted(home.rglob("*"))) == before
+
+
+def test_a_tampered_artefact_is_found(rewritten: Rewritten, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, home = rewritten(as_it_was)
+    (trained,) = trainings(store)
+    monkeypatch.setattr(module, "_model_checks", lambda *_: iter(()))  # tested above
+    weights = home / "models" / trained.model_id / "weights.safetensors"
+    raw = bytearray(weights.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    weights.write_bytes(raw)
+    found = replay(store, home, trained)
+    assert verdicts(found)["files at hand"] == "different"
+    assert "weights.safetensors" in found.checks[1].note
+    assert not found.reproduced
+
+
+def test_a_changed_seed_is_found(rewritten: Rewritten) -> None:
+    found = again(rewritten, of_type("MODEL_TRAINED", lambda data: {"seed": data["seed"] + 1}))
+    assert verdicts(found)["model"] == "different"
+    assert not found.reproduced
+
+
+def test_elsewhere_identical_decisions_are_enough_and_said(rewritten: Rewritten) -> None:
+    def on_another_machine(data: Value) -> Value:
+        blas = [{**library, "kernel": "Haswell"} for library in data["environment"]["blas"]]
+        return {"model_id": "another", "environment": {**data["environment"], "blas": blas}}
+
+    def change(value: Value) -> Value:
+        value = of_type("MODEL_TRAINED", on_another_machine)(value)
+        if value["metadata"]["aggregate_type"] == "model":
+            value["metadata"]["aggregate_id"] = value["data"]["model_id"] = "another"
+        return value
+
+    found = again(rewritten, change)
+    assert verdicts(found)["model"] == verdicts(found)["decisions"].replace("same", "identical decisions")
+    assert any("Haswell" in line for line in found.environment)
+    assert found.reproduced
+
+
+DATA_FAULTS: list[tuple[str, Callable[[Value], Value | None], str]] = [
+    ("seed of the split", of_type("TRAINING_DATA_CURATED", lambda data: {"seed": data["seed"] + 1}), "different"),
+    ("a part", of_type("DATASET_MANIFEST_RECORDED", lambda d: {"parts": ["other", *d["parts"][1:]]}), "different"),
+    ("a weight", of_type("DATASET_MANIFEST_RECORDED", lambda d: {"weights": [9.0, *d["weights"][1:]]}), "different"),
+    ("what was said", of_type("AGENT_TOOL_SELECTED", lambda data: {"tool_calls": []}), "different"),
+    ("the hash", of_type("TRAINING_DATA_CURATED", lambda data: {"content_hash": "0" * 64}), "different"),
+    ("no manifest", lambda v: None if v["metadata"]["event_type"].startswith("DATASET") else v, "not possible"),
+]
+
+
+@pytest.mark.parametrize(("fault", "change", "verdict"), DATA_FAULTS, ids=[fault for fault, _, _ in DATA_FAULTS])
+def test_a_falsified_data_set_is_found(
+    rewritten: Rewritten, monkeypatch: pytest.MonkeyPatch, fault: str, change: Any, verdict: str
+) -> None:
+    monkeypatch.setattr(module, "_model_checks", lambda *_: iter(()))
+    assert verdicts(again(rewritten, change))["data set"] == verdict
+
+
+def test_a_dropped_source_event_is_named(rewritten: Rewritten) -> None:
+    dropped: list[str] = []
+
+    def drop_the_fifth(value: Value) -> Value | None:
+        metadata = value["metadata"]
+        if metadata["event_type"] != "AGENT_TOOL_SELECTED" or metadata["position"] != 5:
+            return value
+        dropped.append(metadata["event_id"])
+        return None
+
+    found = again(rewritten, drop_the_fifth)
+    assert verdicts(found) == {"data set": "different"}
+    assert dropped[0] in found.checks[0].note
+
+
+def test_an_unknown_model_and_an_empty_log_say_what_to_do(tmp_path: Path, rewritten: Rewritten) -> None:
+    with pytest.raises(DataError, match="distill run"):
+        trainings(SqliteEventStore(tmp_path / "log.db"))
+    store, _ = rewritten(as_it_was)
+    with pytest.raises(DataError, match="no training of model m"):
+        trainings(store, "m")
