@@ -207,7 +207,8 @@ def test_the_example_pipeline_runs(home, capsys):
     types = [event.event_type for event in open_store(home).read() if event.event_type != "AGENT_TOOL_SELECTED"]
     model = ["MODEL_TRAINED", "MODEL_EVALUATED", "CERTIFICATE_DECIDED", "MODEL_DEPLOYED"]
     trigger = ["MODEL_EVALUATED", "MODEL_EVALUATED", "RETRAIN_TRIGGERED"]
-    assert types == ["TRAINING_DATA_CURATED", *model, *trigger, "TRAINING_DATA_CURATED", *model]
+    data = ["DATASET_MANIFEST_RECORDED", "TRAINING_DATA_CURATED"]
+    assert types == [*data, *model, *trigger, *data, *model]
 
 
 def load_example(name: str) -> ModuleType:

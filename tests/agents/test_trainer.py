@@ -54,7 +54,8 @@ def test_a_list_of_rows_is_trained_certified_and_deployed(traffic, home):
 def test_the_events_tell_the_story_and_who_caused_what(traffic, home):
     curated = asyncio.run(DataCuratorAgent().execute({"raw_decisions": traffic(150)}))
     result = train(curated)
-    curation, trained, evaluated, decided, deployed = events(home)
+    manifest, curation, trained, evaluated, decided, deployed = events(home)
+    assert trained.dataset_id == curation.dataset_id == manifest.dataset_id, "listed once"
     assert [e.event_type for e in (trained, evaluated, decided, deployed)] == [
         "MODEL_TRAINED",
         "MODEL_EVALUATED",

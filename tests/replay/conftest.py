@@ -42,7 +42,7 @@ def rewritten(run: Run, tmp_path: Path) -> Iterator[Callable[[Change], tuple[Sql
     stores: list[SqliteEventStore] = []
 
     def rewrite(change: Change) -> tuple[SqliteEventStore, Path]:
-        home = tmp_path / "rewritten"
+        home = tmp_path / f"rewritten-{len(stores)}"
         shutil.copytree(run.home / "models", home / "models")
         original = SqliteEventStore(run.home / "log.db")
         values = [changed for event in original.read() if (changed := change(event.to_dict())) is not None]

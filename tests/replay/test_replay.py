@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 
 from ultracore.distillation import replay as module
+from ultracore.distillation.agents import DataCuratorAgent, ModelTrainerAgent
 from ultracore.distillation.errors import DataError
+from ultracore.distillation.events import AgentDecisionEvent
 from ultracore.distillation.events.sqlite import SqliteEventStore
+from ultracore.distillation.log import rows_from_log
 from ultracore.distillation.replay import Replay, replay, trainings
+from ultracore.distillation.settings import load_settings
 
 Value = dict[str, Any]
 Rewritten = Callable[[Callable[[Value], Value | None]], tuple[SqliteEventStore, Path]]
@@ -83,7 +88,7 @@ def test_elsewhere_identical_decisions_are_enough_and_said(rewritten: Rewritten)
         blas = [{**library, "kernel": "Haswell"} for library in data["environment"]["blas"]]
         return {"model_id": "another", "environment": {**data["environment"], "blas": blas}}
 
-    def change(value: Value) -> Value:
+    def change(value: Value) -> Value | None:
         value = of_type("MODEL_TRAINED", on_another_machine)(value)
         if value["metadata"]["aggregate_type"] == "model":
             value["metadata"]["aggregate_id"] = value["data"]["model_id"] = "another"
@@ -93,6 +98,35 @@ def test_elsewhere_identical_decisions_are_enough_and_said(rewritten: Rewritten)
     assert verdicts(found)["model"] == verdicts(found)["decisions"].replace("same", "identical decisions")
     assert any("Haswell" in line for line in found.environment)
     assert found.reproduced
+
+
+def test_a_release_that_splits_otherwise_uses_the_manifest(
+    rewritten: Rewritten, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_model_checks", lambda *_: iter(()))
+    monkeypatch.setattr("ultracore.distillation.train.parts.WITHOUT_TEST", (0.2, 0.4, 0.4))
+    assert verdicts(again(rewritten))["data set"] == "different", "nothing explains it"
+    monkeypatch.setattr(module, "environment", lambda: {"source": "another"})
+    found = again(rewritten)
+    assert (found.checks[0].verdict, "manifest" in found.checks[0].note) == ("same", True)
+
+
+def test_what_the_agents_trained_is_rebuilt_too(tmp_path: Path) -> None:
+    def row(i: int) -> Value:
+        name = ("track", "cancel")[i % 2]
+        return {"tools_available": [{"name": "track"}, {"name": "cancel"}], "tool_selected": name,
+                "tool_parameters": {"order": i}, "context": {"said": f"{name} order {i}"}}  # fmt: skip
+
+    store = SqliteEventStore(tmp_path / "log.db")
+    store.append([AgentDecisionEvent.record(agent_id="a", **row(i)) for i in range(110)])
+    settings = load_settings(home=str(tmp_path))
+    curator, trainer = (cls(store=store, settings=settings) for cls in (DataCuratorAgent, ModelTrainerAgent))
+    curated = asyncio.run(curator.execute({"raw_decisions": rows_from_log(store)}))
+    asyncio.run(trainer.execute({"training_data": curated}))
+    found = replay(store, tmp_path, trainings(store)[0])
+    assert set(verdicts(found).values()) == {"same"}
+    assert "manifest" in found.checks[0].note
+    store.close()
 
 
 DATA_FAULTS: list[tuple[str, Callable[[Value], Value | None], str]] = [

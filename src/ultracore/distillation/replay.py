@@ -159,13 +159,14 @@ class _Rebuilt(NamedTuple):
     offered: list[Decision]
     training: list[Decision]
     calibration: list[Decision]
+    note: str = ""
 
 
 def _stages(store: EventStore, home: Path, trained: ModelTrainedEvent, elsewhere: bool) -> Iterator[Check]:
     recorded = _recorded(store, trained)
     entries = read_entries(store, trained.dataset_id)
-    rebuilt = _rebuild(entries, store, recorded)
-    yield _data_check(rebuilt.dataset, entries, recorded)
+    rebuilt = _rebuild(entries, store, recorded, elsewhere)
+    yield _data_check(rebuilt, entries, recorded)
     yield _files_check(home, trained)
     with tempfile.TemporaryDirectory(prefix="distill-replay-") as folder:
         yield from _model_checks(Path(folder) / "model", rebuilt, recorded, elsewhere)
@@ -191,31 +192,39 @@ def _caused(events: Sequence[Event], cause: Event, *types: type[E]) -> E:
     raise _Stop(Check("log", "", "", "not possible", f"no {names} follows {cause.event_type}"))
 
 
-def _rebuild(entries: Sequence[Entry], store: EventStore, recorded: _Recorded) -> _Rebuilt:
-    decisions = _read_decisions(entries, store, recorded.trained)
-    curated = recorded.curated
+def _rebuild(entries: Sequence[Entry], store: EventStore, recorded: _Recorded, elsewhere: bool) -> _Rebuilt:
+    """Split and curate again; where a later release does that otherwise, the manifest still says what was used."""
+    decisions, curated = _read_decisions(entries, store, recorded.trained), recorded.curated
     if curated is None or curated.parameters.get("method") != EXACT:
-        return _as_listed(entries, decisions)
+        return _as_listed(entries, decisions, "as its manifest lists it; not curated again")
+    again = _curate_again(entries, decisions, curated)
+    if elsewhere and again.dataset.entries != entries:
+        return _as_listed(entries, decisions, "as its manifest lists it; this release splits or curates otherwise")
+    return again
+
+
+def _curate_again(
+    entries: Sequence[Entry], decisions: Sequence[Decision], curated: TrainingDataCuratedEvent
+) -> _Rebuilt:
     separate = curated.parameters.get("split") == SPLIT_WITH_TEST
     source = [d for entry, d in zip(entries, decisions, strict=True) if not (separate and entry.part == TEST)]
     test = [d for entry, d in zip(entries, decisions, strict=True) if entry.part == TEST] if separate else None
     try:
         parts = split(source, test, curated.seed or 0)
     except DataError as error:
-        raise _Stop(Check("data set", "", recorded.trained.dataset_id, "different", str(error))) from None
+        raise _Stop(Check("data set", "", curated.dataset_id, "different", str(error))) from None
     training, _ = deduplicate_rows(parts.train)
     return _Rebuilt(dataset_of_run(source, parts, training), source, training, parts.calibration)
 
 
-def _as_listed(entries: Sequence[Entry], decisions: Sequence[Decision]) -> _Rebuilt:
-    """As the manifest has it: a curation with embeddings or by hand is not done again."""
+def _as_listed(entries: Sequence[Entry], decisions: Sequence[Decision], note: str) -> _Rebuilt:
     rows = [
         (entry.part, msgspec.structs.replace(decision, weight=entry.weight))
         for entry, decision in zip(entries, decisions, strict=True)
     ]
     training = [decision for part, decision in rows if part == TRAIN and decision.weight > 0]
     calibration = [decision for part, decision in rows if part == CALIBRATION]
-    return _Rebuilt(Dataset.of(rows), [decision for _, decision in rows], training, calibration)
+    return _Rebuilt(Dataset.of(rows), [decision for _, decision in rows], training, calibration, note)
 
 
 def _read_decisions(entries: Sequence[Entry], store: EventStore, trained: ModelTrainedEvent) -> list[Decision]:
@@ -240,17 +249,14 @@ def _read_decisions(entries: Sequence[Entry], store: EventStore, trained: ModelT
     return [Decision.from_row(row_of(found[entry.event_id])) for entry in entries]
 
 
-def _data_check(dataset: Dataset, entries: list[Entry], recorded: _Recorded) -> Check:
-    curated, expected = recorded.curated, recorded.trained.dataset_id
-    rebuilt, note = dataset.dataset_id, "as its manifest lists it" if curated is None else ""
-    if curated is not None:
-        note = "" if curated.parameters.get("method") == EXACT else "as its manifest lists it; not curated again"
-        expected, rebuilt = curated.content_hash, dataset.content_hash
-    same = rebuilt == expected and dataset.entries == entries
-    check = Check("data set", rebuilt[:16], expected[:16], "same" if same else "different", note)
-    if not same:
-        raise _Stop(check._replace(note="its decisions, its split or its weights are not those of the training"))
-    return check
+def _data_check(rebuilt: _Rebuilt, entries: list[Entry], recorded: _Recorded) -> Check:
+    curated, found = recorded.curated, rebuilt.dataset
+    expected = curated.content_hash if curated else recorded.trained.dataset_id
+    now = found.content_hash if curated else found.dataset_id
+    if now != expected or found.entries != entries:
+        why = "its decisions, its split or its weights are not those of the training"
+        raise _Stop(Check("data set", now[:16], expected[:16], "different", why))
+    return Check("data set", now[:16], expected[:16], "same", rebuilt.note)
 
 
 def _files_check(home: Path, trained: ModelTrainedEvent) -> Check:
