@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ultracore.distillation.train.outcome import versions
+from ultracore.distillation.train.environment import versions
 from ultracore.distillation.train.parallel import cores
 
 __all__ = ["ROOT", "commit", "cpu_seconds", "measured"]
