@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ultracore.distillation.decisions import State
-from ultracore.distillation.errors import LogError
+from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import Event, EventStore
 from ultracore.distillation.serve.app import create_app
 from ultracore.distillation.serve.gate import Gate
@@ -57,12 +57,14 @@ class MemoryStore:
         self.events: list[Event] = []
         self.down = False
         self.stuck = False
+        self.unreadable = False
         self.happened: list[str] = []
         self._lock = threading.Lock()
 
     def submit(self, events: Iterable[Event], *, expected: Any = None) -> Future[list[int]]:
         future: Future[list[int]] = Future()
         future.set_running_or_notify_cancel()
+        events = list(events)
         if self.stuck:
             return future
         if self.down:
@@ -70,6 +72,10 @@ class MemoryStore:
             return future
         with self._lock:
             positions = []
+            known = {e.metadata.event_id for e in self.events}
+            if any(e.metadata.event_id in known for e in events):
+                future.set_exception(EventError("an event of this id is in the log"))
+                return future
             for event in events:
                 self.events.append(event.at(len(self.events) + 1))
                 positions.append(len(self.events))
@@ -83,14 +89,30 @@ class MemoryStore:
     def append(self, events: Iterable[Event], *, expected: Any = None) -> list[int]:
         return self.submit(events).result()
 
-    def read(self, *, after: int = 0, types: Any = None, limit: int | None = None, **_: Any) -> Iterator[Event]:
-        found = [e for e in self.events[after:] if types is None or e.event_type in types]
+    def read(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        types: Any = None,
+        tenant: str | None = None,
+        aggregate: str | None = None,
+        limit: int | None = None,
+        **_: Any,
+    ) -> Iterator[Event]:
+        if self.unreadable:
+            raise LogError("the secret disk is gone")
+        found = [e for e in self.events[after:until] if types is None or e.event_type in types]
+        found = [e for e in found if aggregate in (None, e.metadata.aggregate_id)]
+        found = [e for e in found if tenant in (None, e.metadata.tenant_id)]
         return iter(found[:limit])
 
     def known(self, event_ids: Any) -> set[str]:
         return {e.metadata.event_id for e in self.events} & set(event_ids)
 
     def last_position(self) -> int:
+        if self.unreadable:
+            raise LogError("the secret disk is gone")
         return len(self.events)
 
     def follow(self, *, after: int = 0, types: Any = None, timeout: float | None = None) -> Iterator[Event]:
@@ -293,7 +315,7 @@ class Running:
 
     def __init__(self, app: Any) -> None:
         settings = Settings(port=0)
-        self.server = uvicorn.Server(configure(app, settings, {}))
+        self.server = uvicorn.Server(configure(app, settings, keyed=False))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def __enter__(self) -> str:

@@ -508,10 +508,12 @@ def test_a_keyless_server_answers_loopback_names_only(world: Any) -> None:
 
 def test_the_server_listens_beyond_loopback_only_with_a_key(world: Any) -> None:
     app = world.app(None)
+    assert not app.state.ring.required
     for host in ("0.0.0.0", "::", "192.168.1.2", "example.org"):
-        with pytest.raises(ConfigurationError, match="DISTILL_GATEWAY_KEY"):
-            configure(app, Settings(host=host), {})
-        assert configure(app, Settings(host=host), {"DISTILL_GATEWAY_KEY": "k"}).host == host
+        with pytest.raises(ConfigurationError, match="distill keys add"):
+            configure(app, Settings(host=host), keyed=False)
+        assert configure(app, Settings(host=host), keyed=True).host == host
+    assert world.app(None, env={"DISTILL_GATEWAY_KEY": "k"}).state.ring.required
 
 
 def test_the_gate_can_be_replaced_while_serving(world: Any, fakes: Any) -> None:

@@ -27,7 +27,7 @@ def ask_many(decider: Decider, gate: Gate | None, fakes: Any, count: int) -> lis
     request = parse_chat_request(json.dumps(fakes.chat()).encode())
 
     async def ask() -> list[Send | Escalate]:
-        return await asyncio.gather(*(decider.decide(gate, request, "s", False) for _ in range(count)))
+        return await asyncio.gather(*(decider.decide(gate, request) for _ in range(count)))
 
     return asyncio.run(ask())
 
@@ -48,7 +48,7 @@ def test_room_comes_back_once_the_student_does(fakes: Any, world: Any) -> None:
     request = parse_chat_request(json.dumps(fakes.chat()).encode())
 
     async def ask() -> list[Any]:
-        return [await decider.decide(world.gate, request, "s", False) for _ in range(10)]
+        return [await decider.decide(world.gate, request) for _ in range(10)]
 
     assert all(isinstance(verdict, Send) for verdict in asyncio.run(ask()))
     decider.close()
@@ -60,7 +60,7 @@ def test_the_loop_goes_on_while_the_student_thinks(fakes: Any, world: Any) -> No
     request = parse_chat_request(json.dumps(fakes.chat()).encode())
 
     async def ticks() -> int:
-        deciding = asyncio.create_task(decider.decide(world.gate, request, "s", False))
+        deciding = asyncio.create_task(decider.decide(world.gate, request))
         count = 0
         while not deciding.done():
             await asyncio.sleep(0.005)
@@ -92,9 +92,9 @@ def test_a_stuck_student_does_not_keep_the_others_waiting(fakes: Any, world: Any
     request = parse_chat_request(json.dumps(fakes.chat()).encode())
 
     async def ask() -> list[Any]:
-        first = asyncio.create_task(decider.decide(world.gate, request, "s", False))
+        first = asyncio.create_task(decider.decide(world.gate, request))
         await asyncio.sleep(0.25)
-        later = [asyncio.create_task(decider.decide(world.gate, request, "s", False)) for _ in range(3)]
+        later = [asyncio.create_task(decider.decide(world.gate, request)) for _ in range(3)]
         return [await first, *[await task for task in later]]
 
     stuck_one, *others = asyncio.run(ask())
@@ -115,7 +115,7 @@ def test_a_student_that_fails_five_times_in_a_row_is_asked_no_more(fakes: Any, w
     request = parse_chat_request(json.dumps(fakes.chat()).encode())
 
     async def ask(gate: Gate, times: int) -> list[Any]:
-        return [await decider.decide(gate, request, "s", False) for _ in range(times)]
+        return [await decider.decide(gate, request) for _ in range(times)]
 
     async def all_of_it() -> None:
         await ask(world.gate, 4)

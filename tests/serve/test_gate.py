@@ -25,15 +25,12 @@ def ask(fakes: Any, world: Any) -> Any:
         *,
         rule: Any = None,
         gate: dict[str, Any] | None = None,
-        forced: bool = False,
         **changes: Any,
     ) -> Send | Escalate:
         if rule is not None:
             world.student.rule = rule
         built = Gate(world.student, fakes.certificate(**changes), **(gate or {}))
-        return built.decide(
-            parse_chat_request(json.dumps(fakes.chat(**(body or {}))).encode()), session="s", forced=forced
-        )
+        return built.decide(parse_chat_request(json.dumps(fakes.chat(**(body or {}))).encode()))
 
     return ask
 
@@ -64,8 +61,6 @@ def raising(state: Any) -> Proposal:
 REASONS: list[tuple[str, Reason, dict[str, Any]]] = [
     ("refused certificate", Reason.NOT_CERTIFIED, {"certified": False}),
     ("revoked", Reason.REVOKED, {"gate": {"revoked": True}}),
-    ("forced", Reason.FORCED, {"forced": True}),
-    ("rollout", Reason.ROLLOUT, {"gate": {"rollout": 0.0}}),
     ("unsure", Reason.LOW_CONFIDENCE, {"rule": proposing(ROME, confidence=0.89)}),
     ("action without a threshold", Reason.LOW_CONFIDENCE, {"thresholds": {"ping": 0.0}}),
     ("text", Reason.TEXT_REPLY, {"rule": proposing()}),
@@ -139,7 +134,8 @@ def test_every_reason_to_hand_over(ask: Any, reason: Reason, given: dict[str, An
 
 
 def test_every_reason_of_the_closed_list_is_tested() -> None:
-    assert {reason for _, reason, _ in REASONS} == set(Reason) - {Reason.OVERLOAD}  # that one is the decider's
+    elsewhere = {Reason.OVERLOAD, Reason.FORCED, Reason.ROLLOUT}  # by the decider, and by the policy
+    assert {reason for _, reason, _ in REASONS} == set(Reason) - elsewhere
 
 
 @pytest.mark.parametrize(
@@ -170,14 +166,6 @@ def test_a_destructive_tool_needs_the_operators_word(ask: Any, fakes: Any) -> No
 def test_a_certificate_of_another_student_is_refused(fakes: Any, world: Any) -> None:
     with pytest.raises(ConfigurationError):
         Gate(world.student, fakes.certificate(model_id="student-2"))
-
-
-def test_a_rollout_keeps_a_session_on_one_side(fakes: Any, world: Any) -> None:
-    gate = Gate(world.student, fakes.certificate(), rollout=0.3)
-    request = parse_chat_request(json.dumps(fakes.chat()).encode())
-    sides = [isinstance(gate.decide(request, session=f"s{i}"), Send) for i in range(400)]
-    assert sides == [isinstance(gate.decide(request, session=f"s{i}"), Send) for i in range(400)]
-    assert 0.2 < sum(sides) / 400 < 0.4
 
 
 def branching(depth: int) -> dict[str, Any]:

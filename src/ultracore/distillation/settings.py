@@ -10,15 +10,34 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from ultracore.distillation.errors import ConfigurationError
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["AgentPolicy", "Settings", "load_settings"]
 
 PREFIX = "DISTILL_"
+
+Mode = Literal["observe", "shadow", "canary", "active"]
+
+
+class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What holds for one agent; a table `[agents.NAME]` of the configuration file.
+
+    Attributes:
+        mode: `observe` relays and logs; `shadow` also asks the student, unseen; `canary` lets it answer a share
+            of the conversations; `active` lets it answer all that it may.
+        canary_share: Share of the conversations that the student may answer in mode `canary` (0..1).
+        teacher_requests_per_day: Requests that may go to the teacher on one day (UTC).
+        teacher_dollars_per_day: Dollars that the teacher may cost on one day (UTC); needs prices.
+    """
+
+    mode: Mode = "active"
+    canary_share: float = 0.1
+    teacher_requests_per_day: int | None = None
+    teacher_dollars_per_day: float | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +56,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         host: Address the gateway listens on.
         port: Port the gateway listens on.
         workers: Processes that serve it.
-        gateway_key_env: Name of the environment variable with the key that clients must present.
+        gateway_key_env: Name of the environment variable with the operator's own key; it may do everything.
+        mode: What the student may do: `observe`, `shadow`, `canary` or `active`; see `AgentPolicy`.
+        canary_share: Share of the conversations that it may answer in mode `canary` (0..1).
+        teacher_requests_per_day: Requests of all agents without a budget of their own that may go to the
+            teacher on one day (UTC).
+        teacher_dollars_per_day: The same in dollars; needs prices.
+        agents: What holds for single agents instead, by their id; only in the configuration file.
+        durability: `strict` answers nothing locally that is not in the log; `available` answers while the log
+            is down, and keeps the events in a bounded file until it is back.
+        idempotency_seconds: How long the answer to a request with an `Idempotency-Key` is kept for its retries.
         seed: Seed of everything random.
     """
 
@@ -54,6 +82,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: int = 8080
     workers: int = 1
     gateway_key_env: str = "DISTILL_GATEWAY_KEY"
+    mode: Mode = "active"
+    canary_share: float = 0.1
+    teacher_requests_per_day: int | None = None
+    teacher_dollars_per_day: float | None = None
+    agents: dict[str, AgentPolicy] = {}
+    durability: Literal["strict", "available"] = "strict"
+    idempotency_seconds: float = 600.0
     seed: int = 0
 
     @property
@@ -88,10 +123,16 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from None
-    for name in ("agreement_floor", "delta", "audit_rate"):
-        if not 0.0 <= getattr(settings, name) <= 1.0:
-            raise ConfigurationError(f"settings: {name} must lie between 0 and 1, not {getattr(settings, name)}")
+    for name in ("agreement_floor", "delta", "audit_rate", "canary_share"):
+        _check_share(name, getattr(settings, name))
+    for agent, policy in settings.agents.items():
+        _check_share(f"agents.{agent}.canary_share", policy.canary_share)
     return settings
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ConfigurationError(f"settings: {name} must lie between 0 and 1, not {value}")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

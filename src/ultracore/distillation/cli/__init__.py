@@ -1,4 +1,4 @@
-"""The command line: `distill run | import | serve | replay | report | log | settings | demo`.
+"""The command line: `distill run | import | serve | keys | pause | resume | replay | report | log | settings | demo`.
 
 What this file does not know: what the commands do; each is a file of its own.
 """
@@ -10,7 +10,9 @@ import click
 from ultracore.distillation import __version__
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.import_ import import_command
+from ultracore.distillation.cli.keys import keys_group
 from ultracore.distillation.cli.log import log_group
+from ultracore.distillation.cli.pause import pause_command, resume_command
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
@@ -40,6 +42,9 @@ for command in (
     import_command,
     serve_command,
     replay_command,
+    keys_group,
+    pause_command,
+    resume_command,
     report_command,
     log_group,
     settings_command,

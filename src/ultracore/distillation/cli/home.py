@@ -12,7 +12,7 @@ from typing import Any
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import Settings, load_settings
 
-__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "settings_at"]
+__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "home_or_new", "settings_at"]
 
 DEFAULT_OUT = "distill-report"
 LOG = "log.db"
@@ -40,6 +40,16 @@ def find_home(folder: Path | None) -> Path:
     return found
 
 
-def settings_at(home: Path, **overrides: Any) -> Settings:
-    """The settings with this home."""
-    return load_settings(home=str(home), **overrides)
+def home_or_new(folder: Path | None) -> Path:
+    """As `find_home`; where nothing was named and nothing was ever logged, the place where it will be."""
+    try:
+        return find_home(folder)
+    except ConfigurationError:
+        if folder is not None:
+            raise
+        return load_settings().home_path
+
+
+def settings_at(home: Path, file: Path | None = None, **overrides: Any) -> Settings:
+    """The settings with this home, of a configuration file if one is named."""
+    return load_settings(file, home=str(home), **overrides)

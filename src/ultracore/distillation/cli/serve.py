@@ -6,56 +6,69 @@ What this file does not know: how requests are answered.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import home_or_new, settings_at
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.settings import Settings, load_settings
+from ultracore.distillation.settings import Mode, Settings
 
 __all__ = ["gateway", "serve_command"]
 
 
-@click.command(
-    "serve",
-    epilog=examples(
-        "distill serve --upstream https://api.openai.com/v1", "distill serve --model distill-report --port 9000"
-    ),
+EXAMPLES = (
+    "distill serve --upstream https://api.openai.com/v1                   relay and log, learn later",
+    "distill serve --model distill-report --port 9000                     answer what was certified",
+    "distill serve --mode canary --audit-rate 0.2                         a tenth of the conversations",
+    "distill serve --mode shadow                                          the student runs beside, nobody sees it",
+    "distill serve --config distill.toml                                  everything else: see docs/gateway.md",
+    "distill keys add support --tenant acme && distill serve --host 0.0.0.0",
 )
+
+
+@click.command("serve", epilog=examples(*EXAMPLES))
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of a report or of a log with a deployed model.")
 @click.option("--upstream", help="OpenAI-compatible base URL of the teacher, ending in /v1.")
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--config", type=click.Path(path_type=Path), envvar="DISTILL_CONFIG", help="TOML file; see docs/gateway.md."
+)
+@click.option("--host", help="Address to listen on; a wider one needs a key.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: 8080]")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that share the address.  [default: 1]")
 @click.option("--socket", "descriptor", type=int, hidden=True, help="Of a worker: the socket that it shares.")
+@click.option("--mode", type=click.Choice(get_args(Mode)), help="What the student may do.  [default: active]")
+@click.option("--canary-share", type=float, help="Share of the conversations in mode canary.  [default: 0.1]")
 @click.option("--audit-rate", type=float, help="Share of sent calls that the teacher checks.  [default: 0.05]")
-@click.option("--observe", is_flag=True, help="Answer nothing locally; only relay and log.")
+@click.option("--durability", type=click.Choice(["strict", "available"]), help="While the log is down.")
 def serve_command(
-    model: Path | None, upstream: str | None, observe: bool, descriptor: int | None, **chosen: Any
+    model: Path | None, config: Path | None, upstream: str | None, descriptor: int | None, **chosen: Any
 ) -> None:
     """Serve an OpenAI-compatible endpoint: the student answers what it may, the teacher all the rest.
 
     The teacher's key is read from the variable named by DISTILL_UPSTREAM_KEY_ENV (OPENAI_API_KEY by
-    default). Without a deployed model everything is relayed and logged.
+    default). Without a deployed model everything is relayed and logged. `distill pause` sends
+    everything to the teacher at once.
     """
-    settings = _settings(model, upstream_url=upstream, **chosen)
+    settings = settings_at(home_or_new(model), config, upstream_url=upstream, **chosen)
     if descriptor is None and settings.workers > 1:
         sys.exit(_supervise(settings))
     with contextlib.suppress(KeyboardInterrupt):  # how a server is stopped; it has finished what was under way
-        _serve(settings, observe, descriptor)
+        _serve(settings, descriptor)
 
 
-def _serve(settings: Settings, observe: bool, descriptor: int | None) -> None:
+def _serve(settings: Settings, descriptor: int | None) -> None:
     from ultracore.distillation.serve.server import serve
     from ultracore.distillation.serve.workers import end_with_parent
 
-    app, said = gateway(settings, observe=observe)
+    app, said = gateway(settings)
     if descriptor is None:
         Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
         return serve(app, settings)
@@ -64,19 +77,34 @@ def _serve(settings: Settings, observe: bool, descriptor: int | None) -> None:
 
 
 def _supervise(settings: Settings) -> int:
-    """Start workers with the command line of this process."""
+    """Start workers with the command line of this process; they share their counts through a folder."""
     from ultracore.distillation.serve.server import check_address
     from ultracore.distillation.serve.workers import Supervisor, bind
 
-    check_address(settings)
+    check_address(settings, keyed=_keyed(settings))
     listener = bind(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     click.echo(f"distill gateway on http://{host}:{port}/v1, {settings.workers} processes", err=True)
     program = "from ultracore.distillation.cli import main; main()"
-    return Supervisor([sys.executable, "-c", program, *sys.argv[1:], "--socket"], settings.workers, listener).run()
+    with tempfile.TemporaryDirectory(prefix="distill-metrics-") as counts:
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", counts)
+        return Supervisor([sys.executable, "-c", program, *sys.argv[1:], "--socket"], settings.workers, listener).run()
 
 
-def gateway(settings: Settings, *, observe: bool = False) -> tuple[Any, str]:
+def _keyed(settings: Settings) -> bool:
+    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.serve.keys import key_ring
+
+    if os.environ.get(settings.gateway_key_env):
+        return True
+    store = open_store(settings.home_path)
+    try:
+        return key_ring(store).required
+    finally:
+        store.close()
+
+
+def gateway(settings: Settings) -> tuple[Any, str]:
     """The application and one paragraph that says what it will do.
 
     Raises:
@@ -86,11 +114,12 @@ def gateway(settings: Settings, *, observe: bool = False) -> tuple[Any, str]:
     from ultracore.distillation.events.sqlite import open_store
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.gate import Gate
+    from ultracore.distillation.serve.spill import Spill
     from ultracore.distillation.serve.upstream import upstream_from_settings
     from ultracore.distillation.students.registry import ModelRegistry
 
     store = open_store(settings.home_path)
-    deployed = None if observe else ModelRegistry(settings.home_path, store).active(settings.tenant)
+    deployed = ModelRegistry(settings.home_path, store).active(settings.tenant)
     upstream = upstream_from_settings(settings)
     if deployed is None and upstream is None:
         raise ConfigurationError(
@@ -98,25 +127,19 @@ def gateway(settings: Settings, *, observe: bool = False) -> tuple[Any, str]:
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
     gate = None if deployed is None else Gate(deployed.student, deployed.certificate)
-    app = create_app(store=store, upstream=upstream, gate=gate, settings=settings)
-    return app, _words(settings, deployed)
+    spill = Spill(settings.home_path / "spill")
+    app = create_app(store=store, upstream=upstream, gate=gate, settings=settings, spill=spill)
+    return app, _words(settings, deployed, paused=app.state.gateway.switch.paused)
 
 
-def _settings(model: Path | None, **chosen: Any) -> Settings:
-    if model is not None:
-        return settings_at(find_home(model), **chosen)
-    try:
-        return settings_at(find_home(None), **chosen)
-    except ConfigurationError:  # nothing was ever logged: begin, in the usual place
-        return load_settings(**chosen)
-
-
-def _words(settings: Settings, deployed: Any) -> str:
+def _words(settings: Settings, deployed: Any, *, paused: bool) -> str:
     lines = [f"distill gateway on http://{settings.host}:{settings.port}/v1, log in {settings.home_path}"]
     if deployed is None:
         lines.append("No student is deployed: every request is relayed to the teacher and logged.")
     else:
-        lines.append(f"Student {deployed.model_id}: {deployed.certificate.reason}")
+        lines.append(f"Student {deployed.model_id}, mode {settings.mode}: {deployed.certificate.reason}")
+    if paused:
+        lines.append("Paused: everything goes to the teacher until `distill resume`.")
     if settings.upstream_url is None:
         lines.append("No teacher is named (--upstream): what the student may not answer gets status 503.")
     else:

@@ -17,6 +17,15 @@ from ultracore.distillation.events.decision_facts import (
     TracesImportedEvent,
     UpstreamAttemptedEvent,
 )
+from ultracore.distillation.events.gateway_facts import (
+    FeedbackRecordedEvent,
+    GatewayPausedEvent,
+    GatewayResumedEvent,
+    KeyIssuedEvent,
+    KeyRevokedEvent,
+    ShadowRecordedEvent,
+    ToolSchemaChangedEvent,
+)
 from ultracore.distillation.events.model_facts import (
     AlertRaisedEvent,
     AlertResolvedEvent,
@@ -48,7 +57,12 @@ __all__ = [
     "DecisionOutcomeEvent",
     "DriftDetectedEvent",
     "Event",
+    "FeedbackRecordedEvent",
+    "GatewayPausedEvent",
+    "GatewayResumedEvent",
     "JsonObject",
+    "KeyIssuedEvent",
+    "KeyRevokedEvent",
     "Metadata",
     "ModelDeployedEvent",
     "ModelEvaluatedEvent",
@@ -61,7 +75,9 @@ __all__ = [
     "RetrainTriggeredEvent",
     "SessionEndedEvent",
     "SessionStartedEvent",
+    "ShadowRecordedEvent",
     "SubjectErasedEvent",
+    "ToolSchemaChangedEvent",
     "TracesImportedEvent",
     "TrainingDataCuratedEvent",
     "UpstreamAttemptedEvent",

@@ -1,21 +1,18 @@
 """The gateway: an OpenAI-compatible server in which a certified student answers what it may.
 
-Every chat request gets a verdict, an answer and a line in the log: a student's decision is synced
-before the first byte of its answer, a teacher's is written when its answer has passed. What this file
-does not know: how a student decides, and how answers look on the wire.
+Everything is put together here, and every route says whose keys may use it. What this file does not
+know: what the endpoints do.
 """
 
 from __future__ import annotations
 
 import os
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,25 +21,54 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ultracore.distillation.errors import ConfigurationError, LogError
+from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.serve.audit import Auditor
+from ultracore.distillation.serve.control import PAUSE_EVENTS, Chores, Control, Switch
 from ultracore.distillation.serve.decider import Decider
-from ultracore.distillation.serve.dialect import CHAT, Dialect
-from ultracore.distillation.serve.exchange import Exchange
-from ultracore.distillation.serve.gate import Escalate, Gate
-from ultracore.distillation.serve.guard import Guard, error_response, read_body
-from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.local import LocalAnswer
-from ultracore.distillation.serve.offer import read_offer
-from ultracore.distillation.serve.relay import Call, Relay
+from ultracore.distillation.serve.dialect import CHAT
+from ultracore.distillation.serve.gate import Gate
+from ultracore.distillation.serve.gateway import Gateway
+from ultracore.distillation.serve.guard import Guard, allowing, error_response
+from ultracore.distillation.serve.keys import KEY_EVENTS, KeyRing, Scope
+from ultracore.distillation.serve.operations import Operations
 from ultracore.distillation.serve.responses import RESPONSES
+from ultracore.distillation.serve.spill import Spill
 from ultracore.distillation.serve.upstream import Upstream
-from ultracore.distillation.serve.wire import RequestError, session_of
+from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 
-__all__ = ["Gateway", "create_app"]
+__all__ = ["Endpoint", "create_app", "endpoints"]
+
+CLIENTS = frozenset({Scope.CLIENT, Scope.ADMIN})
+READERS = frozenset({Scope.READ, Scope.ADMIN})
+EVERYBODY = frozenset(Scope)
+ADMINS = frozenset({Scope.ADMIN})
+
+
+class Endpoint(NamedTuple):
+    """A route: where, how, what, and the scopes of the keys that may use it; `None` for probes, which need no key."""
+
+    path: str
+    methods: tuple[str, ...]
+    call: Callable[[Request], Awaitable[Response | ASGIApp]]
+    scopes: frozenset[Scope] | None
+
+
+def endpoints(gateway: Gateway, operations: Operations) -> list[Endpoint]:
+    """Every route there is, first match first."""
+    return [
+        Endpoint("/healthz", ("GET",), operations.health, None),
+        Endpoint("/readyz", ("GET",), operations.ready, None),
+        Endpoint("/metrics", ("GET",), operations.metrics, READERS),
+        Endpoint("/openapi.json", ("GET",), operations.openapi, EVERYBODY),
+        Endpoint("/admin/pause", ("POST",), operations.pause, ADMINS),
+        Endpoint("/admin/resume", ("POST",), operations.resume, ADMINS),
+        *(Endpoint(f"/v1/{d.path}", ("POST",), partial(gateway.decide, d), CLIENTS) for d in (CHAT, RESPONSES)),
+        Endpoint("/v1/feedback", ("POST",), gateway.feedback, CLIENTS),
+        Endpoint("/v1/models", ("GET",), gateway.models, EVERYBODY),
+        Endpoint("/v1/{path:path}", ("GET", "POST", "DELETE"), gateway.other, CLIENTS),
+    ]
 
 
 def create_app(
@@ -53,6 +79,7 @@ def create_app(
     settings: Settings,
     clock: Callable[[], datetime] = utc_now,
     decider: Decider | None = None,
+    spill: Spill | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Starlette:
     """Build the gateway.
@@ -62,176 +89,66 @@ def create_app(
         upstream: The teacher's server, closed with the app; without one, what the student may not
             answer gets status 503.
         gate: Who decides; `None` relays everything. `app.state.gateway.gate` may be replaced while serving.
-        settings: `tenant`, `audit_rate`, `gateway_key_env`.
+        settings: See `Settings`.
         clock: Tells the time.
         decider: Where the gate runs; a thread of its own by default.
-        env: Where the key that clients must present is looked up.
+        spill: Where events wait while the log is down; closed with the app. Without one they are lost, and counted.
+        env: Where the operator's own key is looked up.
 
     Raises:
         ConfigurationError: Clients' keys are to be passed on to the teacher, but they are the gateway's.
     """
-    key = env.get(settings.gateway_key_env) or None
-    if key and upstream is not None and upstream.pass_authorization:
+    ring, switch = KeyRing(env.get(settings.gateway_key_env) or None, settings.tenant), Switch()
+    control = Control(store, (*KEY_EVENTS, *PAUSE_EVENTS), (ring.apply, switch.apply))
+    control.look()
+    if ring.required and upstream is not None and upstream.pass_authorization:
         raise ConfigurationError("with a gateway key the client's authorization is not the teacher's: set its own key")
-    gateway = Gateway(store, upstream, gate, settings, clock, decider or Decider())
+    gateway = Gateway(
+        store, upstream, gate, settings, clock=clock, decider=decider or Decider(), switch=switch, spill=spill
+    )
+    routes = endpoints(gateway, Operations(gateway, control, clock))
     app = Starlette(
-        routes=[
-            Route("/healthz", gateway.health, methods=["GET"]),
-            Route("/readyz", gateway.ready, methods=["GET"]),
-            *(Route(f"/v1/{d.path}", partial(gateway.decide, d), methods=["POST"]) for d in (CHAT, RESPONSES)),
-            Route("/v1/models", gateway.models, methods=["GET"]),
-            Route("/v1/{path:path}", gateway.other, methods=["GET", "POST", "DELETE"]),
-        ],
-        middleware=[Middleware(Guard, key=key)],
-        exception_handlers={RequestError: _on_request_error, HTTPException: _on_http_error, 500: _on_bug},
-        lifespan=gateway.lifespan,
+        routes=[_route(endpoint) for endpoint in routes],
+        middleware=[Middleware(Guard, ring=ring, control=control, clock=clock, tenant=settings.tenant)],
+        exception_handlers={
+            RequestError: partial(_on_request_error, gateway),
+            HTTPException: _on_http_error,
+            500: _on_bug,
+        },
+        lifespan=partial(_lifespan, gateway, control, store, spill),
     )
     app.router.redirect_slashes = False
     app.state.gateway = gateway
+    app.state.ring = ring
     return app
 
 
-class Gateway:
-    """The endpoints, and what they share.
-
-    Attributes:
-        gate: Who decides on the next request; replace it to change models.
-        journal: The log's pen; `journal.lost` counts events that could not be written.
-    """
-
-    def __init__(
-        self,
-        store: EventStore,
-        upstream: Upstream | None,
-        gate: Gate | None,
-        settings: Settings,
-        clock: Callable[[], datetime],
-        decider: Decider,
-    ) -> None:
-        self.gate = gate
-        self.journal = Journal(store)
-        self._upstream = upstream
-        self._settings = settings
-        self._clock = clock
-        self._decider = decider
-        self._rate = settings.audit_rate if upstream is not None else 0.0
-        self._auditor = Auditor(upstream, self.journal, self._rate) if upstream is not None else None
-
-    @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Finish what runs in the background when the server stops."""
-        try:
-            yield
-        finally:
-            if self._auditor is not None:
-                await self._auditor.aclose()
-            if self._upstream is not None:
-                await self._upstream.aclose()
-            self._decider.close()
-
-    async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
-        """`POST /v1/chat/completions` and `POST /v1/responses`."""
-        if not request.headers.get("content-type", "").startswith("application/json"):
-            raise RequestError(415, "send application/json", code="unsupported_media_type")
-        exchange = await self._exchange(dialect, request, await read_body(request))
-        if isinstance(exchange.verdict, Escalate):
-            return self._teacher(request, exchange)
-        return await self._student(request, exchange)
-
-    async def models(self, request: Request) -> ASGIApp:
-        """`GET /v1/models`: the teacher's list, or the model that the student stands in for."""
-        if self._upstream is not None:
-            return self._relay(request, "models", b"")
-        known = [] if self.gate is None else [self.gate.certificate.teacher or self.gate.student.model_id]
-        models = [{"id": name, "object": "model", "created": 0, "owned_by": "distill"} for name in known]
-        return _json({"object": "list", "data": models})
-
-    async def other(self, request: Request) -> ASGIApp:
-        """Every other path below `/v1`: the teacher's."""
-        body = await read_body(request)
-        if self._upstream is None:
-            raise RequestError(404, "no such path here, and no teacher is configured", code="unknown_path")
-        return self._relay(request, request.path_params["path"], body)
-
-    async def health(self, request: Request) -> Response:
-        """`GET /healthz`: the process answers."""
-        return _json({"status": "ok"})
-
-    async def ready(self, request: Request) -> Response:
-        """`GET /readyz`: 503 while the log cannot be written."""
-        healthy = self.journal.healthy
-        state = {
-            "status": "ok" if healthy else "unavailable",
-            "log": "ok" if healthy else "down",
-            "events_lost": self.journal.lost,
-            "teacher": self._upstream is not None,
-            "certified": self.gate is not None and self.gate.certificate.certified and not self.gate.revoked,
-        }
-        return _json(state, 200 if healthy else 503)
-
-    async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> Exchange:
-        parsed = dialect.parse(body)
-        offer = read_offer(parsed.tools)
-        gate = self.gate
-        session = session_of(parsed.messages, request.headers.get("x-distill-session"))
-        started = time.perf_counter()
-        forced = request.headers.get("x-distill-force", "").lower() == "teacher"
-        return Exchange(
-            dialect=dialect,
-            request=parsed,
-            offer=offer,
-            verdict=await self._decider.decide(gate, parsed, session, forced),
-            receipt=uuid.uuid4().hex,
-            session=session,
-            agent_id=request.headers.get("x-distill-agent", "gateway")[:128],
-            tenant=self._settings.tenant,
-            model_id="" if gate is None else gate.student.model_id,
-            certificate_id="" if gate is None else gate.certificate_id,
-            started=started,
-            clock=self._clock,
-        )
-
-    async def _student(self, request: Request, exchange: Exchange) -> ASGIApp:
-        try:
-            await self.journal.durable(exchange.student_decision(self._rate))
-        except LogError:
-            self.journal.later(exchange.outcome("error", "the decision log was not available"))
-            raise RequestError(
-                503,
-                "the decision log cannot be written; nothing is answered locally until it can",
-                code="log_unavailable",
-                headers={"retry-after": "1", **exchange.headers},
-            ) from None
-        return LocalAnswer(exchange, self.journal, lambda done: self._audit(done, request.headers))
-
-    def _teacher(self, request: Request, exchange: Exchange) -> ASGIApp:
-        if self._upstream is not None:
-            return self._relay(request, exchange.dialect.path, exchange.request.body, exchange)
-        self.journal.later(exchange.outcome("error", "no teacher is configured"))
-        raise RequestError(
-            503,
-            f"this request needs the teacher ({exchange.reason}), and none is configured: set upstream_url",
-            code="no_teacher",
-            headers=exchange.headers,
-        )
-
-    def _audit(self, exchange: Exchange, headers: Mapping[str, str]) -> None:
-        if self._auditor is not None:
-            self._auditor.consider(exchange, headers)
-
-    def _relay(self, request: Request, path: str, body: bytes, exchange: Exchange | None = None) -> Relay:
-        if self._upstream is None:
-            raise RequestError(503, "no teacher is configured: set upstream_url", code="no_teacher")
-        query = request.url.query
-        return Relay(self._upstream, Call(request.method, path, request.headers, body, query), self.journal, exchange)
+@asynccontextmanager
+async def _lifespan(
+    gateway: Gateway, control: Control, store: EventStore, spill: Spill | None, app: Starlette
+) -> AsyncIterator[None]:
+    """Run what runs in the background, and finish it when the server stops."""
+    chores = Chores([control.look] if spill is None else [control.look, partial(spill.drain, store)])
+    chores.start()
+    try:
+        yield
+    finally:
+        await gateway.aclose()
+        chores.close()
+        if spill is not None:
+            spill.close()
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+def _route(endpoint: Endpoint) -> Route:
+    call = endpoint.call if endpoint.scopes is None else allowing(endpoint.scopes, endpoint.call)
+    return Route(endpoint.path, call, methods=endpoint.methods)
 
 
-async def _on_request_error(request: Request, error: Exception) -> Response:
-    return error_response(error) if isinstance(error, RequestError) else await _on_bug(request, error)
+async def _on_request_error(gateway: Gateway, request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestError):
+        return await _on_bug(request, error)
+    gateway.metrics.refused(error.status)
+    return error_response(error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -53,15 +53,15 @@ class Decider:
         self._waiting = 0
         self._desk: _Desk | None = None
 
-    async def decide(self, gate: Gate | None, request: ChatRequest, session: str, forced: bool) -> Verdict:
+    async def decide(self, gate: Gate | None, request: ChatRequest) -> Verdict:
         """The gate's verdict; without a gate, without room, or without a verdict in time: the teacher."""
         if gate is None:
-            return Escalate(Reason.FORCED if forced else Reason.NOT_CERTIFIED, "no student is deployed")
+            return Escalate(Reason.NOT_CERTIFIED, "no student is deployed")
         if self.disabled(gate):
             return Escalate(Reason.STUDENT_ERROR, "the student failed too often and is not asked any more")
         if self._waiting >= self._max_waiting:
             return Escalate(Reason.OVERLOAD, "too many requests wait for the student")
-        verdict = await self._ask(lambda: gate.decide(request, session=session, forced=forced))
+        verdict = await self._ask(lambda: gate.decide(request))
         self._judge(gate, verdict)
         return verdict
 

@@ -105,7 +105,11 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             reply: Whole, with calls that are known.
         """
-        return self._decision("teacher", reply.calls or (), confidence=None, reply=reply.text, label_probability=1.0)
+        decision = self._decision(
+            "teacher", reply.calls or (), confidence=None, reply=reply.text, label_probability=1.0
+        )
+        serving = {**(decision.serving or {}), "request_id": reply.id}
+        return msgspec.structs.replace(decision, serving=serving)
 
     def outcome(self, status: str, error: str | None = None, usage: dict[str, Any] | None = None) -> Any:
         """How the exchange ended.

@@ -8,7 +8,6 @@ teachers, and the log.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
@@ -77,10 +76,9 @@ class Gate:
             annotation calls destructive, unless `destructive` is true.
         destructive: Whether calls of destructive tools may be sent.
         revoked: Whether the certificate was revoked after it was issued.
-        rollout: Share of the sessions that the student answers at all (0..1).
 
     Raises:
-        ConfigurationError: The certificate is another student's, or `rollout` is out of range.
+        ConfigurationError: The certificate is another student's.
     """
 
     def __init__(
@@ -91,35 +89,27 @@ class Gate:
         never: Collection[str] = (),
         destructive: bool = False,
         revoked: bool = False,
-        rollout: float = 1.0,
     ) -> None:
         if certificate.model_id not in ("", student.model_id):
             raise ConfigurationError(f"the certificate is for {certificate.model_id}, not for {student.model_id}")
-        if not 0.0 <= rollout <= 1.0:
-            raise ConfigurationError(f"rollout must lie between 0 and 1, not {rollout}")
         self.student = student
         self.certificate = certificate
         self.revoked = revoked
         self.certificate_id = fingerprint(msgspec.to_builtins(certificate))
         self._never = frozenset(never)
         self._destructive = destructive
-        self._rollout = rollout
 
-    def decide(self, request: ChatRequest, *, session: str = "", forced: bool = False) -> Send | Escalate:
+    def decide(self, request: ChatRequest) -> Send | Escalate:
         """Who answers this request.
 
         Args:
-            request: As parsed by `wire.parse_chat_request`.
-            session: The conversation; a partial rollout keeps each one on one side.
-            forced: Whether the client asks for the teacher.
+            request: As parsed by a dialect.
         """
         offer = read_offer(request.tools)
-        return self._before(request, offer, session, forced) or self._ask(request, offer)
+        return self._before(request, offer) or self._ask(request, offer)
 
-    def _before(self, request: ChatRequest, offer: Offer, session: str, forced: bool) -> Escalate | None:
+    def _before(self, request: ChatRequest, offer: Offer) -> Escalate | None:
         certificate = self.certificate
-        if forced:
-            return Escalate(Reason.FORCED)
         if self.revoked:
             return Escalate(Reason.REVOKED)
         if not certificate.certified:
@@ -130,8 +120,6 @@ class Gate:
             return Escalate(Reason.OTHER_TEACHER, f"certified against {certificate.teacher}")
         if certificate.prompts and prompt_fingerprint(request.messages) not in certificate.prompts:
             return Escalate(Reason.PROMPT_CHANGED)
-        if not _in_rollout(session, self._rollout):
-            return Escalate(Reason.ROLLOUT)
         if not offer.tools or request.options.get("tool_choice") == "none":
             return Escalate(Reason.TEXT_REPLY, "no call is possible")
         return None
@@ -195,8 +183,3 @@ def _allowed(options: dict[str, Any], calls: tuple[ToolCall, ...]) -> bool:
     if isinstance(choice, dict) and any(call.name != choice["function"]["name"] for call in calls):
         return False
     return len(calls) == 1 or options.get("parallel_tool_calls") is not False
-
-
-def _in_rollout(session: str, share: float) -> bool:
-    drawn = int.from_bytes(hashlib.sha256(session.encode()).digest()[:8]) / 2**64
-    return drawn < share

@@ -1,24 +1,30 @@
 """Who may ask, and how much at once.
 
-With a key every request but the two probes must present it. Without one the server listens on loopback only
-(`serve.server`) and answers loopback names only, so that no web page can reach it through a name that
-it points there. What this file does not know: what is asked.
+Once a key exists every request but the probes must present one, and the tenant is the key's. Without
+any, the server listens on loopback only (`serve.server`) and answers loopback names only, so that no web
+page can reach it through a name that it points there. What this file does not know: what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
+from ultracore.distillation.serve.control import Control
+from ultracore.distillation.serve.keys import Key, KeyRing, Scope
+from ultracore.distillation.serve.limits import Limits
 from ultracore.distillation.serve.wire import MAX_BODY, RequestError
 
-__all__ = ["Guard", "error_response", "is_loopback", "read_body"]
+__all__ = ["PROBES", "Guard", "allowing", "caller_of", "error_response", "is_loopback", "read_body"]
 
 BODY_SECONDS = 10.0
 BODY_BYTES_A_SECOND = 50_000
@@ -34,28 +40,75 @@ class Guard:
 
     Args:
         app: What it guards.
-        key: That clients must present as `Authorization: Bearer ...`; `None` for a keyless loopback server.
+        ring: The keys.
+        control: Keeps the ring up to date; while it cannot, an unknown key gets 503, for it may be a new one.
+        clock: Tells the time.
+        tenant: Whose requests are made without a key, on a keyless loopback server.
     """
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, ring: KeyRing, control: Control, clock: Callable[[], datetime], tenant: str
+    ) -> None:
         self._app = app
-        self._key = key
+        self._ring = ring
+        self._control = control
+        self._clock = clock
+        self._anyone = Key(key_id="", tenant=tenant, scope=Scope.ADMIN)
+        self._limits = Limits()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401 or 403, as ASGI."""
-        error = self._refusal(Headers(scope=scope)) if scope["type"] == "http" and _guarded(scope["path"]) else None
-        await (self._app if error is None else error_response(error))(scope, receive, send)
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Pass on, or answer 401, 403, 429 or 503, as ASGI."""
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            return await self._app(scope, receive, send)
+        try:
+            key = self._caller(Headers(scope=scope))
+            self._limits.enter(key)
+        except RequestError as error:
+            return await error_response(error)(scope, receive, send)
+        try:
+            await self._app({**scope, "distill.caller": key}, receive, send)
+        finally:
+            self._limits.leave(key)
 
-    def _refusal(self, headers: Headers) -> RequestError | None:
-        if self._key is None:
-            host = headers.get("host", "")
-            return None if is_loopback(_host_name(host)) else RequestError(403, "ask by a loopback name", code="host")
-        presented = headers.get("authorization", "").encode("latin-1")
-        if hmac.compare_digest(presented, f"Bearer {self._key}".encode()):
-            return None
-        return RequestError(
-            401, "a valid key is needed", code="invalid_api_key", headers={"www-authenticate": "Bearer"}
-        )
+    def _caller(self, headers: Headers) -> Key:
+        if not self._control.loaded:
+            raise _unknown()
+        if not self._ring.required:
+            if not is_loopback(_host_name(headers.get("host", ""))):
+                raise RequestError(403, "ask by a loopback name", code="host")
+            return self._anyone
+        kind, _, presented = headers.get("authorization", "").partition(" ")
+        key = self._ring.find(presented, self._clock()) if kind.lower() == "bearer" else None
+        if key is not None:
+            return key
+        if not self._control.healthy:
+            raise _unknown()
+        raise RequestError(401, "a valid key is needed", code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+def _unknown() -> RequestError:
+    return RequestError(503, "keys cannot be looked up now", code="log_unavailable", headers={"retry-after": "1"})
+
+
+def caller_of(request: Request) -> Key:
+    """The key with which a request was made."""
+    key: Key = request.scope["distill.caller"]
+    return key
+
+
+def allowing(
+    scopes: frozenset[Scope], endpoint: Callable[[Request], Awaitable[Response | ASGIApp]]
+) -> Callable[[Request], Awaitable[Response | ASGIApp]]:
+    """An endpoint for keys of these scopes only."""
+    return partial(_allowed, scopes, endpoint)
+
+
+async def _allowed(
+    scopes: frozenset[Scope], endpoint: Callable[[Request], Awaitable[Response | ASGIApp]], request: Request
+) -> Response | ASGIApp:
+    if caller_of(request).scope not in scopes:
+        raise RequestError(403, "this key may not do that", code="insufficient_scope")
+    return await endpoint(request)
 
 
 def is_loopback(host: str) -> bool:
@@ -98,10 +151,6 @@ async def read_body(request: Request) -> bytes:
 def error_response(error: RequestError) -> Response:
     """The error as a reply."""
     return Response(error.body, error.status, error.headers, media_type="application/json")
-
-
-def _guarded(path: str) -> bool:
-    return path not in PROBES
 
 
 def _host_name(host: str) -> str:

@@ -1,8 +1,8 @@
 """The gateway's pen: events written before something happens, or after it without waiting.
 
-Submitting never waits, so that a request that is being cancelled can still be written down. What
-could not be written is counted and told, never forgotten. What this file does not know: what the
-events mean.
+Submitting never waits, so that a request that is being cancelled can still be written down. What the log
+does not take goes to the spill file, if there is one; what that cannot hold either is counted and told,
+never forgotten. What this file does not know: what the events mean.
 """
 
 from __future__ import annotations
@@ -10,17 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Protocol
 
-from ultracore.distillation.errors import DistillationError, LogError
+from ultracore.distillation.errors import DistillationError, EventError, LogError
 from ultracore.distillation.events import Event, EventStore
+from ultracore.distillation.serve.spill import Spill
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "Witness"]
 
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 5.0
-"""Longest wait for the disk before a local answer is given up."""
+"""Longest wait for the disk before a local answer is given up, or goes out without (`available`)."""
+
+
+class Witness(Protocol):
+    """Somebody who counts what is written."""
+
+    def wrote(self, event: Event) -> None:
+        """An event was handed to the log; called at once, on the caller's thread."""
+        ...
+
+    def lost(self, count: int) -> None:
+        """So many events are nowhere; called on any thread."""
+        ...
 
 
 class Journal:
@@ -29,51 +44,92 @@ class Journal:
     Args:
         store: The log.
         wait_seconds: Longest wait of `durable`.
+        spill: Where events go that the log did not take; without one they are lost, and counted.
+        strict: Whether `durable` insists on the log itself; if not, the spill file will do.
+        witnesses: Who is told of each event.
 
     Attributes:
-        lost: Events that could not be written.
+        lost: Events that could not be written anywhere.
         healthy: Whether the log took the last write; an event that it refuses for itself does not count.
     """
 
-    def __init__(self, store: EventStore, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        spill: Spill | None = None,
+        strict: bool = True,
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
         self.lost = 0
         self.healthy = True
         self._store = store
         self._wait_seconds = wait_seconds
+        self._spill = spill
+        self._strict = strict
+        self._witnesses = witnesses
         self._lock = threading.Lock()
 
     async def durable(self, *events: Event) -> None:
-        """Write events, and return once they are synced.
+        """Write events, and return once they are synced; unless `strict`, once they are synced or spilled.
 
         Raises:
             LogError: They are not, or not in time.
         """
-        written = asyncio.wrap_future(self._submit(events))
+        future = self._submit(events, spill=not self._strict)
+        written = asyncio.wrap_future(future)
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await asyncio.shield(written)  # a cancelled request must not cancel the writer's future
         except TimeoutError:
-            raise LogError("the decision log did not answer in time") from None
+            if self._strict or not self._keep(events):
+                raise LogError("the decision log did not answer in time") from None
         except DistillationError as error:
-            raise LogError(f"the decision log refused the event: {type(error).__name__}") from None
+            if self._strict or self._spill is None or not isinstance(error, LogError):
+                raise LogError(f"the decision log refused the event: {type(error).__name__}") from None
 
     def later(self, *events: Event) -> None:
-        """Write events without waiting; a failure is counted in `lost` and logged."""
-        self._submit(events)
+        """Write events without waiting; what the log does not take is spilled, or counted in `lost`."""
+        self._submit(events, spill=True)
 
-    def _submit(self, events: tuple[Event, ...]) -> Future[list[int]]:
+    def once(self, event: Event) -> None:
+        """Write an event whose id says what it is about; that it is there already is well."""
+        self._submit((event,), spill=True, known_is_well=True)
+
+    def _submit(self, events: tuple[Event, ...], *, spill: bool, known_is_well: bool = False) -> Future[list[int]]:
         try:
             future = self._store.submit(events)
         except DistillationError as error:
             future = Future()
             future.set_exception(error)
-        future.add_done_callback(lambda done: self._note(done, len(events)))
+        for event in events:
+            for witness in self._witnesses:
+                witness.wrote(event)
+        future.add_done_callback(lambda done: self._note(done, events, spill, known_is_well))
         return future
 
-    def _note(self, done: Future[list[int]], count: int) -> None:
+    def _note(self, done: Future[list[int]], events: tuple[Event, ...], spill: bool, known_is_well: bool) -> None:
         error = done.exception()
         with self._lock:
             self.healthy = not isinstance(error, LogError)
-            self.lost += 0 if error is None else count
-        if error is not None:
-            logger.error("%d events could not be written to the decision log: %s", count, type(error).__name__)
+        if error is None or (known_is_well and isinstance(error, EventError)):
+            return
+        kept = spill and isinstance(error, LogError) and self._keep(events)
+        if not kept:
+            self._count(len(events))
+        logger.error(
+            "%d events could not be written to the decision log%s: %s",
+            len(events),
+            ", and wait in the spill file" if kept else "",
+            type(error).__name__,
+        )
+
+    def _keep(self, events: tuple[Event, ...]) -> bool:
+        return self._spill is not None and self._spill.add(events)
+
+    def _count(self, count: int) -> None:
+        with self._lock:
+            self.lost += count
+        for witness in self._witnesses:
+            witness.lost(count)

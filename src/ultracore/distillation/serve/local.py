@@ -26,12 +26,21 @@ class LocalAnswer:
         exchange: The request, with a verdict to send.
         journal: Where the outcome is written.
         then: Called with the exchange once the answer has left, or could not.
+
+    Attributes:
+        headers: Of the reply.
+        body: Of the reply.
     """
 
     def __init__(self, exchange: Exchange, journal: Journal, then: Callable[[Exchange], None]) -> None:
         self._exchange = exchange
         self._journal = journal
         self._then = then
+        request = exchange.request
+        self.body = exchange.dialect.answer(_answer(exchange), request)
+        kind = "text/event-stream; charset=utf-8" if request.stream else "application/json"
+        headers = {"content-type": kind, "content-length": str(len(self.body)), **exchange.headers}
+        self.headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
@@ -48,13 +57,8 @@ class LocalAnswer:
             self._then(self._exchange)
 
     async def _send(self, send: Send) -> None:
-        request = self._exchange.request
-        body = self._exchange.dialect.answer(_answer(self._exchange), request)
-        kind = "text/event-stream; charset=utf-8" if request.stream else "application/json"
-        headers = {"content-type": kind, "content-length": str(len(body)), **self._exchange.headers}
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
 def _answer(exchange: Exchange) -> Answer:

@@ -5,13 +5,11 @@ What this file does not know: what the gateway does.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
-from collections.abc import Mapping
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.serve.guard import is_loopback
@@ -30,36 +28,34 @@ GRACE_SECONDS = 10
 """For answers under way when the server is told to stop; audits then get 5 more."""
 
 
-def serve(
-    app: ASGIApp,
-    settings: Settings,
-    env: Mapping[str, str] = os.environ,
-    *,
-    listener: socket.socket | None = None,
-) -> None:
+def serve(app: Starlette, settings: Settings, *, listener: socket.socket | None = None) -> None:
     """Serve until SIGINT or SIGTERM; answers under way are finished, new ones refused.
 
     Args:
         app: The gateway.
-        settings: Address, and where the key of the clients is.
-        env: Where that key is looked up.
+        settings: Where it listens.
         listener: A socket that listens already, shared with other processes.
 
     Raises:
-        ConfigurationError: The address is not a loopback one, and no key is set.
+        ConfigurationError: The address is not a loopback one, and there is no key.
     """
-    config = configure(app, settings, env)
+    config = configure(app, settings, keyed=app.state.ring.required)
     sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.Server(config).run(None if listener is None else [listener])
 
 
-def configure(app: ASGIApp, settings: Settings, env: Mapping[str, str] = os.environ) -> uvicorn.Config:
+def configure(app: Starlette, settings: Settings, *, keyed: bool) -> uvicorn.Config:
     """How uvicorn is to run.
 
+    Args:
+        app: What it serves.
+        settings: Where it listens.
+        keyed: Whether clients must present a key.
+
     Raises:
-        ConfigurationError: The address is not a loopback one, and no key is set.
+        ConfigurationError: The address is not a loopback one, and there is no key.
     """
-    check_address(settings, env)
+    check_address(settings, keyed=keyed)
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -78,14 +74,14 @@ def configure(app: ASGIApp, settings: Settings, env: Mapping[str, str] = os.envi
     )
 
 
-def check_address(settings: Settings, env: Mapping[str, str] = os.environ) -> None:
+def check_address(settings: Settings, *, keyed: bool) -> None:
     """Refuse to be reached from outside without a key.
 
     Raises:
-        ConfigurationError: The address is not a loopback one, and no key is set.
+        ConfigurationError: The address is not a loopback one, and there is no key.
     """
-    if not is_loopback(settings.host) and not env.get(settings.gateway_key_env):
+    if not is_loopback(settings.host) and not keyed:
         raise ConfigurationError(
-            f"{settings.host} can be reached from outside: set {settings.gateway_key_env} to a key that clients "
-            "must present, or listen on 127.0.0.1"
+            f"{settings.host} can be reached from outside: make a key for each client with `distill keys add NAME` "
+            f"or set {settings.gateway_key_env}, or listen on 127.0.0.1"
         )

@@ -1,0 +1,260 @@
+"""The endpoints that hold decisions: every request gets a verdict, an answer and a line in the log.
+
+A student's decision is synced before the first byte of its answer, a teacher's is written when its answer
+has passed. What this file does not know: how a student decides, and how answers look on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from ultracore.distillation.errors import EventError, LogError
+from ultracore.distillation.events import EventStore, ToolSchemaChangedEvent
+from ultracore.distillation.serve.audit import Auditor
+from ultracore.distillation.serve.budget import Budgets
+from ultracore.distillation.serve.control import Switch
+from ultracore.distillation.serve.decider import Decider
+from ultracore.distillation.serve.dialect import Dialect
+from ultracore.distillation.serve.exchange import Exchange
+from ultracore.distillation.serve.feedback import RequestIds, find_decision, parse_feedback
+from ultracore.distillation.serve.gate import Escalate, Gate, Reason
+from ultracore.distillation.serve.guard import caller_of, read_body
+from ultracore.distillation.serve.idempotency import Once, Place
+from ultracore.distillation.serve.journal import Journal
+from ultracore.distillation.serve.keys import Key
+from ultracore.distillation.serve.local import LocalAnswer
+from ultracore.distillation.serve.metrics import Metrics
+from ultracore.distillation.serve.offer import read_offer
+from ultracore.distillation.serve.operations import json_response
+from ultracore.distillation.serve.policy import Policy, workload_of
+from ultracore.distillation.serve.relay import Call, Relay
+from ultracore.distillation.serve.shadow import Shadow
+from ultracore.distillation.serve.spill import Spill
+from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.wire import ChatRequest, RequestError, session_of
+from ultracore.distillation.settings import Settings
+from ultracore.distillation.tools import fingerprint
+
+__all__ = ["Gateway"]
+
+MAX_SCHEMAS = 10_000
+"""Changes of a tool's definition that are told of while one model is served; a client could make up any number."""
+
+STATELESS = ("audio/", "completions", "embeddings", "images/", "moderations")
+"""Paths below which the teacher keeps nothing for its customer, so that tenants cannot meet there."""
+
+
+class Gateway:
+    """The endpoints, and what they share.
+
+    Attributes:
+        gate: Who decides on the next request; replace it to change models.
+        journal: The log's pen; `journal.lost` counts events that could not be written.
+        upstream: The teacher's server, if there is one.
+        switch: Whether an operator has paused it.
+        metrics: What it counted.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        upstream: Upstream | None,
+        gate: Gate | None,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime],
+        decider: Decider,
+        switch: Switch,
+        spill: Spill | None,
+    ) -> None:
+        self.gate = gate
+        self.upstream = upstream
+        self.switch = switch
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._decider = decider
+        self._policy = Policy(settings, switch)
+        self._budgets = Budgets(settings.home_path / "budgets", clock)
+        self._ids = RequestIds()
+        self._once = Once(settings.idempotency_seconds)
+        self._schemas: set[str] = set()
+        self._shadow = Shadow(decider, lambda event: self.journal.later(event))
+        self.metrics = Metrics(
+            healthy=lambda: self.journal.healthy,
+            paused=lambda: switch.paused,
+            waiting=lambda: 0 if spill is None else spill.waiting,
+        )
+        witnesses = (self.metrics, self._shadow, self._budgets, self._ids)
+        self.journal = Journal(store, spill=spill, strict=settings.durability == "strict", witnesses=witnesses)
+        self._rate = settings.audit_rate if upstream is not None else 0.0
+        self._auditor = Auditor(upstream, self.journal, self._rate) if upstream is not None else None
+
+    async def aclose(self) -> None:
+        """Finish what runs in the background."""
+        await self._shadow.aclose()
+        if self._auditor is not None:
+            await self._auditor.aclose()
+        if self.upstream is not None:
+            await self.upstream.aclose()
+        self._decider.close()
+
+    async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
+        """`POST /v1/chat/completions` and `POST /v1/responses`."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            raise RequestError(415, "send application/json", code="unsupported_media_type")
+        body = await read_body(request)
+        key = request.headers.get("idempotency-key")
+        if not key:
+            return await self._answer(dialect, request, body, None)
+        place = Place(caller_of(request).key_id, hashlib.sha256(key.encode()).digest())
+        earlier = self._once.begin(place, dialect.path, body)
+        if earlier is not None:
+            return earlier.again
+        try:
+            return self._once.recording(place, await self._answer(dialect, request, body, place))
+        except BaseException:
+            self._once.forget(place)
+            raise
+
+    async def models(self, request: Request) -> ASGIApp:
+        """`GET /v1/models`: the teacher's list, or the model that the student stands in for."""
+        if self.upstream is not None:
+            return self._relay(request, "models", b"")
+        known = [] if self.gate is None else [self.gate.certificate.teacher or self.gate.student.model_id]
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "distill"} for name in known]
+        return json_response({"object": "list", "data": models})
+
+    async def other(self, request: Request) -> ASGIApp:
+        """Every other path below `/v1`: the teacher's."""
+        path = request.path_params["path"]
+        body = await read_body(request)
+        if self.upstream is None:
+            raise RequestError(404, "no such path here, and no teacher is configured", code="unknown_path")
+        if caller_of(request).tenant != self._settings.tenant and not path.startswith(STATELESS):
+            raise RequestError(403, "what the teacher keeps is the operator's own", code="other_tenant")
+        return self._relay(request, path, body)
+
+    async def feedback(self, request: Request) -> ASGIApp:
+        """`POST /v1/feedback`: what came of a decision, once."""
+        told, tenant = parse_feedback(await read_body(request)), caller_of(request).tenant
+        receipt = told.receipt or self._ids.receipt(tenant, told.request_id or "")
+        event = told.event(receipt, tenant_id=tenant, clock=self._clock)
+        try:
+            if not await asyncio.to_thread(find_decision, self._store, tenant, receipt):
+                raise RequestError(404, "no such decision", code="unknown_decision")
+            await asyncio.to_thread(self._store.append, [event])
+        except EventError:
+            raise RequestError(409, "this decision has its feedback already", code="feedback_exists") from None
+        except LogError:
+            raise _log_down("the decision log cannot be used now", {}) from None
+        self.metrics.wrote(event)
+        return json_response({"receipt": receipt, "recorded": True}, 201)
+
+    async def _answer(self, dialect: Dialect, request: Request, body: bytes, place: Place | None) -> ASGIApp:
+        gate = self.gate
+        exchange = await self._exchange(dialect, request, body, gate)
+        self.metrics.decided(exchange)
+        self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
+        if isinstance(exchange.verdict, Escalate):
+            self._note_schema(exchange, gate)
+            return self._teacher(request, exchange, gate)
+        answer = await self._student(request, exchange)
+        if place is not None:  # before it is sent: a client that is gone by then asks again
+            self._once.keep(place, 200, answer.headers, answer.body)
+        return answer
+
+    async def _exchange(self, dialect: Dialect, request: Request, body: bytes, gate: Gate | None) -> Exchange:
+        parsed, caller, headers = dialect.parse(body), caller_of(request), request.headers
+        offer = read_offer(parsed.tools)
+        started = time.perf_counter()
+        session = session_of(parsed.messages, headers.get("x-distill-session"))
+        agent_id = _agent(caller, headers, parsed)
+        forced = headers.get("x-distill-force", "").lower() == "teacher"
+        verdict = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
+        return Exchange(
+            dialect=dialect,
+            request=parsed,
+            offer=offer,
+            verdict=verdict or await self._decider.decide(gate, parsed),
+            receipt=uuid.uuid4().hex,
+            session=session,
+            agent_id=agent_id,
+            tenant=caller.tenant,
+            model_id="" if gate is None else gate.student.model_id,
+            certificate_id="" if gate is None else gate.certificate_id,
+            started=started,
+            clock=self._clock,
+        )
+
+    async def _student(self, request: Request, exchange: Exchange) -> LocalAnswer:
+        try:
+            await self.journal.durable(exchange.student_decision(self._rate))
+        except LogError:
+            self.journal.later(exchange.outcome("error", "the decision log was not available"))
+            message = "the decision log cannot be written; nothing is answered locally until it can"
+            raise _log_down(message, exchange.headers) from None
+        return LocalAnswer(exchange, self.journal, lambda done: self._audit(done, request.headers))
+
+    def _teacher(self, request: Request, exchange: Exchange, gate: Gate | None) -> ASGIApp:
+        try:
+            if self.upstream is None:
+                message = (
+                    f"this request needs the teacher ({exchange.reason}), and none is configured: set upstream_url"
+                )
+                raise RequestError(503, message, code="no_teacher", headers=exchange.headers)
+            self._budgets.take(*self._policy.budget(exchange.agent_id))
+        except RequestError as error:
+            self.journal.later(exchange.outcome("error", error.message))
+            raise
+        if self._policy.shadows(exchange.agent_id, exchange.tenant):
+            self._shadow.watch(exchange, gate)
+        return self._relay(request, exchange.dialect.path, exchange.request.body, exchange)
+
+    def _note_schema(self, exchange: Exchange, gate: Gate | None) -> None:
+        verdict = exchange.verdict
+        if gate is None or not isinstance(verdict, Escalate) or verdict.reason != Reason.SCHEMA_CHANGED:
+            return
+        prints = gate.certificate.tools[verdict.detail], exchange.offer.fingerprints[verdict.detail]
+        identity = "schema-" + fingerprint([exchange.tenant, exchange.model_id, verdict.detail, *prints])
+        if identity in self._schemas or len(self._schemas) >= MAX_SCHEMAS:
+            return
+        self._schemas.add(identity)
+        event = ToolSchemaChangedEvent.record(
+            event_id=identity,
+            model_id=exchange.model_id,
+            tool=verdict.detail,
+            certified_fingerprint=prints[0],
+            offered_fingerprint=prints[1],
+            agent_id=exchange.agent_id,
+            tenant_id=exchange.tenant,
+            clock=self._clock,
+        )
+        self.journal.once(event)
+
+    def _audit(self, exchange: Exchange, headers: Mapping[str, str]) -> None:
+        if self._auditor is not None:
+            self._auditor.consider(exchange, headers)
+
+    def _relay(self, request: Request, path: str, body: bytes, exchange: Exchange | None = None) -> Relay:
+        if self.upstream is None:
+            raise RequestError(503, "no teacher is configured: set upstream_url", code="no_teacher")
+        query = request.url.query
+        return Relay(self.upstream, Call(request.method, path, request.headers, body, query), self.journal, exchange)
+
+
+def _agent(caller: Key, headers: Mapping[str, str], request: ChatRequest) -> str:
+    """The key's agent, else the one that the client names, else the workload that its system prompt tells of."""
+    return caller.agent_id or headers.get("x-distill-agent", "")[:128] or workload_of(request.messages)
+
+
+def _log_down(message: str, headers: Mapping[str, str]) -> RequestError:
+    return RequestError(503, message, code="log_unavailable", headers={"retry-after": "1", **headers})

@@ -1,0 +1,125 @@
+"""What `/metrics` tells: counts of what this process decided and wrote down.
+
+Labels are closed lists and endpoint names; nothing that a client sent, no key, no tenant. Several worker
+processes share their counts through the folder that `PROMETHEUS_MULTIPROC_DIR` names. What this file
+does not know: how anything is decided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ultracore.distillation.events import (
+    AuditRecordedEvent,
+    DecisionOutcomeEvent,
+    Event,
+    FeedbackRecordedEvent,
+    ShadowRecordedEvent,
+    ToolSchemaChangedEvent,
+    UpstreamAttemptedEvent,
+)
+from ultracore.distillation.serve.exchange import Exchange
+
+__all__ = ["Metrics"]
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600)
+
+
+class Metrics:
+    """Counts; a `Witness` of the journal.
+
+    Args:
+        healthy: Tells whether the log can be written.
+        paused: Tells whether the gateway is paused.
+        waiting: Tells how many bytes wait in the spill file.
+    """
+
+    def __init__(self, healthy: Callable[[], bool], paused: Callable[[], bool], waiting: Callable[[], int]) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._asked: dict[str, str] = {}
+        self._state = _State(
+            ("log_healthy", "Whether the log took the last write.", healthy),
+            ("paused", "Whether an operator sent everything to the teacher.", paused),
+            ("spill_bytes", "Bytes of events that wait for the log.", waiting),
+        )
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"distill_{name}", text, labels, registry=registry)
+
+        self._requests = counter("requests", "Requests by who answered them, and why.", "endpoint", "source", "reason")
+        self._outcomes = counter("outcomes", "Answers by how they ended.", "source", "status")
+        self._audits = counter("audits", "Audited local answers, by what the teacher said.", "agrees")
+        self._shadows = counter("shadows", "Shadow decisions, by what the teacher said.", "would_send", "agrees")
+        self._feedback = counter("feedback", "Feedback by what it said.", "success")
+        self._attempts = counter("upstream_attempts", "Requests sent to the teacher.", "role", "status")
+        self._cost = counter("cost_usd", "What the teacher cost, where a price is known.", "role")
+        self._schemas = counter("tool_schema_changes", "Tools offered with another definition than certified.")
+        self._lost = counter("events_lost", "Events that could not be written anywhere. Alarm on any.")
+        self._refused = counter("refused", "Requests refused by the gateway.", "status")
+        self._seconds = Histogram(
+            "distill_request_seconds", "Until the answer ended.", ["source"], registry=registry, buckets=SECONDS
+        )
+
+    def decided(self, exchange: Exchange) -> None:
+        """A request has its verdict."""
+        self._asked[exchange.receipt] = source = "student" if exchange.reason is None else "teacher"
+        self._requests.labels(exchange.dialect.path, source, exchange.reason or "").inc()
+
+    def refused(self, status: int) -> None:
+        """A request was refused with this status."""
+        self._refused.labels(str(status)).inc()
+
+    def wrote(self, event: Event) -> None:
+        """See `Witness.wrote`."""
+        match event:
+            case DecisionOutcomeEvent():
+                source = self._asked.pop(event.decision_id, "teacher")
+                self._outcomes.labels(source, event.status).inc()
+                self._seconds.labels(source).observe((event.execution_time_ms or 0.0) / 1000)
+            case AuditRecordedEvent():
+                self._audits.labels(_word(event.agrees)).inc()
+            case ShadowRecordedEvent():
+                self._shadows.labels(_word(event.would_send), _word(event.agrees)).inc()
+            case UpstreamAttemptedEvent():
+                self._attempts.labels(event.role, event.status).inc()
+                self._cost.labels(event.role).inc(event.cost_usd or 0.0)
+            case FeedbackRecordedEvent():
+                self._feedback.labels(_word(event.success)).inc()
+            case ToolSchemaChangedEvent():
+                self._schemas.inc()
+
+    def lost(self, count: int) -> None:
+        """See `Witness.lost`."""
+        self._lost.inc(count)
+
+    def render(self) -> bytes:
+        """The page, in Prometheus' text format; what is a state, not a count, is this process's own."""
+        shared = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        else:
+            shared = self._registry
+        state = CollectorRegistry()
+        state.register(self._state)
+        return generate_latest(shared) + generate_latest(state)
+
+
+class _State(Collector):
+    """Figures that are asked for when the page is."""
+
+    def __init__(self, *figures: tuple[str, str, Callable[[], float]]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, text, tell in self._figures:
+            yield GaugeMetricFamily(f"distill_{name}", text, value=float(tell()))
+
+
+def _word(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[value]

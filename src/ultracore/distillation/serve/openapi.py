@@ -1,0 +1,149 @@
+"""The gateway's OpenAPI document: what it takes and answers itself, and how it refuses.
+
+Bodies that are the teacher's are described as far as they are checked here. A test compares the paths
+with the router and calls every operation. What this file does not know: how anything is answered.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ultracore.distillation import __version__
+
+__all__ = ["document"]
+
+Json = dict[str, Any]
+
+ERROR: Json = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+MESSAGES: Json = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}}},
+}
+TOOLS: Json = {"type": ["array", "null"], "maxItems": 1024, "items": {"type": "object"}}
+COMMON: Json = {
+    "model": {"type": "string", "minLength": 1},
+    "tools": TOOLS,
+    "stream": {"type": ["boolean", "null"]},
+}
+CHAT: Json = {"type": "object", "required": ["model", "messages"], "properties": {**COMMON, "messages": MESSAGES}}
+RESPONSE: Json = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        **COMMON,
+        "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+        "instructions": {"type": ["string", "null"]},
+    },
+}
+FEEDBACK: Json = {
+    "type": "object",
+    "required": ["success"],
+    "additionalProperties": False,
+    "oneOf": [
+        {"required": ["receipt"], "properties": {"receipt": {"type": "string"}, "request_id": {"type": "null"}}},
+        {"required": ["request_id"], "properties": {"request_id": {"type": "string"}, "receipt": {"type": "null"}}},
+    ],
+    "properties": {
+        "receipt": {"type": ["string", "null"]},
+        "request_id": {"type": ["string", "null"]},
+        "success": {"type": "boolean"},
+        "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "result": {},
+        "error": {"type": ["string", "null"]},
+        "cost_usd": {"type": ["number", "null"]},
+    },
+}
+ANY: Json = {"type": "object"}
+HEADERS: Json = {
+    f"x-distill-{name}": {"description": text, "schema": {"type": "string"}}
+    for name, text in {
+        "receipt": "Id of the decision in the log; name it in feedback.",
+        "source": "Who answered: student or teacher.",
+        "model": "The model that answered.",
+        "certificate": "Fingerprint of the student's certificate.",
+        "reason": "Why the teacher answered, from the closed list.",
+    }.items()
+}
+
+
+@functools.cache
+def document() -> Json:
+    """The document, as OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "distill gateway", "version": __version__},
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}, {}],
+        "paths": {
+            "/v1/chat/completions": {"post": _decision("A chat completion", CHAT)},
+            "/v1/responses": {"post": _decision("A response", RESPONSE)},
+            "/v1/models": {"get": _operation("The teacher's models", {"200": _json(ANY)}, "502", "503", "504")},
+            "/v1/feedback": {
+                "post": _operation(
+                    "What came of a decision",
+                    {"201": _json(ANY, "Written down.")},
+                    *("400", "404", "408", "409", "413", "415", "503"),
+                    body=FEEDBACK,
+                )
+            },
+            "/healthz": {"get": _operation("The process answers", {"200": _json(ANY)})},
+            "/readyz": {"get": _operation("It can do its work", {"200": _json(ANY), "503": _json(ANY)})},
+            "/metrics": {"get": _operation("Counts for Prometheus", {"200": _text("The counts.")})},
+            "/openapi.json": {"get": _operation("This document", {"200": _json(ANY)})},
+            "/admin/pause": {"post": _operation("Send everything to the teacher", {"200": _json(ANY)}, "503")},
+            "/admin/resume": {"post": _operation("Let the student answer again", {"200": _json(ANY)}, "503")},
+        },
+    }
+
+
+def _decision(summary: str, body: Json) -> Json:
+    answer = {
+        "description": "The student's answer, or the teacher's as it came.",
+        "headers": HEADERS,
+        "content": {"application/json": {"schema": ANY}, "text/event-stream": {"schema": {"type": "string"}}},
+    }
+    refusals = ("400", "408", "409", "413", "415", "422", "502", "503", "504")
+    operation = _operation(summary, {"200": answer}, *refusals, body=body)
+    return {**operation, "parameters": [_header("x-distill-force", {"enum": ["teacher"]}), *_names()]}
+
+
+def _names() -> list[Json]:
+    named = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
+    return [_header(name, named) for name in ("x-distill-agent", "x-distill-session", "idempotency-key")]
+
+
+def _header(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "header", "required": False, "schema": schema}
+
+
+def _operation(summary: str, answers: Json, *refusals: str, body: Json | None = None) -> Json:
+    responses = {status: _json(ERROR, "Refused.") for status in ("401", "403", "429", *refusals)}
+    operation: Json = {"summary": summary, "responses": {**responses, **answers}}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def _json(schema: Json, description: str = "The answer.") -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _text(description: str) -> Json:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}

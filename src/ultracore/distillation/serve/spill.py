@@ -1,0 +1,145 @@
+"""A file for events that the log did not take: bounded, one for each process, emptied into the log when it is back.
+
+An event is in it at most once more than in the log, never twice in the log. A file that a killed process
+left behind is taken over by the next. What this file does not know: what the events mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from ultracore.distillation.errors import DistillationError, EventError
+from ultracore.distillation.events import Event, EventStore
+
+__all__ = ["MAX_BYTES", "Spill"]
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 64 * 1024 * 1024
+BATCH = 256
+
+
+class Spill:
+    """Events that wait for the log.
+
+    Args:
+        folder: Where the file is made, once it is needed.
+        max_bytes: What it may hold; an event beyond that is not taken.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+        self._bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait in this process's file."""
+        return self._bytes
+
+    def add(self, events: Iterable[Event]) -> bool:
+        """Keep events, synced; all of them or none.
+
+        Returns:
+            Whether they are kept: not if the file is full, or cannot be written.
+        """
+        lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
+        with self._lock:
+            if self._bytes + len(lines) > self._max_bytes:
+                return False
+            try:
+                self._append(lines)
+            except OSError as error:
+                logger.error("the spill file cannot be written: %s", error.strerror)
+                return False
+            self._bytes += len(lines)
+            return True
+
+    def drain(self, store: EventStore) -> None:
+        """Move what waits into the log; what the log does not take goes on waiting."""
+        with self._lock:
+            if self._file is not None and self._bytes:
+                self._drain_own(self._file, store)
+        for path in self._orphans():
+            self._drain_orphan(path, store)
+
+    def close(self) -> None:
+        """Let go of the file; an empty one is removed."""
+        with self._lock:
+            if self._file is None:
+                return
+            if not self._bytes:
+                Path(self._file.name).unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+    def _append(self, lines: bytes) -> None:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder / f"{uuid.uuid4().hex}.jsonl", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.seek(self._bytes)
+        self._file.write(lines)
+        os.fsync(self._file.fileno())
+
+    def _drain_own(self, file: IO[bytes], store: EventStore) -> None:
+        file.seek(0)
+        if _moved(file, store):
+            file.truncate(0)
+            self._bytes = 0
+
+    def _orphans(self) -> Iterator[Path]:
+        own = None if self._file is None else Path(self._file.name)
+        return (path for path in self._folder.glob("*.jsonl") if path != own)
+
+    def _drain_orphan(self, path: Path, store: EventStore) -> None:
+        try:
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _moved(file, store):
+                    path.unlink(missing_ok=True)
+        except OSError:  # its process lives, or another one takes it over just now
+            return
+
+
+def _moved(file: IO[bytes], store: EventStore) -> bool:
+    """Whether every whole line of a file is in the log now."""
+    lines = [line for line in file if line.endswith(b"\n")]  # the last one of a killed process may be cut
+    events = [Event.from_dict(msgspec.json.decode(line)) for line in lines]
+    try:
+        for start in range(0, len(events), BATCH):
+            batch = events[start : start + BATCH]
+            known = store.known([event.metadata.event_id for event in batch])
+            _append_all(store, [event for event in batch if event.metadata.event_id not in known])
+    except DistillationError:
+        return False
+    return True
+
+
+def _append_all(store: EventStore, events: list[Event]) -> None:
+    if not events:
+        return
+    try:
+        store.append(events)
+    except EventError:  # one of them cannot be stored: it must not hold up the others
+        for event in events:
+            _append_one(store, event)
+
+
+def _append_one(store: EventStore, event: Event) -> None:
+    try:
+        store.append([event])
+    except EventError as error:
+        logger.error("a spilled event is refused by the decision log: %s", type(error).__name__)
