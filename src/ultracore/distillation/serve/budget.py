@@ -40,19 +40,22 @@ class Budgets:
         self._clock = clock
         self._owners: OrderedDict[str, str] = OrderedDict()
 
-    def take(self, name: str, policy: AgentPolicy) -> None:
+    def take(self, name: str, policy: AgentPolicy, *, priced: bool = True) -> None:
         """Count one request to the teacher.
 
         Args:
             name: Whose budget it is.
             policy: The limits.
+            priced: Whether the cost of the request will be known.
 
         Raises:
-            RequestError: 429, until the day is over.
+            RequestError: 429, until the day is over; 503 where dollars are limited and nobody knows the price.
         """
         requests, dollars = policy.teacher_requests_per_day, policy.teacher_dollars_per_day
         if requests is None and dollars is None:
             return
+        if dollars is not None and not priced:
+            raise RequestError(503, "dollars are limited, but this model has no price", code="no_price")
         try:
             self._count(name, requests, dollars)
         except OSError:

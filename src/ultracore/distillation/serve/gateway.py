@@ -211,7 +211,8 @@ class Gateway:
                     f"this request needs the teacher ({exchange.reason}), and none is configured: set upstream_url"
                 )
                 raise RequestError(503, message, code="no_teacher", headers=exchange.headers)
-            self._budgets.take(*self._policy.budget(exchange.agent_id))
+            priced = self.upstream.prices.of(exchange.request.model) is not None
+            self._budgets.take(*self._policy.budget(exchange.agent_id), priced=priced)
         except RequestError as error:
             self.journal.later(exchange.outcome("error", error.message))
             raise
