@@ -7,9 +7,8 @@ with the router and calls every operation. What this file does not know: how any
 from __future__ import annotations
 
 import functools
+from importlib.metadata import version
 from typing import Any
-
-from ultracore.distillation import __version__
 
 __all__ = ["document"]
 
@@ -88,7 +87,7 @@ def document() -> Json:
     """The document, as OpenAPI 3.1."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": "distill gateway", "version": __version__},
+        "info": {"title": "distill gateway", "version": version("ultracore-distillation")},
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}, {}],
         "paths": {
