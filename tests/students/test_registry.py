@@ -16,6 +16,7 @@ from ultracore.distillation.events import (
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.models import model_states
 from ultracore.distillation.students.registry import ModelRegistry
 
 
@@ -221,3 +222,21 @@ def test_the_projection_reads_the_same_after_a_restart(registry, store, tmp_path
     assert found is not None
     assert found.model_id == "m2"
     again.close()
+
+
+def test_the_model_of_any_moment(registry: ModelRegistry, store: SqliteEventStore) -> None:
+    before = store.last_position()
+    assert registry.active_id() is None
+    deploy(registry, store, "one")
+    first = store.last_position()
+    deploy(registry, store, "two")
+    second = store.last_position()
+    store.append([ModelRolledBackEvent.record(model_id="two", to_model_id="one", reason="worse")])
+    assert [registry.active_id(as_of=at) for at in (before, first, second, None)] == [None, "one", "two", "one"]
+    assert registry.active_id(as_of="2020-01-01") is None
+    assert registry.active_id(as_of="2999-01-01") == "one"
+    one, two = model_states(store, "default")
+    assert (one.model_id, one.status, one.active, one.reason) == ("one", "deployed", True, "worse")
+    assert (two.model_id, two.status, two.active, two.coverage) == ("two", "rolled back", False, 0.4)
+    assert [m.status for m in model_states(store, "default", second)] == ["replaced", "deployed"]
+    assert model_states(store, "nobody") == []

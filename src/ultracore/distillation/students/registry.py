@@ -17,20 +17,14 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from ultracore.distillation.errors import ArtefactError
-from ultracore.distillation.events import (
-    CertificateDecidedEvent,
-    CertificateRevokedEvent,
-    EventStore,
-    ModelDeployedEvent,
-    ModelRolledBackEvent,
-)
+from ultracore.distillation.events import CertificateDecidedEvent, EventStore
+from ultracore.distillation.events.moment import Moment
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.models import active_model
 from ultracore.distillation.tools import canonical_json, fingerprint
 
 __all__ = ["Deployed", "ModelRegistry", "Savable", "certificate_hash"]
-
-CHANGES = (ModelDeployedEvent, CertificateRevokedEvent, ModelRolledBackEvent)
 
 
 class Savable(Protocol):
@@ -162,24 +156,9 @@ class ModelRegistry:
             raise ArtefactError(f"no certificate was ever issued to model {model_id}; train again")
         return self._read_certificate(model_id, fingerprint(issued))
 
-    def active_id(self, tenant: str = "default") -> str | None:
-        """The deployed model, by the log alone.
-
-        The last deployment counts. A revoked certificate stops its model, and then nothing answers
-        until a roll-back names another model (one that is not revoked) or a new one is deployed.
-        """
-        active: str | None = None
-        revoked: set[str] = set()
-        for event in self._store.read(types=[cls.event_type for cls in CHANGES], tenant=tenant):
-            if isinstance(event, ModelDeployedEvent):
-                active = event.model_id
-                revoked.discard(active)
-            elif isinstance(event, ModelRolledBackEvent):
-                active = event.to_model_id
-            elif isinstance(event, CertificateRevokedEvent):
-                revoked.add(event.model_id)
-            active = None if active in revoked else active
-        return active
+    def active_id(self, tenant: str = "default", as_of: Moment | None = None) -> str | None:
+        """The deployed model, by the log alone; with `as_of` the one that answered at that position or time."""
+        return active_model(self._store, tenant, as_of)
 
     def active(self, tenant: str = "default") -> Deployed | None:
         """The deployed model, loaded and verified; `None` where none is.
