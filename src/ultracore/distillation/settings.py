@@ -67,6 +67,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             is down, and keeps the events in a bounded file until it is back.
         idempotency_seconds: How long the answer to a request with an `Idempotency-Key` is kept for its retries.
         seed: Seed of everything random.
+        redact: What is replaced before it is stored: `secrets`, `all` (personal data too, by pseudonyms) or `off`.
+        redact_rules: Rules of your own, name -> regular expression; in a settings file only.
+        encrypt: Whether personal fields are sealed before they are stored; without it nothing can be erased.
+        keys: Folder of the keyring; `keys` in the home folder by default.
+        master_key_env: Name of the environment variable with the key that the keyring is wrapped under.
+        tombstones: File that remembers erasures when a backup is restored; `erased.jsonl` in the home by default.
     """
 
     home: str = ".distill"
@@ -90,6 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     durability: Literal["strict", "available"] = "strict"
     idempotency_seconds: float = 600.0
     seed: int = 0
+    redact: str = "secrets"
+    redact_rules: dict[str, str] = {}
+    encrypt: bool = True
+    keys: str | None = None
+    master_key_env: str = "DISTILL_MASTER_KEY"
+    tombstones: str | None = None
 
     @property
     def home_path(self) -> Path:
