@@ -1,4 +1,4 @@
-"""Events to the rows of a store and back: the same for every store.
+"""Events to the rows of a store and back, the same for every store: protected on the way in, revealed on the way out.
 
 What this file does not know: blocks, tables and databases.
 """
@@ -12,6 +12,7 @@ from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.facts import Event, Metadata
+from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.store import instant
 
 __all__ = ["INDEX_COLUMNS", "Stored", "event_of", "index_of", "metadata_of", "row_of"]
@@ -37,35 +38,44 @@ class Stored(NamedTuple):
     parts: dict[str, bytes]
 
 
-def row_of(event: Event) -> Stored:
-    """The row that stands for an event.
+def row_of(event: Event, protection: Protection) -> Stored:
+    """The row that stands for an event: redacted and sealed.
+
+    Args:
+        event: The event.
+        protection: Its keys must be persisted before the row is committed, see `Protection.persist`.
 
     Raises:
         EventError: It cannot be stored.
     """
     if not isinstance(event, Event):
         raise EventError(f"only events can be appended, not {type(event).__name__}")
-    payload, parts = codec.encode_shared(event)
-    m = event.metadata
-    if not m.event_id:
-        raise EventError(f"{m.event_type}: an event needs an id")
+    if not event.metadata.event_id:
+        raise EventError(f"{event.event_type}: an event needs an id")
+    encoded = codec.encode_shared(event)
+    event, counts = protection.clean(event, b"".join((encoded.payload, *encoded.parts.values())))
+    if counts:
+        encoded = codec.encode_shared(event)
+    m, payload = protection.protect(event, encoded.payload, counts)
     row = Row(
         m.event_id, m.event_type, m.version, m.aggregate_id, m.aggregate_type, m.tenant_id,
         getattr(event, "agent_id", None), m.subject, m.timestamp, m.causation_id, m.correlation_id, payload,
     )  # fmt: skip
     _check_text(row)
-    return Stored(row, parts)
+    return Stored(row, encoded.parts)
 
 
-def event_of(position: int, row: Row, parts: Callable[[str], bytes]) -> Event:
-    """The event that a row stands for.
+def event_of(position: int, row: Row, parts: Callable[[str], bytes], protection: Protection) -> Event:
+    """The event that a row stands for; without its personal fields where their key was destroyed.
 
     Args:
         position: Its place in the log.
         row: The row.
         parts: Gives the part of a hash.
+        protection: Opens what is sealed.
     """
-    return codec.decode(metadata_of(position, row), row.payload, parts)
+    metadata, payload = protection.reveal(metadata_of(position, row), row.payload)
+    return codec.decode(metadata, payload, parts)
 
 
 def metadata_of(position: int, row: Row) -> Metadata:

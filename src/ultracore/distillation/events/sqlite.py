@@ -20,6 +20,7 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.privacy.protection import Protection, protection_at
 from ultracore.distillation.events.rows import event_of, row_of
 from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.sqlite_reader import Filters, Reader, marks
@@ -41,6 +42,7 @@ class SqliteEventStore:
             of the last `loss_window` seconds).
         busy_timeout: Seconds to wait while another process writes.
         loss_window: Seconds between syncs, where `synchronous` is `NORMAL`.
+        protection: Redacts and seals what is stored; by default what the settings say, with keys beside the log.
 
     Raises:
         LogError: The file cannot be opened, is another program's, or a newer release wrote it.
@@ -57,14 +59,21 @@ class SqliteEventStore:
     """
 
     def __init__(
-        self, path: Path, *, synchronous: str = "FULL", busy_timeout: float = 60.0, loss_window: float = 1.0
+        self,
+        path: Path,
+        *,
+        synchronous: str = "FULL",
+        busy_timeout: float = 60.0,
+        loss_window: float = 1.0,
+        protection: Protection | None = None,
     ) -> None:
         self.path = Path(path).expanduser().absolute()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LogError(f"cannot create the folder of the decision log: {error}") from None
-        writer = Writer(self.path, synchronous, busy_timeout, loss_window)
+        self.protection = protection_at(self.path.parent) if protection is None else protection
+        writer = Writer(self.path, synchronous, busy_timeout, loss_window, self.protection.persist)
         writer.open(create=True)
         self._writer = GroupCommit(writer)
         self._reader = Reader(self.path, busy_timeout)
@@ -106,7 +115,7 @@ class SqliteEventStore:
         last = self.last_position()
         rows = self._reader.rows(after, last if until is None else min(until, last), filters)
         for position, row in rows if limit is None else islice(rows, max(0, limit)):
-            yield event_of(position, row, self._reader.part)
+            yield event_of(position, row, self._reader.part, self.protection)
 
     def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Row]]:
         """Positions and rows as they are stored, payloads not decoded: for copies, checks and statistics."""
@@ -154,7 +163,7 @@ class SqliteEventStore:
     def _enqueue(self, events: Iterable[Event], expected: Expected | None) -> Batch:
         rows = Spool(self.path.parent)
         for event in events:
-            row, parts = row_of(event)
+            row, parts = row_of(event, self.protection)
             rows.add(row)
             rows.parts |= parts
         batch = Batch(rows, expected)

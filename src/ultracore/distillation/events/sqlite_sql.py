@@ -1,7 +1,8 @@
 """The log for people who write SQL: whole readable rows, over a connection that cannot write.
 
 The table `events` is narrow; the view `log` adds each event's `payload`, which is unpacked only where a
-query asks for it. What this file does not know: how the rows are printed.
+query asks for it: opened where the keys are at hand, without its personal fields where they were
+destroyed. What this file does not know: how the rows are printed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 import apsw
 
 from ultracore.distillation.events.codec import inline
+from ultracore.distillation.events.privacy.protection import protection_at
+from ultracore.distillation.events.rows import metadata_of
 from ultracore.distillation.events.sqlite_file import connect
 from ultracore.distillation.events.sqlite_reader import Reader
 
@@ -41,10 +44,13 @@ def sql_connection(path: Path, *, busy_timeout: float = 60.0) -> apsw.Connection
     """
     connection = connect(path, busy_timeout=busy_timeout)
     reader = Reader(path, busy_timeout)
+    protection = protection_at(path.parent)
 
     def payload(*position: object) -> str:
-        row = reader.row(int(str(position[0])))
-        return inline(row.type, row.payload, reader.part).decode(errors="replace")
+        place = int(str(position[0]))
+        row = reader.row(place)
+        revealed = protection.reveal(metadata_of(place, row), row.payload)
+        return inline(row.type, revealed.payload, reader.part).decode(errors="replace")
 
     connection.create_scalar_function("payload", payload, 1)
     connection.execute("CREATE TEMP VIEW log AS SELECT *, payload(position) AS payload FROM events")

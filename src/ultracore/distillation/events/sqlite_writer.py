@@ -8,6 +8,7 @@ write-ahead log into the database. What this file does not know: threads taking 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -33,12 +34,21 @@ class Writer:
         synchronous: See `connect`.
         busy_timeout: Seconds to wait while another process writes.
         loss_window: Seconds after which what was committed is synced, where commits are not.
+        before_commit: Called before each commit; what it raises undoes the group.
     """
 
-    def __init__(self, path: Path, synchronous: str, busy_timeout: float, loss_window: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        synchronous: str,
+        busy_timeout: float,
+        loss_window: float,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
+        self._before_commit = before_commit
         self._loss_window = loss_window if synchronous == "NORMAL" else None
         self._election = Election(path.with_name(path.name + ".lock"))
         self._connection: apsw.Connection | None = None
@@ -95,6 +105,7 @@ class Writer:
         """See `Target`."""
         blocks = self._open_blocks()
         blocks.flush()
+        self._before_commit()
         self.open().execute("COMMIT")
         self._acknowledged = blocks.next - 1
         self._blocks = None
