@@ -179,7 +179,7 @@ def test_there_and_back_is_the_same(protection: Protection, context: Any, user: 
 
 
 READABLE = {
-    "action", "agent_id", "agent_ids", "aggregate_id", "alert_id", "before", "certificate", "content_hash", "data_id", "dataset_id",
+    "action", "agent_id", "certificate_id", "certified_fingerprint", "digest", "expires_at", "key_id", "offered_fingerprint", "scope", "tool", "agent_ids", "aggregate_id", "alert_id", "before", "certificate", "content_hash", "data_id", "dataset_id",
     "decision_id", "detector", "environment", "event_ids", "evidence", "files", "hyper_parameters", "message", "method", "metrics",
     "model", "model_id", "model_name", "models", "name", "optimization_method", "parameters", "parent_id", "parts", "prompt_id",
     "reason", "replaces", "role", "serving", "session_id", "severity", "skipped", "source", "status", "subject", "teacher_model",
