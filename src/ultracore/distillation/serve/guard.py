@@ -159,4 +159,4 @@ def _host_name(host: str) -> str:
 
 def _too_large() -> RequestError:
     message = f"the body is larger than {MAX_BODY // 2**20} MiB"
-    return RequestError(413, message, code="body_too_large", headers={"connection": "close"})
+    return RequestError(413, message, code="body_too_large")

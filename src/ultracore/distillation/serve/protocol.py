@@ -59,6 +59,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """A reply to a request that has not come whole is the last: what comes still is not a next request."""
+        if self.cycle.more_body:
+            self._refused = True
+            self.flow.resume_reading()
+            self.loop.call_later(DRAIN_SECONDS, self.transport.abort)
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """As all errors: in OpenAI's shape."""
         if not self._refused:
