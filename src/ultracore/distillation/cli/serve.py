@@ -113,31 +113,32 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     """
     from ultracore.distillation.events.sqlite import open_store
     from ultracore.distillation.serve.app import create_app
+    from ultracore.distillation.serve.deployment import Deployment
     from ultracore.distillation.serve.gate import Gate
     from ultracore.distillation.serve.spill import Spill
     from ultracore.distillation.serve.upstream import upstream_from_settings
     from ultracore.distillation.students.registry import ModelRegistry
 
     store = open_store(settings.home_path)
-    deployed = ModelRegistry(settings.home_path, store).active(settings.tenant)
+    registry = ModelRegistry(settings.home_path, store)
+    deployment = Deployment(registry, settings.tenant, lambda model: Gate(model.student, model.certificate))
     upstream = upstream_from_settings(settings)
-    if deployed is None and upstream is None:
+    if deployment.gate is None and upstream is None:
         raise ConfigurationError(
             f"no certified model is deployed in {settings.home_path} and no teacher is named: "
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
-    gate = None if deployed is None else Gate(deployed.student, deployed.certificate)
     spill = Spill(settings.home_path / "spill")
-    app = create_app(store=store, upstream=upstream, gate=gate, settings=settings, spill=spill)
-    return app, _words(settings, deployed, paused=app.state.gateway.switch.paused)
+    app = create_app(store=store, upstream=upstream, gate=None, settings=settings, spill=spill, deployment=deployment)
+    return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused)
 
 
-def _words(settings: Settings, deployed: Any, *, paused: bool) -> str:
+def _words(settings: Settings, gate: Any, *, paused: bool) -> str:
     lines = [f"distill gateway on http://{settings.host}:{settings.port}/v1, log in {settings.home_path}"]
-    if deployed is None:
+    if gate is None:
         lines.append("No student is deployed: every request is relayed to the teacher and logged.")
     else:
-        lines.append(f"Student {deployed.model_id}, mode {settings.mode}: {deployed.certificate.reason}")
+        lines.append(f"Student {gate.student.model_id}, mode {settings.mode}: {gate.certificate.reason}")
     if paused:
         lines.append("Paused: everything goes to the teacher until `distill resume`.")
     if settings.upstream_url is None:

@@ -6,6 +6,7 @@ know: what the endpoints do.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.serve.control import PAUSE_EVENTS, Chores, Control, Switch
 from ultracore.distillation.serve.decider import Decider
+from ultracore.distillation.serve.deployment import DEPLOYMENT_EVENTS, Deployment
 from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.serve.gateway import Gateway
@@ -80,6 +82,7 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     decider: Decider | None = None,
     spill: Spill | None = None,
+    deployment: Deployment | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Starlette:
     """Build the gateway.
@@ -92,6 +95,7 @@ def create_app(
         settings: See `Settings`.
         clock: Tells the time.
         decider: Where the gate runs; a thread of its own by default.
+        deployment: Keeps the gate as the log wants it, while serving; instead of `gate`.
         spill: Where events wait while the log is down; closed with the app. Without one they are lost, and counted.
         env: Where the operator's own key is looked up.
 
@@ -99,13 +103,15 @@ def create_app(
         ConfigurationError: Clients' keys are to be passed on to the teacher, but they are the gateway's.
     """
     ring, switch = KeyRing(env.get(settings.gateway_key_env) or None, settings.tenant), Switch()
-    control = Control(store, (*KEY_EVENTS, *PAUSE_EVENTS), (ring.apply, switch.apply))
+    looks = [ring.apply, switch.apply] + ([] if deployment is None else [deployment.apply])
+    control = Control(store, (*KEY_EVENTS, *PAUSE_EVENTS, *DEPLOYMENT_EVENTS), looks)
     control.look()
     if ring.required and upstream is not None and upstream.pass_authorization:
         raise ConfigurationError("with a gateway key the client's authorization is not the teacher's: set its own key")
-    gateway = Gateway(
-        store, upstream, gate, settings, clock=clock, decider=decider or Decider(), switch=switch, spill=spill
-    )
+    gate = gate if deployment is None else deployment.gate
+    decider = decider or Decider()
+    gateway = Gateway(store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, spill=spill)
+    decider.on_disabled = gateway.disabled
     routes = endpoints(gateway, Operations(gateway, control, clock))
     app = Starlette(
         routes=[_route(endpoint) for endpoint in routes],
@@ -115,7 +121,7 @@ def create_app(
             HTTPException: _on_http_error,
             500: _on_bug,
         },
-        lifespan=partial(_lifespan, gateway, control, store, spill),
+        lifespan=partial(_lifespan, gateway, _chores(gateway, control, store, spill, deployment), spill),
     )
     app.router.redirect_slashes = False
     app.state.gateway = gateway
@@ -123,18 +129,26 @@ def create_app(
     return app
 
 
+def _chores(
+    gateway: Gateway, control: Control, store: EventStore, spill: Spill | None, deployment: Deployment | None
+) -> Chores:
+    chores = [control.look]
+    if spill is not None:
+        chores.append(partial(spill.drain, store))
+    if deployment is not None:
+        chores.append(partial(deployment.settle, partial(setattr, gateway, "gate")))
+    return Chores(chores)
+
+
 @asynccontextmanager
-async def _lifespan(
-    gateway: Gateway, control: Control, store: EventStore, spill: Spill | None, app: Starlette
-) -> AsyncIterator[None]:
+async def _lifespan(gateway: Gateway, chores: Chores, spill: Spill | None, app: Starlette) -> AsyncIterator[None]:
     """Run what runs in the background, and finish it when the server stops."""
-    chores = Chores([control.look] if spill is None else [control.look, partial(spill.drain, store)])
     chores.start()
     try:
         yield
     finally:
         await gateway.aclose()
-        chores.close()
+        await asyncio.to_thread(chores.close)
         if spill is not None:
             spill.close()
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from ultracore.distillation.errors import EventError, LogError
-from ultracore.distillation.events import EventStore, ToolSchemaChangedEvent
+from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
 from ultracore.distillation.serve.audit import Auditor
 from ultracore.distillation.serve.budget import Budgets
 from ultracore.distillation.serve.control import Switch
@@ -106,6 +106,19 @@ class Gateway:
         if self.upstream is not None:
             await self.upstream.aclose()
         self._decider.close()
+
+    def disabled(self, gate: Gate) -> None:
+        """Say that a student failed too often and is not asked any more."""
+        event = AlertRaisedEvent.record(
+            alert_id=f"student-disabled-{uuid.uuid4().hex[:12]}",
+            name="student_disabled",
+            severity="critical",
+            message="the student failed too often and is not asked any more; the teacher answers",
+            model_id=gate.student.model_id,
+            tenant_id=self._settings.tenant,
+            clock=self._clock,
+        )
+        self.journal.later(event)
 
     async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
         """`POST /v1/chat/completions` and `POST /v1/responses`."""

@@ -1,0 +1,193 @@
+"""The model that answers changes with the log, and no request notices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from ultracore.distillation.errors import ArtefactError
+from ultracore.distillation.events import (
+    CertificateDecidedEvent,
+    CertificateRevokedEvent,
+    ModelDeployedEvent,
+    ModelRolledBackEvent,
+)
+from ultracore.distillation.events.sqlite import SqliteEventStore
+from ultracore.distillation.serve.deployment import Deployment
+from ultracore.distillation.serve.gate import Gate
+from ultracore.distillation.students.registry import ModelRegistry
+
+
+class Home:
+    """A log and a registry of students that know one rule, each under its own name."""
+
+    def __init__(self, folder: Path, fakes: Any) -> None:
+        self.fakes = fakes
+        self.store = SqliteEventStore(folder / "log.db")
+        self.registry = ModelRegistry(folder, self.store, self.load)
+
+    def load(self, folder: Path) -> Any:
+        weights = (folder / "weights").read_text()
+        if weights == "broken":
+            raise ArtefactError("the weights are broken")
+        return self.fakes.RuleStudent(weights)
+
+    def publish(self, model_id: str, weights: str | None = None) -> None:
+        folder = self.registry.folder_of(model_id)
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(weights or model_id)
+        self.certify(model_id)
+
+    def certify(self, model_id: str, **changes: Any) -> None:
+        issued = self.fakes.certificate(model_id=model_id, **changes)
+        self.registry.save_certificate(issued)
+        facts = msgspec.to_builtins(issued)
+        self.store.append([CertificateDecidedEvent.record(model_id=model_id, certified=True, certificate=facts)])
+
+    def deploy(self, model_id: str) -> None:
+        figures = {"model_size": 1, "accuracy_vs_teacher": 1.0, "latency_ms": 1.0, "cost_per_request_usd": 0.0}
+        event = ModelDeployedEvent.record(model_id=model_id, model_name="m", training_duration_hours=0.1, **figures)
+        self.store.append([event])
+
+    def revoke(self, model_id: str) -> None:
+        self.store.append([CertificateRevokedEvent.record(model_id=model_id, reason="live agreement")])
+
+    def deployment(self) -> Deployment:
+        return Deployment(self.registry, "default", lambda model: Gate(model.student, model.certificate))
+
+
+@pytest.fixture
+def home(tmp_path: Path, fakes: Any) -> Iterator[Home]:
+    home = Home(tmp_path, fakes)
+    yield home
+    home.store.close()
+
+
+class Clients:
+    """Ask all the time, and keep who answered."""
+
+    def __init__(self, url: str, fakes: Any) -> None:
+        self.seen: list[str] = []
+        self._url, self._fakes, self._stop = url, fakes, threading.Event()
+        self._pool = ThreadPoolExecutor(4)
+        self._asking = [self._pool.submit(self._ask) for _ in range(4)]
+
+    def _ask(self) -> None:
+        with httpx2.Client(timeout=20) as client:
+            while not self._stop.is_set():
+                reply = client.post(f"{self._url}/chat/completions", json=self._fakes.chat())
+                assert reply.status_code == 200, reply.text
+                self.seen.append(reply.headers["x-distill-model"] + reply.headers.get("x-distill-reason", ""))
+
+    def until(self, name: str, within: float = 10.0) -> bool:
+        end = time.monotonic() + within
+        while time.monotonic() < end:
+            if self.seen and self.seen[-1] == name:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def close(self) -> None:
+        self._stop.set()
+        for asking in self._asking:
+            asking.result(20)
+        self._pool.shutdown()
+
+
+def test_models_change_under_load_without_a_dropped_request(
+    home: Home, world: Any, fakes: Any, teacher: Any, teacher_url: str
+) -> None:
+    from ultracore.distillation.serve.upstream import Upstream
+
+    for name in ("one", "two"):
+        home.publish(name)
+    home.publish("three", weights="broken")
+    home.deploy("one")
+    app = world.app(Upstream(teacher_url), store=home.store, gate=None, deployment=home.deployment())
+    with fakes.Running(app) as url:
+        clients = Clients(url, fakes)
+        try:
+            assert clients.until("one")
+            home.deploy("two")
+            assert clients.until("two")
+            home.deploy("three")
+            time.sleep(1.0)
+            assert clients.seen[-1] == "two"  # what cannot be loaded leaves the old one answering
+            home.revoke("two")
+            assert clients.until("teacher-1revoked")  # but not once that was revoked
+            home.store.append([ModelRolledBackEvent.record(model_id="two", to_model_id="one", reason="revoked")])
+            assert clients.until("one")
+        finally:
+            clients.close()
+    assert set(clients.seen) == {"one", "two", "teacher-1revoked"}
+
+
+def settled(deployment: Deployment, home: Home, then: Callable[[], None]) -> list[Gate]:
+    """The gates that are published after something was written."""
+    after, published = home.store.last_position(), []
+    then()
+    for event in home.store.read(after=after):
+        deployment.apply(event)
+    deployment.settle(published.append)
+    return published
+
+
+def test_what_the_log_says_is_what_decides(home: Home) -> None:
+    home.publish("one")
+    deployment = home.deployment()
+    assert deployment.gate is None
+    (first,) = settled(deployment, home, lambda: home.deploy("one"))
+    assert first is deployment.gate
+    assert settled(deployment, home, lambda: home.deploy("one")) == []  # nothing is new
+    (again,) = settled(
+        deployment, home, lambda: (home.certify("one", thresholds={"weather": 0.99}), home.deploy("one"))
+    )  # type: ignore[func-returns-value]
+    assert again.certificate.thresholds == {"weather": 0.99}
+    assert settled(deployment, home, lambda: home.revoke("one")) == []
+    assert again.revoked
+    (back,) = settled(deployment, home, lambda: home.deploy("one"))
+    assert not back.revoked
+
+
+def test_a_model_that_cannot_be_loaded_is_named_and_the_next_one_is_tried(home: Home) -> None:
+    home.publish("one")
+    home.publish("bad", weights="broken")
+    home.publish("two")
+    home.deploy("one")
+    deployment = home.deployment()
+    assert settled(deployment, home, lambda: home.deploy("bad")) == []
+    assert deployment.failed == "bad"
+    assert deployment.gate is not None
+    assert not deployment.gate.revoked
+    (two,) = settled(deployment, home, lambda: home.deploy("two"))
+    assert (two.student.model_id, deployment.failed) == ("two", None)
+
+
+def test_another_tenants_deployment_changes_nothing(home: Home) -> None:
+    home.publish("one")
+    home.deploy("one")
+    deployment = home.deployment()
+    event = CertificateRevokedEvent.record(model_id="one", reason="x", tenant_id="another")
+    assert settled(deployment, home, lambda: home.store.append([event])) == []  # type: ignore[arg-type, return-value]
+    assert deployment.gate is not None
+    assert not deployment.gate.revoked
+
+
+def test_a_student_that_is_disabled_raises_an_alert(world: Any, fakes: Any, teacher: Any, teacher_url: str) -> None:
+    from ultracore.distillation.serve.upstream import Upstream
+
+    world.student.rule = lambda state: None
+    with fakes.Running(world.app(Upstream(teacher_url))) as url:
+        for _ in range(7):
+            reply = httpx2.post(f"{url}/chat/completions", json=fakes.chat(), timeout=20)
+            assert (reply.status_code, reply.headers["x-distill-reason"]) == (200, "student_error")
+        (alert,) = world.store.of("ALERT_RAISED")
+    assert (alert.name, alert.model_id, world.student.asked) == ("student_disabled", "student-1", 5)
