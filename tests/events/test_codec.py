@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import EVENT_TYPES, AgentDecisionEvent, Event, codec
+from ultracore.distillation.events.base import new_event_id
 
 EVENTS = Path(__file__).parents[1] / "golden" / "events"
 GOLDEN, LIFTED = sorted(EVENTS.glob("*.json")), EVENTS / "lifted"
@@ -199,6 +202,15 @@ def test_what_is_stored_can_be_read_from_a_deeper_stack() -> None:
         deepest = depth
         assert _at_depth(50, lambda e=event, p=payload: codec.decode(e.metadata, p)) == event
     assert deepest
+
+
+def test_new_ids_are_uuids_of_version_7_in_order_of_time() -> None:
+    ids = [new_event_id() for _ in range(2000)]
+    parsed = [uuid.UUID(hex=value) for value in ids]
+    assert {(value.version, value.variant) for value in parsed} == {(7, uuid.RFC_4122)}
+    assert len(set(ids)) == 2000
+    assert [value[:16] for value in ids] == sorted(value[:16] for value in ids)
+    assert abs(int(ids[0][:12], 16) / 1000 - time.time()) < 60
 
 
 def _at_depth(frames: int, call: Callable[[], Any]) -> Any:

@@ -73,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         keys: Folder of the keyring; `keys` in the home folder by default.
         master_key_env: Name of the environment variable with the key that the keyring is wrapped under.
         tombstones: File that remembers erasures when a backup is restored; `erased.jsonl` in the home by default.
+        log_sync: `strict`: an acknowledged event survives a power loss. `relaxed`: those of the last
+            `log_loss_window_seconds` may not; faster where a sync is slow.
+        log_loss_window_seconds: Seconds between syncs of a relaxed log.
+        checkpoints: Folder of the log's signed checkpoints; `checkpoints` in the home folder by default.
+            Name one that who can write the log cannot write.
     """
 
     home: str = ".distill"
@@ -102,11 +107,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: str | None = None
     master_key_env: str = "DISTILL_MASTER_KEY"
     tombstones: str | None = None
+    log_sync: Literal["strict", "relaxed"] = "strict"
+    log_loss_window_seconds: float = 1.0
+    checkpoints: str | None = None
 
     @property
     def home_path(self) -> Path:
         """The home folder as an absolute path."""
         return Path(self.home).expanduser().resolve()
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of the checkpoints as an absolute path."""
+        return Path(self.checkpoints).expanduser().resolve() if self.checkpoints else self.home_path / "checkpoints"
 
 
 def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None, **overrides: object) -> Settings:

@@ -18,6 +18,7 @@ from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
 from ultracore.distillation.cli.serve import serve_command
 from ultracore.distillation.cli.settings import settings_command
+from ultracore.distillation.cli.verify import verify_command
 
 __all__ = ["main"]
 
@@ -48,5 +49,6 @@ for command in (
     report_command,
     log_group,
     settings_command,
+    verify_command,
 ):
     main.add_command(command)

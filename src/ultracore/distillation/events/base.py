@@ -5,14 +5,15 @@ What this file does not know: which facts there are, bytes, and where events are
 
 from __future__ import annotations
 
-import uuid
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 import msgspec
 
-__all__ = ["Event", "JsonObject", "Metadata", "utc_now"]
+__all__ = ["Event", "JsonObject", "Metadata", "new_event_id", "utc_now"]
 
 JsonObject = dict[str, Any]
 
@@ -56,6 +57,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def new_event_id() -> str:
+    """A UUID of version 7 (RFC 9562) in hex digits: ids made later are greater, to a quarter of a microsecond.
+
+    So a unique index over them grows at its right end. Random ids touched a page each.
+
+    Example:
+        >>> first, second = new_event_id(), new_event_id()
+        >>> len(first), first[12], first[:12] <= second[:12]
+        (32, '7', True)
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    random = int.from_bytes(os.urandom(8)) >> 2
+    return f"{milliseconds:012x}{0x7000 | (rest << 12) // 1_000_000:04x}{0x8000000000000000 | random:016x}"
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A fact with its metadata; make one with `record`, read one with `from_dict`.
 
@@ -95,7 +111,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         """Write down a fact that happened now.
 
         Args:
-            event_id: Unique id; a random one by default.
+            event_id: Unique id; `new_event_id` by default.
             tenant_id: Whose event it is.
             causation_id: The event that caused it.
             correlation_id: The run or request that it belongs to.
@@ -104,7 +120,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             clock: Tells the time.
             **data: The fields of the fact.
         """
-        identity = event_id or uuid.uuid4().hex
+        identity = event_id or new_event_id()
         metadata = Metadata(
             event_id=identity,
             event_type=cls.event_type,

@@ -54,7 +54,7 @@ class Target(Protocol):
         """Sync what was written."""
         ...
 
-    def tend(self) -> float | None:
+    def tend(self, *, closing: bool) -> float | None:
         """Do what need not be done before a group is acknowledged; seconds until it wants to be called again."""
         ...
 
@@ -142,7 +142,7 @@ class GroupCommit:
                 _resolve(batch, result)
             self._ended = ended
             with self._turn:
-                wait = self._tend()
+                wait = self._tend(closing=ended)
         self._refuse_rest()
         self._release()
 
@@ -183,9 +183,9 @@ class GroupCommit:
             return [LogError(reason) for _ in group]
         return results
 
-    def _tend(self) -> float | None:
+    def _tend(self, *, closing: bool) -> float | None:
         try:
-            return self._target.tend()
+            return self._target.tend(closing=closing)
         except Exception as error:  # noqa: BLE001 - everything so far is acknowledged; the next group meets the error
             self._abandon(error)
             return None

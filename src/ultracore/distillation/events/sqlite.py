@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block import Row
+from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
@@ -26,6 +27,8 @@ from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.sqlite_reader import Filters, Reader, marks
 from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.events.store import Expected
+from ultracore.distillation.events.witness import Witness
+from ultracore.distillation.settings import load_settings
 
 __all__ = ["SqliteEventStore", "open_store"]
 
@@ -43,6 +46,8 @@ class SqliteEventStore:
         busy_timeout: Seconds to wait while another process writes.
         loss_window: Seconds between syncs, where `synchronous` is `NORMAL`.
         protection: Redacts and seals what is stored; by default what the settings say, with keys beside the log.
+        checkpoints: Folder of the signed checkpoints; none are signed by default (`open_store` names one).
+        checkpoint_seconds: Seconds between two of them, while events come; one more is signed at the end.
 
     Raises:
         LogError: The file cannot be opened, is another program's, or a newer release wrote it.
@@ -66,6 +71,8 @@ class SqliteEventStore:
         busy_timeout: float = 60.0,
         loss_window: float = 1.0,
         protection: Protection | None = None,
+        checkpoints: Path | None = None,
+        checkpoint_seconds: float = 60.0,
     ) -> None:
         self.path = Path(path).expanduser().absolute()
         try:
@@ -73,7 +80,8 @@ class SqliteEventStore:
         except OSError as error:
             raise LogError(f"cannot create the folder of the decision log: {error}") from None
         self.protection = protection_at(self.path.parent) if protection is None else protection
-        writer = Writer(self.path, synchronous, busy_timeout, loss_window, self.protection.persist)
+        witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
+        writer = Writer(self.path, synchronous, busy_timeout, loss_window, self.protection.persist, witness)
         writer.open(create=True)
         self._writer = GroupCommit(writer)
         self._reader = Reader(self.path, busy_timeout)
@@ -179,13 +187,21 @@ _by_path_lock = threading.Lock()
 def open_store(home: Path) -> SqliteEventStore:
     """The log in the folder `home`, created where it is missing; one store for all of this process.
 
-    A logger, an importer and agents of one process share its writer, and with it each sync.
+    A logger, an importer and agents of one process share its writer, and with it each sync. How it syncs and
+    where its checkpoints go is set by `DISTILL_LOG_SYNC`, `DISTILL_LOG_LOSS_WINDOW_SECONDS` and
+    `DISTILL_CHECKPOINTS`, see `Settings`.
     """
     path = Path(home).expanduser().absolute() / "log.db"
+    settings = load_settings(home=str(home))
     with _by_path_lock:
         store = _by_path.get(path)
         if store is None or store.closed or not path.exists():
-            store = _by_path[path] = SqliteEventStore(path)
+            store = _by_path[path] = SqliteEventStore(
+                path,
+                synchronous="NORMAL" if settings.log_sync == "relaxed" else "FULL",
+                loss_window=settings.log_loss_window_seconds,
+                checkpoints=settings.checkpoints_path,
+            )
         return store
 
 

@@ -19,7 +19,7 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
 from ultracore.distillation.events.codec import part_of
-from ultracore.distillation.events.sqlite_blocks import chained
+from ultracore.distillation.events.sqlite_blocks import BLOCK, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
 from ultracore.distillation.events.store import instant
 
@@ -35,7 +35,6 @@ OF_AGGREGATE = (
     " UNION ALL SELECT position FROM events WHERE event_id = ? AND aggregate = event_id)"
 )
 FREQUENT = frozenset({"AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED"})
-BLOCK = "SELECT first, previous, hash, events, rows, sums, data FROM blocks"
 START = "coalesce((SELECT max(first) FROM blocks WHERE first <= ?), 0)"
 FROM_POSITION = f"{BLOCK} WHERE first >= {START} AND first <= ? ORDER BY first LIMIT {PAGE_BLOCKS}"
 AT_POSITION = f"{BLOCK} WHERE first <= ? ORDER BY first DESC LIMIT 1"
@@ -138,8 +137,8 @@ class Reader:
 
     def _all(self, after: int, last: int) -> Iterator[tuple[int, Row]]:
         while after < last:
-            page = [chained(values) for values in self.fetch(FROM_POSITION, (after + 1, last))]
-            for block in page:
+            page = self.fetch(FROM_POSITION, (after + 1, last))
+            for block in map(self._chained, page):
                 if not block.first <= after + 1 <= block.last:
                     raise self._missing(after + 1, block.first - 1)
                 skip = after + 1 - block.first
@@ -159,22 +158,25 @@ class Reader:
 
     def _block_at(self, position: int) -> tuple[int, list[Row]]:
         found = self.fetch(AT_POSITION, (position,))
-        block = chained(found[0]) if found else None
+        block = self._chained(found[0]) if found else None
         if block is None or block.last < position:
             raise self._missing(position, position)
         return block.first, self._rows_of(block)
+
+    def _chained(self, values: tuple[Any, ...]) -> Chained:
+        try:
+            return chained(values)
+        except DamagedBlockError as error:
+            raise self._damaged(f"position {values[0]}: {error}") from None
 
     def _rows_of(self, block: Chained) -> list[Row]:
         try:
             if block.is_intact:
                 return blocks.rows(block.block)
-            reason = "its hash does not match"
+            reason = "their hash does not match"
         except DamagedBlockError as error:
             reason = str(error)
-        raise LogError(
-            f"the decision log {self._path} is damaged at positions {block.first} to {block.last}: {reason}; "
-            "`distill verify` says more; restore a backup"
-        )
+        raise self._damaged(f"positions {block.first} to {block.last}: {reason}")
 
     def _part(self, key: str) -> bytes:
         found = self.fetch("SELECT data FROM parts WHERE hash = ?", (key,))
@@ -184,6 +186,11 @@ class Reader:
                 f"the decision log {self._path}: part {key} is {'damaged' if found else 'missing'}; restore a backup"
             )
         return part
+
+    def _damaged(self, where: str) -> LogError:
+        return LogError(
+            f"the decision log {self._path} is damaged at {where}; `distill verify` says more; restore a backup"
+        )
 
     def _missing(self, first: int, last: int) -> LogError:
         return LogError(

@@ -14,12 +14,14 @@ from pathlib import Path
 import apsw
 
 from ultracore.distillation.errors import ConcurrencyError, DistillationError, EventError, LogError
+from ultracore.distillation.events.block import DamagedBlockError
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.sqlite_blocks import HEAD, BlockWriter, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
 from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE
 from ultracore.distillation.events.store import Expected
+from ultracore.distillation.events.witness import Witness
 
 __all__ = ["Writer"]
 
@@ -35,6 +37,7 @@ class Writer:
         busy_timeout: Seconds to wait while another process writes.
         loss_window: Seconds after which what was committed is synced, where commits are not.
         before_commit: Called before each commit; what it raises undoes the group.
+        witness: Told where the chain stands, now and then; null for none.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Writer:
         busy_timeout: float,
         loss_window: float,
         before_commit: Callable[[], None] = lambda: None,
+        witness: Witness | None = None,
     ) -> None:
         self._path = path
         self._synchronous = synchronous
@@ -54,6 +58,7 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self._blocks: BlockWriter | None = None
         self._suspect = False
+        self._witness = witness
         self._acknowledged = 0
         self._wal_pages = 0
         self._unsynced_since: float | None = None
@@ -108,10 +113,19 @@ class Writer:
         self._before_commit()
         self.open().execute("COMMIT")
         self._acknowledged = blocks.next - 1
+        if self._witness is not None:
+            self._witness.saw(self._acknowledged, blocks.tip)
         self._blocks = None
 
-    def tend(self) -> float | None:
-        """See `Target`; moves the write-ahead log when it is long, or when its window is over."""
+    def tend(self, *, closing: bool) -> float | None:
+        """See `Target`; has the chain witnessed, and the write-ahead log moved."""
+        waits = [self._move_wal()]
+        if self._witness is not None and self._connection is not None:
+            waits.append(self._witness.tend(self._connection.execute("SELECT store_id FROM log").get, closing=closing))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _move_wal(self) -> float | None:
+        """Move the write-ahead log when it is long, or when its window is over; seconds until it will be."""
         due = self._due()
         if self._connection is not None and (due == 0 or self._wal_pages >= CHECKPOINT_PAGES) and self._election.win():
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -144,9 +158,9 @@ class Writer:
             if self._suspect:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             values = connection.execute(HEAD).fetchone()
-        except apsw.Error as error:
+            head = chained(values) if values else None
+        except (apsw.Error, DamagedBlockError) as error:
             raise explain(error, self._path) from error
-        head = chained(values) if values else None
         if head and not head.is_intact:
             raise LogError(
                 f"the decision log {self._path} is damaged at positions {head.first} to {head.last}: "
