@@ -22,6 +22,8 @@ from ultracore.distillation.events.verify import IndexRow
 
 __all__ = ["SqliteLedger", "intact_rows"]
 
+TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+
 
 class SqliteLedger:
     """See `Ledger`; nothing is written, not even a migration.
@@ -92,8 +94,7 @@ class SqliteLedger:
 
     def problems(self) -> Iterator[str]:
         """See `Ledger`."""
-        schema = {sql for (sql,) in self._fetch("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
-        if schema != set(SCHEMA):
+        if sorted(self._fetch(TABLES), key=str) != _tables_of_this_release():
             yield "the tables are not those that this release makes"
         for (line,) in self._fetch("PRAGMA integrity_check"):
             if line != "ok":
@@ -104,6 +105,13 @@ class SqliteLedger:
             return self._connection.execute(query, arguments).fetchall()
         except (apsw.Error, UnicodeDecodeError) as error:
             raise explain(error, self._path) from error
+
+
+def _tables_of_this_release() -> list[tuple[Any, ...]]:
+    model = apsw.Connection(":memory:")
+    for statement in SCHEMA:
+        model.execute(statement)
+    return sorted(model.execute(TABLES).fetchall(), key=str)
 
 
 def intact_rows(path: Path) -> Iterator[tuple[int, Row]]:
