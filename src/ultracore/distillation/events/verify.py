@@ -128,14 +128,14 @@ class _Check:
         self._blocks = 0
         self._events = 0
         self._findings: list[Finding] = []
-        self._intact: int | None = None
+        self._intact = 1 << 63  # as far as is known
         self._parts: dict[str, tuple[int, Row]] = {}
         self._statements: dict[int, list[Checkpoint]] = {}
         self._agreeing = 0
 
     def found(self, position: int | None, event: str, reason: str) -> None:
-        if self._intact is None and position is not None:
-            self._intact = position - 1
+        if position is not None:
+            self._intact = min(position - 1, self._intact)
         if len(self._findings) < MAX_FINDINGS:
             self._findings.append(Finding(position, event, reason))
 
@@ -183,8 +183,9 @@ class _Check:
             self.found(None, "", str(error))
 
     def report(self) -> Report:
-        intact = self.next - 1 if self._intact is None else self._intact
-        return Report(self._events, self._blocks, intact, self._previous.hex(), self._agreeing, self._findings)
+        intact = min(self.next - 1, self._intact)
+        findings = sorted(self._findings, key=lambda finding: finding.position or self.next)
+        return Report(self._events, self._blocks, intact, self._previous.hex(), self._agreeing, findings)
 
     def _gap(self, first: int) -> None:
         if first > self.next:
