@@ -412,7 +412,7 @@ class TestCommand:
         code, text = self.run(tmp_path)
         assert code == 1
         assert "position 3 (d1, AGENT_TOOL_SELECTED): its index row" in text
-        assert "positions up to 2 are intact" in text
+        assert "positions up to 7 are intact" in text
 
     def test_a_log_of_an_older_release_is_not_written_to(self, tmp_path: Path) -> None:
         golden = Path(__file__).parents[1] / "golden" / "stores" / "log.v1.db"

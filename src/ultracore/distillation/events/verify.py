@@ -81,7 +81,7 @@ class Report(NamedTuple):
     Attributes:
         events: How many were read.
         blocks: In how many blocks.
-        intact: Position up to which everything is as it was written.
+        intact: Position up to which blocks and parts are as they were written.
         hash: The chain's hash at its end.
         checkpoints: How many signed statements of this log agree with it.
         findings: What is wrong, in order, the first `MAX_FINDINGS` of it; empty if nothing is.
@@ -133,8 +133,8 @@ class _Check:
         self._statements: dict[int, list[Checkpoint]] = {}
         self._agreeing = 0
 
-    def found(self, position: int | None, event: str, reason: str) -> None:
-        if position is not None:
+    def found(self, position: int | None, event: str, reason: str, *, of_index: bool = False) -> None:
+        if position is not None and not of_index:  # an index can be made anew
             self._intact = min(position - 1, self._intact)
         if len(self._findings) < MAX_FINDINGS:
             self._findings.append(Finding(position, event, reason))
@@ -206,7 +206,7 @@ class _Check:
         ]  # fmt: skip
         if differing:
             position, row = differing[0]
-            self.found(position, _name_of(row), "its index row is not what its block says")
+            self.found(position, _name_of(row), "its index row is not what its block says", of_index=True)
         if not chained.is_intact:
             reason = "the hash of its block does not match what is stored"
             self.found(chained.first, _name_of(rows[0]), f"{reason} (positions {chained.first} to {chained.last})")
