@@ -82,6 +82,7 @@ REASONS: list[tuple[str, Reason, dict[str, Any]]] = [
     ("arguments unknown", Reason.INVALID_ARGUMENTS, {"rule": proposing(ToolCall("weather", None))}),
     ("arguments no JSON", Reason.INVALID_ARGUMENTS, {"rule": proposing(ToolCall("weather", {"city": object()}))}),
     ("surrogate", Reason.INVALID_ARGUMENTS, {"rule": proposing(ToolCall("weather", {"city": "\ud83d"}))}),
+    ("redacted", Reason.INVALID_ARGUMENTS, {"rule": proposing(ToolCall("weather", {"city": "[redacted:password]"}))}),
     ("second call invalid", Reason.INVALID_ARGUMENTS, {"rule": proposing(ROME, ToolCall("weather", {}))}),
     (
         "named other tool",

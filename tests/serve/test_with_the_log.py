@@ -40,3 +40,25 @@ def test_decisions_and_outcomes_come_back_from_disk(
     ]
     assert rows[0].state.tools[0].fingerprint == world.gate.certificate.tools["weather"]
     assert rows[1].teacher == fakes.TEACHER
+
+
+def test_all_that_is_written_of_a_request_is_the_persons_who_asked(
+    tmp_path: Path, world: Any, fakes: Any, teacher_url: str, teacher: Any
+) -> None:
+    store = SqliteEventStore(tmp_path / "log.db")
+
+    async def talk() -> None:
+        async with world.client(Upstream(teacher_url), store=store, audit_rate=1.0) as client:
+            asked = {**fakes.chat("weather in Oslo"), "safety_identifier": "carla@example.org", "user": "other"}
+            answer = await client.post("/v1/chat/completions", json=asked)
+            told = {"receipt": answer.headers["x-distill-receipt"], "success": True, "result": "fine"}
+            assert (await client.post("/v1/feedback", json=told)).status_code == 201
+
+    asyncio.run(talk())
+    events = [event for event in store.read() if event.personal]
+    assert {event.metadata.subject for event in events} == {store.protection.pseudonym("default", "carla@example.org")}
+    assert {event.event_type for event in events} >= {
+        "AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED", "AUDIT_RECORDED", "FEEDBACK_RECORDED"
+    }  # fmt: skip
+    assert b"carla" not in b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    store.close()

@@ -52,6 +52,8 @@ def examples(*lines: str) -> str:
 
 
 def _fail(message: str, code: int, prefix: str = "distill: ") -> None:
-    text = message.encode("utf-8", "replace").decode()[:MAX_MESSAGE]
+    from ultracore.distillation.events.privacy.redaction import redactor  # only where something went wrong
+
+    text = redactor("secrets").text(message.encode("utf-8", "replace").decode()[:MAX_MESSAGE])
     click.echo(f"{prefix}{text}", err=True)
     sys.exit(code)

@@ -128,7 +128,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             f"no certified model is deployed in {settings.home_path} and no teacher is named: "
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
-    spill = Spill(settings.home_path / "spill")
+    spill = Spill(settings.home_path / "spill", protection=store.protection)
     app = create_app(store=store, upstream=upstream, gate=None, settings=settings, spill=spill, deployment=deployment)
     return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused)
 

@@ -5,12 +5,15 @@ What this file does not know: who wrote the events, and what is learned from the
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent, Event, EventStore
 
 __all__ = ["decisions_from_log", "rows_from_log"]
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 TYPES = (AgentDecisionEvent.event_type, DecisionOutcomeEvent.event_type)
@@ -43,17 +46,25 @@ def rows_from_log(
             `events.moment.known_at`.
         include_student: Also what a student answered; such rows are no labels.
 
+    Decisions whose personal fields were erased are left out, and their number is logged.
+
     Returns:
         Rows with the keys of the event's data, `event_id`, `timestamp` and `tenant_id`.
     """
     rows: dict[str, Row] = {}
+    erased = 0
     known = store.read(after=after, until=until, since=since, until_time=until_time, types=TYPES, tenant=tenant)
     for event in known:
         if isinstance(event, DecisionOutcomeEvent):
-            if event.decision_id in rows:
+            if event.decision_id in rows and not event.metadata.erased:
                 rows[event.decision_id]["outcome"] = outcome_of(event)
         elif isinstance(event, AgentDecisionEvent) and _wanted(event, agent, correlation, include_student):
-            rows[event.metadata.event_id] = row_of(event)
+            if event.metadata.erased:
+                erased += 1
+            else:
+                rows[event.metadata.event_id] = row_of(event)
+    if erased:
+        logger.warning("%d decisions are left out: their personal data were erased", erased)
     return list(rows.values())
 
 

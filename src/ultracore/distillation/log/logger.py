@@ -148,7 +148,7 @@ class AgentDecisionLogger:
             teacher_reasoning=teacher_reasoning,
             outcome=None if outcome is None else _object("outcome", outcome),
             environment=environment,
-            user_id=user_id,
+            user_id=user_id or (session.user_id if session else None),
             source=source,
             task=task,
             step=session.next_step() if session else None,
@@ -167,8 +167,15 @@ class AgentDecisionLogger:
             self._opened(), correlation=self._correlation_id, after=self._first_position - 1, include_student=True
         )
 
-    async def start_session(self, agent_id: str, context: Mapping[str, Any] | None = None) -> str:
+    async def start_session(
+        self, agent_id: str, context: Mapping[str, Any] | None = None, *, user_id: str | None = None
+    ) -> str:
         """Begin a session; pass the id to `log_decision` and `log_outcome`.
+
+        Args:
+            agent_id: Whose session it is.
+            context: What is known at its start.
+            user_id: On whose behalf; also of its decisions that do not say.
 
         Returns:
             The session id.
@@ -179,10 +186,11 @@ class AgentDecisionLogger:
                 session_id=session_id,
                 agent_id=_text("agent_id", agent_id),
                 context=_object("context", context or {}),
+                subject=user_id,
                 **self._metadata(),
             )
         )
-        self._sessions[session_id] = Session(session_id, agent_id, time.monotonic)
+        self._sessions[session_id] = Session(session_id, agent_id, time.monotonic, user_id)
         return session_id
 
     async def log_outcome(
@@ -216,15 +224,16 @@ class AgentDecisionLogger:
         session = None if session_id is None else self._session(session_id)
         store = await asyncio.to_thread(self._opened)
         outcome_id = f"{event_id}-outcome"  # one id for one decision: the log refuses a second one, in any process
-        known = await asyncio.to_thread(store.known, {event_id, outcome_id})
-        if event_id not in known:
+        decision = await asyncio.to_thread(_decision, store, event_id)
+        if decision is None:
             raise EventError(f"no decision {event_id} is in the log; pass the id that log_decision returned")
-        if outcome_id in known:
+        if await asyncio.to_thread(store.known, {outcome_id}):
             raise EventError(f"the outcome of decision {event_id} is in the log already")
         await self._append(
             DecisionOutcomeEvent.record(
                 event_id=outcome_id,
                 causation_id=event_id,
+                subject=decision.metadata.subject,
                 decision_id=event_id,
                 session_id=session_id,
                 success=bool(success),
@@ -297,6 +306,10 @@ class AgentDecisionLogger:
         if future.exception() is None:
             (position,) = future.result()
             self._first_position = min(position, self._first_position or position)
+
+
+def _decision(store: EventStore, event_id: str) -> Event | None:
+    return next(iter(store.read(aggregate=event_id, types=[AgentDecisionEvent.event_type], limit=1)), None)
 
 
 def _first_call(

@@ -38,11 +38,13 @@ class Session:
         session_id: Its name.
         agent_id: Whose it is.
         timer: Seconds on a clock that never goes back.
+        user_id: On whose behalf.
     """
 
-    def __init__(self, session_id: str, agent_id: str, timer: Callable[[], float]) -> None:
+    def __init__(self, session_id: str, agent_id: str, timer: Callable[[], float], user_id: str | None = None) -> None:
         self.session_id = session_id
         self.agent_id = agent_id
+        self.user_id = user_id
         self.duration: float | None = None
         self._timer = timer
         self._started = timer()

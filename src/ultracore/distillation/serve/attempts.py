@@ -45,6 +45,7 @@ def asked(
             usage=dict(usage) if usage and place == last else None,
             duration_ms=round(attempt.duration_ms, 3),
             cost_usd=_cost(attempt, model, usage if place == last else None, prices),
+            subject=exchange.user_id,
             causation_id=exchange.receipt,
             tenant_id=exchange.tenant,
             clock=exchange.clock,

@@ -83,6 +83,12 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         }
         return {name: value for name, value in values.items() if _HEADER_SAFE.fullmatch(value)}
 
+    @property
+    def user_id(self) -> str | None:
+        """The person on whose behalf it was asked, as far as the client says; their data are erased together."""
+        said = (self.request.options.get(name) for name in ("safety_identifier", "user"))
+        return next((value for value in said if isinstance(value, str) and value), None)
+
     def sampled(self, rate: float) -> bool:
         """Whether the audit looks at this exchange: drawn from its receipt, which is random."""
         return int(self.receipt[:12], 16) < rate * 16**12
@@ -127,6 +133,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             execution_time_ms=self.elapsed_ms,
             result={"usage": usage} if usage else None,
             error=error,
+            subject=self.user_id,
             causation_id=self.receipt,
             tenant_id=self.tenant,
             clock=self.clock,
@@ -144,6 +151,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             agrees=agrees,
             sampling_probability=rate,
             teacher_calls=_plain(teacher or ()),
+            subject=self.user_id,
             causation_id=self.receipt,
             tenant_id=self.tenant,
             clock=self.clock,
@@ -171,6 +179,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             tool_parameters=calls[0].arguments if calls else None,
             tool_calls=_plain(calls),
             teacher_model=self.request.model,
+            user_id=self.user_id,
             source=source,
             serving=self._serving(),
             **data,

@@ -99,9 +99,9 @@ def parse_feedback(body: bytes) -> Feedback:
     return feedback
 
 
-def find_decision(store: EventStore, tenant: str, receipt: str) -> bool:
-    """Whether this tenant has a decision, or a request that failed, with this receipt."""
+def find_decision(store: EventStore, tenant: str, receipt: str) -> Event | None:
+    """This tenant's decision, or request that failed, with this receipt."""
     if not receipt:
-        return False
+        return None
     found = store.read(aggregate=receipt, tenant=tenant, types=DECISIONS, limit=1)
-    return next(iter(found), None) is not None
+    return next(iter(found), None)

@@ -16,6 +16,7 @@ import msgspec
 
 from ultracore.distillation.decisions import State, prompt_fingerprint
 from ultracore.distillation.errors import ConfigurationError, DataError
+from ultracore.distillation.events.privacy.redaction import MARK
 from ultracore.distillation.serve.offer import Offer, invalid, read_offer
 from ultracore.distillation.serve.support import unsupported
 from ultracore.distillation.serve.wire import ChatRequest
@@ -147,6 +148,8 @@ class Gate:
         for call in proposal.calls:
             if problem := invalid(call, offer.tools[call.name]):
                 return Reason.INVALID_ARGUMENTS, f"{call.name}: {problem}"
+            if MARK in str(call.arguments):
+                return Reason.INVALID_ARGUMENTS, f"{call.name}: a value that was redacted before training"
         return None
 
     def _refuses_tool(self, tool: Tool, print_now: str) -> tuple[Reason, str] | None:

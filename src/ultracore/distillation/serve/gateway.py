@@ -160,10 +160,11 @@ class Gateway:
         """`POST /v1/feedback`: what came of a decision, once."""
         told, tenant = parse_feedback(await read_body(request)), caller_of(request).tenant
         receipt = told.receipt or self._ids.receipt(tenant, told.request_id or "")
-        event = told.event(receipt, tenant_id=tenant, clock=self._clock)
         try:
-            if not await asyncio.to_thread(find_decision, self._store, tenant, receipt):
+            decision = await asyncio.to_thread(find_decision, self._store, tenant, receipt)
+            if decision is None:
                 raise RequestError(404, "no such decision", code="unknown_decision")
+            event = told.event(receipt, subject=decision.metadata.subject, tenant_id=tenant, clock=self._clock)
             await asyncio.to_thread(self._store.append, [event])
         except EventError:
             raise RequestError(409, "this decision has its feedback already", code="feedback_exists") from None

@@ -84,6 +84,7 @@ class Shadow:
             confidence=None if proposal is None else proposal.confidence,
             agrees=agrees,
             calls=[{"name": call.name, "arguments": call.arguments} for call in calls],
+            subject=exchange.user_id,
             causation_id=exchange.receipt,
             tenant_id=exchange.tenant,
             clock=exchange.clock,

@@ -1,7 +1,8 @@
 """A file for events that the log did not take: bounded, one for each process, emptied into the log when it is back.
 
 An event is in it at most once more than in the log, never twice in the log. A file that a killed process
-left behind is taken over by the next. What this file does not know: what the events mean.
+left behind is taken over by the next. Each line is sealed as a whole. What this file does not know: what
+the events mean.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from ultracore.distillation.errors import DistillationError, EventError
 from ultracore.distillation.events import Event, EventStore
+from ultracore.distillation.events.privacy.protection import Protection
 
 __all__ = ["MAX_BYTES", "Spill"]
 
@@ -34,13 +36,16 @@ class Spill:
     Args:
         folder: Where the file is made, once it is needed.
         max_bytes: What it may hold; an event beyond that is not taken.
+        protection: Seals what is written; nothing is, without one.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, protection: Protection | None = None) -> None:
         self._folder = folder
+        self._protection = protection
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
+        self._path: Path | None = None
         self._bytes = 0
 
     @property
@@ -54,7 +59,11 @@ class Spill:
         Returns:
             Whether they are kept: not if the file is full, or cannot be written.
         """
-        lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
+        try:
+            lines = b"".join(self._line(event) for event in events)
+        except DistillationError as error:
+            logger.error("events cannot be sealed for the spill file: %s", type(error).__name__)
+            return False
         with self._lock:
             if self._bytes + len(lines) > self._max_bytes:
                 return False
@@ -79,15 +88,20 @@ class Spill:
         with self._lock:
             if self._file is None:
                 return
-            if not self._bytes:
-                Path(self._file.name).unlink(missing_ok=True)
+            if not self._bytes and self._path is not None:
+                self._path.unlink(missing_ok=True)
             self._file.close()
-            self._file = None
+            self._file = self._path = None
+
+    def _line(self, event: Event) -> bytes:
+        line = msgspec.json.encode(event.to_dict())
+        return (line if self._protection is None else self._protection.cover(line)) + b"\n"
 
     def _append(self, lines: bytes) -> None:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._folder / f"{uuid.uuid4().hex}.jsonl", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self._path = self._folder / f"{uuid.uuid4().hex}.jsonl"
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX)
         self._file.seek(self._bytes)
@@ -96,36 +110,37 @@ class Spill:
 
     def _drain_own(self, file: IO[bytes], store: EventStore) -> None:
         file.seek(0)
-        if _moved(file, store):
+        if self._moved(file, store):
             file.truncate(0)
             self._bytes = 0
 
     def _orphans(self) -> Iterator[Path]:
-        own = None if self._file is None else Path(self._file.name)
-        return (path for path in self._folder.glob("*.jsonl") if path != own)
+        return (path for path in self._folder.glob("*.jsonl") if path != self._path)
 
     def _drain_orphan(self, path: Path, store: EventStore) -> None:
         try:
             with path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _moved(file, store):
+                if self._moved(file, store):
                     path.unlink(missing_ok=True)
         except OSError:  # its process lives, or another one takes it over just now
             return
 
+    def _moved(self, file: IO[bytes], store: EventStore) -> bool:
+        """Whether every whole line of a file is in the log now."""
+        lines = [line.rstrip(b"\n") for line in file if line.endswith(b"\n")]  # the last one may be cut by a kill
+        try:
+            events = [Event.from_dict(msgspec.json.decode(self._uncovered(line))) for line in lines]
+            for start in range(0, len(events), BATCH):
+                batch = events[start : start + BATCH]
+                known = store.known([event.metadata.event_id for event in batch])
+                _append_all(store, [event for event in batch if event.metadata.event_id not in known])
+        except DistillationError:
+            return False
+        return True
 
-def _moved(file: IO[bytes], store: EventStore) -> bool:
-    """Whether every whole line of a file is in the log now."""
-    lines = [line for line in file if line.endswith(b"\n")]  # the last one of a killed process may be cut
-    events = [Event.from_dict(msgspec.json.decode(line)) for line in lines]
-    try:
-        for start in range(0, len(events), BATCH):
-            batch = events[start : start + BATCH]
-            known = store.known([event.metadata.event_id for event in batch])
-            _append_all(store, [event for event in batch if event.metadata.event_id not in known])
-    except DistillationError:
-        return False
-    return True
+    def _uncovered(self, line: bytes) -> bytes:
+        return line if self._protection is None else self._protection.uncover(line)
 
 
 def _append_all(store: EventStore, events: list[Event]) -> None:

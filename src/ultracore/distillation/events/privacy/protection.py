@@ -6,6 +6,8 @@ pass it by. What this file does not know: rows, blocks, databases.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import re
 from functools import cached_property
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events.base import Event, Metadata
@@ -20,7 +24,7 @@ from ultracore.distillation.events.facts import EVENT_TYPES
 from ultracore.distillation.events.privacy.keyring import Keyring
 from ultracore.distillation.events.privacy.pseudonyms import PREFIX, Pseudonyms
 from ultracore.distillation.events.privacy.redaction import Redactor, redactor
-from ultracore.distillation.events.privacy.sealing import Sealer
+from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, Sealer
 from ultracore.distillation.events.privacy.wrapping import master_key
 from ultracore.distillation.settings import Settings, load_settings
 
@@ -29,6 +33,7 @@ __all__ = ["KEYRING", "Protection", "Revealed", "protection_at"]
 KEYRING = "keyring.db"
 REDACTED = "$redacted"
 MARKED = b'{"$'
+COVERED = b"$covered "
 MIN_SUBJECT = 4
 """A shorter id is not looked for within other ids: it would be found by chance."""
 
@@ -133,6 +138,27 @@ class Protection:
             payload = _completed(metadata.event_type, payload)
         return Revealed(msgspec.structs.replace(metadata, erased=erased, redacted=counts), payload)
 
+    def cover(self, text: bytes) -> bytes:
+        """A line for a file that waits beside the log: sealed whole, in one line of base64, if anything is sealed."""
+        if not self._encrypt:
+            return text
+        nonce = os.urandom(NONCE_BYTES)
+        return COVERED + base64.b64encode(nonce + self._cover.encrypt(nonce, text, COVERED))
+
+    def uncover(self, line: bytes) -> bytes:
+        """The reverse of `cover`.
+
+        Raises:
+            EventError: The line was altered, or another log's keyring sealed it.
+        """
+        if not line.startswith(COVERED):
+            return line
+        try:
+            sealed = base64.b64decode(line.removeprefix(COVERED), validate=True)
+            return self._cover.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], COVERED)
+        except (ValueError, InvalidTag):
+            raise EventError("a line that waited for the log was altered, or another keyring sealed it") from None
+
     def persist(self) -> None:
         """Make the keys of what was protected durable; before the log's own commit.
 
@@ -161,6 +187,10 @@ class Protection:
     def sealer(self) -> Sealer:
         """Seals with the keyring's keys."""
         return Sealer(self.keyring)
+
+    @cached_property
+    def _cover(self) -> AESGCM:
+        return AESGCM(hmac.digest(self.keyring.secret, b"distill-cover-1", "sha256"))
 
     @cached_property
     def redactor(self) -> Redactor:
