@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.serve import Upstream
@@ -48,7 +50,9 @@ def test_all_that_is_written_of_a_request_is_the_persons_who_asked(
     store = SqliteEventStore(tmp_path / "log.db")
 
     async def talk() -> None:
-        async with world.client(Upstream(teacher_url), store=store, audit_rate=1.0) as client:
+        async with world.client(
+            Upstream(teacher_url), store=store, settings=msgspec.structs.replace(world.settings, audit_rate=1.0)
+        ) as client:
             asked = {**fakes.chat("weather in Oslo"), "safety_identifier": "carla@example.org", "user": "other"}
             answer = await client.post("/v1/chat/completions", json=asked)
             told = {"receipt": answer.headers["x-distill-receipt"], "success": True, "result": "fine"}
