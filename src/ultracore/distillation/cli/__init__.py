@@ -12,6 +12,7 @@ from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.import_ import import_command
 from ultracore.distillation.cli.keys import keys_group
 from ultracore.distillation.cli.log import log_group
+from ultracore.distillation.cli.log_figures import export_command, sql_command, stats_command
 from ultracore.distillation.cli.pause import pause_command, resume_command
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
@@ -52,3 +53,6 @@ for command in (
     verify_command,
 ):
     main.add_command(command)
+
+for command in (stats_command, export_command, sql_command):
+    log_group.add_command(command)
