@@ -52,6 +52,7 @@ FILES = {
         "tau2-bench/telecom-solo.ft-gpt-4.1_sierra-sft",
         "tau2-bench/telecom-solo-4x.gpt-4.1-2025-04-14",
     ),
+    "airline-claude": ("tau2-bench/airline.claude-opus-4-6", "tau2-bench/airline.claude-sonnet-4-5"),
     "snips": ("snips/train", "snips/test"),
 }
 BANK_CONVERSATIONS = 600
@@ -159,6 +160,7 @@ SETS: dict[str, Callable[[Path, Size], list[Part]]] = {
     "airline": _folds("airline"),
     "telecom-solo": _folds("telecom-solo"),
     "snips": _snips,
+    "airline-claude": _folds("airline-claude"),
     "airline-recurring": _recurring,
     "bank": _folds("bank"),
 }

@@ -77,7 +77,15 @@ def test_it_learns_to_look_up_to_mean_and_to_stop(fit: FitResult) -> None:
     agreed = [strict(fit.student.propose(d.state).calls, d.calls, TOOLS) for d in unseen]
     assert sum(map(bool, agreed)) / len(agreed) > 0.9
     assert isinstance(fit.student, Student)
-    assert len({fit.student.propose(d.state).confidence for d in unseen}) > 20, "a confidence is not a constant"
+
+
+def test_a_confidence_is_not_a_constant() -> None:
+    flips = random.Random(3)
+    decisions = [
+        msgspec.structs.replace(d, calls=(), reply="Let me think.") if flips.random() < 0.1 else d for d in world(60)
+    ]
+    student = fit_compact(decisions, seed=1).student
+    assert len({student.propose(d.state).confidence for d in world(20, seed=9)}) > 20
 
 
 def test_every_training_decision_has_a_proposal_from_a_student_without_its_task(fit: FitResult) -> None:

@@ -19,7 +19,7 @@ from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
 from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.transcript import key_of
-from ultracore.distillation.train.examples import Example
+from ultracore.distillation.train.examples import Example, Prepared
 from ultracore.distillation.train.linear import fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.tagging import fit_tagger
@@ -41,7 +41,7 @@ class Asked(NamedTuple):
 
 def fit_evidence(
     examples: Sequence[Example],
-    encoder: CompiledEncoder,
+    prepared: Prepared,
     schemas: Mapping[str, dict[str, Any]],
     comparators: Comparators,
     seed: int,
@@ -50,11 +50,12 @@ def fit_evidence(
 
     Args:
         examples: The decisions to learn from.
-        encoder: Their encoder.
+        prepared: All decisions: their encoder, and habits that need no fold.
         schemas: Schemas inferred for tools without one.
         comparators: Which arguments are free text.
         seed: Seed of the tagger.
     """
+    encoder = prepared.encoder
     rows = [e.row for e in examples]
     labels = [e.decision.action for e in examples]
     weights = np.array([e.decision.weight for e in examples])
@@ -63,29 +64,32 @@ def fit_evidence(
         ngrams.add(example.transcript.actions, example.decision.action)
     decisions, pools = [e.decision for e in examples], [e.pool for e in examples]
     knowledge = Knowledge.count(decisions, pools, dict(schemas), comparators.free_text)
+    knowledge.together, knowledge.alone = prepared.habits
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
         words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=0.3),
-        intents=_fit_intents(examples, rows, encoder),
+        intents=_fit_intents(examples, encoder),
         ngrams=ngrams,
         learned=Learned(
             knowledge, fit_meanings(examples, encoder, knowledge), fit_tagger(examples, knowledge.slots_of, seed=seed)
         ),
+        prompts=prepared.prompts,
     )
 
 
-def _fit_intents(examples: Sequence[Example], rows: Sequence[Vector], encoder: CompiledEncoder) -> Linear:
+def _fit_intents(examples: Sequence[Example], encoder: CompiledEncoder) -> Linear:
     """One row for each user turn, the user's words alone; none where every episode is a single decision."""
     first: dict[tuple[str, int], int] = {}
-    for number, example in enumerate(examples):
+    alone = [example for example in examples if not example.pending]
+    for number, example in enumerate(alone):
         first.setdefault((example.decision.episode, example.transcript.actions.count("U")), number)
-    if len(first) == len(examples):
+    if len(first) == len(alone):
         return fit_multilabel([], 0, [], c=4.0)
     chosen = sorted(first.values())
     begin = encoder.offsets["history"]
-    spoken = [_from_column(rows[number], begin) for number in chosen]
-    return fit_multilabel(spoken, encoder.width, [examples[number].later for number in chosen], c=4.0)
+    spoken = [_from_column(alone[number].row, begin) for number in chosen]
+    return fit_multilabel(spoken, encoder.width, [alone[number].later for number in chosen], c=4.0)
 
 
 def _from_column(row: Vector, begin: int) -> Vector:

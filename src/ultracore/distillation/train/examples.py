@@ -5,26 +5,65 @@ What this file does not know: what is fitted on them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, SparseEncoder, Vector, document_of
 from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.tools import ToolCall
 
-__all__ = ["Example", "Prepared", "later_actions", "prepare"]
+__all__ = ["Example", "Habits", "Prepared", "later_actions", "prepare"]
+
+OFTEN = 20
+"""Messages after which a tool that was never followed by another call is taken to stand alone."""
+
+
+LEAST_TOGETHER = 0.05
+"""Share of the calling messages that have several calls from which on further ones are asked for: below it
+little can be won, and every call costs a second question."""
+
+
+class Habits(NamedTuple):
+    """How the teacher puts calls together, see `Knowledge`.
+
+    Attributes:
+        together: Whether enough messages have several calls to ask for further ones.
+        alone: Tools called often, and never followed by another call of the same message.
+    """
+
+    together: bool
+    alone: list[str]
+
+    @classmethod
+    def of(cls, decisions: Sequence[Decision]) -> Habits:
+        """Count over the teacher's messages."""
+        last: Counter[str] = Counter()
+        followed: set[str] = set()
+        several = sum(len(decision.calls) > 1 for decision in decisions)
+        for decision in decisions:
+            names = [call.name for call in decision.calls]
+            last.update(names[-1:])
+            followed.update(names[:-1])
+        together = several > 0 and several >= LEAST_TOGETHER * sum(decision.is_call for decision in decisions)
+        return cls(together, sorted(name for name, n in last.items() if n >= OFTEN and name not in followed))
 
 
 class Example(NamedTuple):
-    """A decision, read.
+    """A decision, read; or what is left of it when some of its calls are pending.
 
     Attributes:
-        decision: What the teacher chose, and where.
-        transcript: The conversation.
+        decision: What the teacher chose, and where; without the pending calls.
+        transcript: The conversation, with the pending calls.
         pool: Its candidate values.
         row: Its sparse features.
         later: Tools that the episode calls from this user turn on.
+        pending: Calls of the same message that come before.
     """
 
     decision: Decision
@@ -32,31 +71,46 @@ class Example(NamedTuple):
     pool: Candidates
     row: Vector
     later: frozenset[str]
+    pending: tuple[ToolCall, ...] = ()
 
 
 class Prepared(NamedTuple):
     """Decisions ready for training.
 
     Attributes:
-        examples: One for each decision, in order.
+        examples: One for each decision, in order, then those with pending calls.
         encoder: Its vocabulary saw every decision, but no label.
+        habits: How the teacher puts calls together.
+        prompts: What varies in the system prompts.
     """
 
     examples: list[Example]
     encoder: CompiledEncoder
+    habits: Habits
+    prompts: Prompts
 
 
 def prepare(decisions: Sequence[Decision]) -> Prepared:
     """Read every decision; the costliest step of training that no model is part of."""
-    later = later_actions(decisions)
-    transcripts = [Transcript(decision.state) for decision in decisions]
+    habits, later, prompts = Habits.of(decisions), later_actions(decisions), Prompts.of(decisions)
+    cut: list[tuple[Decision, tuple[ToolCall, ...], frozenset[str]]] = []
+    cut += [(decision, (), calls) for decision, calls in zip(decisions, later, strict=True)]
+    cut += [(rest, pending, calls) for d, _, calls in cut for rest, pending in _cuts(d, habits)]
+    transcripts = [Transcript(d.state, pending, prompts.varying(d.state.messages)) for d, pending, _ in cut]
     documents = [document_of(transcript) for transcript in transcripts]
     encoder = SparseEncoder.fit(documents).compile()
     examples = [
-        Example(decision, transcript, Candidates(transcript), encoder.encode(document), calls)
-        for decision, transcript, document, calls in zip(decisions, transcripts, documents, later, strict=True)
+        Example(decision, transcript, Candidates(transcript), encoder.encode(document), calls, pending)
+        for (decision, pending, calls), transcript, document in zip(cut, transcripts, documents, strict=True)
     ]
-    return Prepared(examples, encoder)
+    return Prepared(examples, encoder, habits, prompts)
+
+
+def _cuts(decision: Decision, habits: Habits) -> Iterator[tuple[Decision, tuple[ToolCall, ...]]]:
+    """What is left of a decision after each of its calls where another one might follow."""
+    for number, call in enumerate(decision.calls, start=1):
+        if habits.together and call.name not in habits.alone and call.name in {t.name for t in decision.state.tools}:
+            yield msgspec.structs.replace(decision, calls=decision.calls[number:]), decision.calls[:number]
 
 
 def later_actions(decisions: Sequence[Decision]) -> list[frozenset[str]]:

@@ -26,11 +26,16 @@ from ultracore.distillation.students.compact.knowledge import infer_schemas
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
-from ultracore.distillation.students.compact.sparse import CompiledEncoder
-from ultracore.distillation.students.compact.student import CompactStudent, Rankers, proposal_of, select
+from ultracore.distillation.students.compact.student import (
+    CompactStudent,
+    Rankers,
+    proposal_of,
+    select,
+    whole_message,
+)
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
-from ultracore.distillation.train.examples import Example, prepare
+from ultracore.distillation.train.examples import Example, Prepared, prepare
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
 
@@ -113,19 +118,20 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
             "all decisions belong to one task: traces of at least two are needed to learn what carries over"
         )
     say("reading conversations")
-    examples, encoder = prepare(decisions)
+    prepared = prepare(decisions)
+    examples = prepared.examples
     comparators = infer_free_text(decisions)
     schemas = infer_schemas(decisions)
-    folds = np.array(folds_by_task(decisions, min(FOLDS, units), seed))
+    folds = np.array(folds_by_task([e.decision for e in examples], min(FOLDS, units), seed))
     layers = _Layers(examples, folds, comparators, seed)
     say("fitting evidence on the other folds")
-    layers.fit_evidence(encoder, schemas)
+    layers.fit_evidence(prepared, schemas)
     say("fitting the rankers of actions and arguments")
     layers.fit_rankers()
     say("fitting the ranker of whole calls")
     layers.fit_calls()
     say("fitting evidence on all decisions")
-    evidence = fit_evidence(examples, encoder, schemas, comparators, seed)
+    evidence = fit_evidence(examples, prepared, schemas, comparators, seed)
     memory = ContextMemory.build(decisions)
     student = CompactStudent(evidence, layers.final, memory)
     return FitResult(student, layers.development, comparators, time.perf_counter() - began)
@@ -141,13 +147,13 @@ class _Layers:
         self.k = int(folds.max()) + 1
         self.weights = np.array([e.decision.weight for e in examples], np.float32)
 
-    def fit_evidence(self, encoder: CompiledEncoder, schemas: dict[str, Any]) -> None:
+    def fit_evidence(self, prepared: Prepared, schemas: dict[str, Any]) -> None:
         """Evidence without each fold; what it says of the fold."""
         self.evidence: list[ActionEvidence] = []
         held: list[_Held | None] = [None] * len(self.examples)
         for fold in range(self.k):
             rest = [e for e, f in zip(self.examples, self.folds, strict=True) if f != fold]
-            evidence = fit_evidence(rest, encoder, schemas, self.comparators, self.seed)
+            evidence = fit_evidence(rest, prepared, schemas, self.comparators, self.seed)
             self.evidence.append(evidence)
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
@@ -155,15 +161,11 @@ class _Layers:
 
     def fit_rankers(self) -> None:
         """Rankers of actions and of argument values, one without each fold and one on all."""
-        actions = _Lists(
-            [entry.rows for entry in self.held],
-            [
-                np.array([name == e.decision.action for name in entry.names], np.float32)
-                for e, entry in zip(self.examples, self.held, strict=True)
-            ],
-            self.folds,
-            self.weights,
-        )
+        right = [
+            np.array([name == e.decision.action for name in entry.names], np.float32)
+            for e, entry in zip(self.examples, self.held, strict=True)
+        ]
+        actions = _Lists([entry.rows for entry in self.held], right, self.folds, self.weights)
         asked = [(a, number) for number, entry in enumerate(self.held) for a in entry.asked if len(a.right)]
         owner = np.array([number for _, number in asked], np.int64)
         arguments = _Lists(
@@ -174,31 +176,32 @@ class _Layers:
 
     def fit_calls(self) -> None:
         """Rankers of whole calls on out-of-fold drafts, and the out-of-fold proposals."""
-        drafts = [self._drafts(number) for number in range(len(self.examples))]
+        mains = [example for example in self.examples if not example.pending]
+        folds = self.folds[: len(mains)]
+        weights = self.weights[: len(mains)] * np.array([_known(e.decision) for e in mains])
+        drafts = [self._drafts(e, fold) for e, fold in zip(mains, folds, strict=True)]
         rows = [np.stack([draft.features for draft in group]) for group in drafts]
-        known = np.array([_known(e.decision) for e in self.examples])
-        scored = [_score(e.decision, group, self.comparators) for e, group in zip(self.examples, drafts, strict=True)]
-        choose = _Lists(rows, [alike for alike, _ in scored], self.folds, self.weights * known)
-        gate = _Lists(rows, [same for _, same in scored], self.folds, self.weights * known)
-        calls = choose.fit(self.k, self.seed, CALL_NETWORK)
-        gates = gate.fit_gates(self.k)
-        self.development = []
-        for example, group, fold in zip(self.examples, drafts, self.folds, strict=True):
-            best, confidence = select(group, calls[fold], gates[fold])
-            proposal = proposal_of(group[best], confidence, example.transcript)
-            self.development.append(OutOfFold(example.decision, proposal))
+        alike = [_alike(e.decision, group, self.comparators) for e, group in zip(mains, drafts, strict=True)]
+        calls = _Lists(rows, alike, folds, weights).fit(self.k, self.seed, CALL_NETWORK)
+        wholes = [
+            self._whole(select(group, _all(calls[fold : fold + 1])), e, fold)
+            for e, group, fold in zip(mains, drafts, folds, strict=True)
+        ]
+        same = [np.array([_is_same(e.decision, whole)], np.float32) for e, whole in zip(mains, wholes, strict=True)]
+        gates = _Lists([whole.features[None] for whole in wholes], same, folds, weights).fit_gates(self.k)
+        self.development = [
+            OutOfFold(e.decision, proposal_of(whole, gates[fold], e.transcript))
+            for e, whole, fold in zip(mains, wholes, folds, strict=True)
+        ]
         self.final = Rankers(_all(self.actions), self.arguments[-1], _all(calls), gates[-1])
 
-    def _drafts(self, number: int) -> list[Draft]:
-        fold, example = int(self.folds[number]), self.examples[number]
-        return draft_calls(
-            example.transcript,
-            example.pool,
-            example.row,
-            self.evidence[fold],
-            _all(self.actions[fold : fold + 1]),
-            self.arguments[fold],
-        )
+    def _drafts(self, e: Example, fold: int) -> list[Draft]:
+        actions = _all(self.actions[fold : fold + 1])
+        return draft_calls(e.transcript, e.pool, e.row, self.evidence[fold], actions, self.arguments[fold])
+
+    def _whole(self, first: Draft, e: Example, fold: int) -> Draft:
+        actions = _all(self.actions[fold : fold + 1])
+        return whole_message(first, e.decision.state, self.evidence[fold], actions, self.arguments[fold])
 
 
 def _all(rankers: Sequence[Ranker | None]) -> Ranker:
@@ -262,9 +265,11 @@ def _known(decision: Decision) -> bool:
     return strict(decision.calls, decision.calls, decision.state.tools) is not None
 
 
-def _score(decision: Decision, drafts: Sequence[Draft], comparators: Comparators) -> tuple[Floats, Floats]:
-    """For each draft, tolerant and strict agreement with the teacher."""
-    tools = decision.state.tools
-    alike = [bool(tolerant(draft.calls, decision.calls, tools, comparators)) for draft in drafts]
-    same = [not draft.missing and bool(strict(draft.calls, decision.calls, tools)) for draft in drafts]
-    return np.array(alike, np.float32), np.array(same, np.float32)
+def _alike(decision: Decision, drafts: Sequence[Draft], comparators: Comparators) -> Floats:
+    """For each draft, tolerant agreement with the teacher's first call."""
+    first, tools = decision.calls[:1], decision.state.tools
+    return np.array([bool(tolerant(draft.calls, first, tools, comparators)) for draft in drafts], np.float32)
+
+
+def _is_same(decision: Decision, whole: Draft) -> bool:
+    return not whole.missing and bool(strict(whole.calls, decision.calls, decision.state.tools))

@@ -52,8 +52,11 @@ def fit_softmax(
     classes = sorted(set(labels))
     if len(classes) < 2:
         return Linear(classes, np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32))
-    model = _fit(matrix_of(rows, width), np.array(labels), weights, c)
-    coefficients, intercept = model.coef_.T, model.intercept_
+    matrix = matrix_of(rows, width)
+    active = np.unique(matrix.indices)  # the penalty leaves every other weight at zero
+    model = _fit(matrix[:, active], np.array(labels), weights, c)
+    coefficients = np.zeros((width, len(model.coef_)))
+    coefficients[active], intercept = model.coef_.T, model.intercept_
     if len(classes) == 2:  # scikit-learn keeps one column for two classes
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
         intercept = np.array([0.0, intercept[0]])

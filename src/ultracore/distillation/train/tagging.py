@@ -17,7 +17,7 @@ from ultracore.distillation.students.compact.knowledge import gold_values
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.tagger import Tagger, ToolChain, pack_tagger
 from ultracore.distillation.students.compact.tokens import Lexicon, Token, Use, describe, phrase_of, tokens_of
-from ultracore.distillation.students.compact.transcript import key_of, scalars
+from ultracore.distillation.students.compact.transcript import USERS, key_of, scalars
 from ultracore.distillation.tools import Tool
 from ultracore.distillation.train.crf import Packing, fit_crf, pack
 from ultracore.distillation.train.examples import Example
@@ -107,17 +107,21 @@ def fit_tagger(
 
 def _sentence(example: Example, knowledge_slots: Callable[[Tool], tuple[Slot, ...]]) -> _Sentence | None:
     transcript, calls = example.transcript, example.decision.calls
+    if any(call.name == calls[0].name for call in example.pending if calls):
+        return None  # its values are marked in the sentence of the first call
     if not calls or calls[0].arguments is None or calls[0].name not in transcript.tools:
         return None
     given = [
         (slot, phrase)
-        for slot in knowledge_slots(transcript.tools[calls[0].name])
-        for value in gold_values(slot, calls[0].arguments)
+        for call in calls
+        if call.name == calls[0].name
+        for slot in knowledge_slots(transcript.tools[call.name])
+        for value in gold_values(slot, call.arguments or {})
         for _, scalar in scalars(value)
         if (phrase := phrase_of(key_of(scalar)))
     ]
     sentence = _Sentence(calls[0].name, example.decision.task, tokens_of(transcript.last_user_text), given)
-    answers_user = transcript.last.role in ("user", "context")
+    answers_user = transcript.last.role in USERS
     useful = answers_user or any(sentence.says(phrase) for _, phrase in given)
     return sentence if sentence.tokens and useful else None
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
@@ -37,7 +38,7 @@ RARE = 1e-4
 
 _AVAILABILITY = 8
 _STATE = 16
-ACTION_FEATURES = 27 + _AVAILABILITY + _STATE
+ACTION_FEATURES = 28 + _AVAILABILITY + _STATE
 
 
 class Ngrams(msgspec.Struct):
@@ -77,6 +78,7 @@ class ActionEvidence(NamedTuple):
         intents: For each action, whether it happens later in the episode, from the user's words.
         ngrams: Action n-grams.
         learned: What is known about arguments; it tells whether a tool's arguments are at hand.
+        prompts: Which lines of a system prompt are policy, and which are about the conversation.
     """
 
     encoder: CompiledEncoder
@@ -85,6 +87,7 @@ class ActionEvidence(NamedTuple):
     intents: Linear
     ngrams: Ngrams
     learned: Learned
+    prompts: Prompts = Prompts()
 
 
 def shortlist(transcript: Transcript, words: Mapping[str, float]) -> list[str]:
@@ -161,6 +164,7 @@ def _history_features(name: str, used: int, t: Transcript) -> list[float]:
         float(len(recent) > 1 and recent[1] == name),
         float(t.last.role == "user" and name == REPLY),
         float(t.last.role == "tool" and name == REPLY),
+        float(t.last.role == "assistant" and name == REPLY),
     ]
 
 

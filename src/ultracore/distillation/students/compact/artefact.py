@@ -21,6 +21,8 @@ from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
+from ultracore.distillation.students.compact.parallel import WHOLE_FEATURES
+from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import Linear, SparseEncoder
@@ -36,7 +38,7 @@ _WIDTHS = {
     "actions": ACTION_FEATURES,
     "arguments": ARGUMENT_FEATURES,
     "calls": DRAFT_FEATURES,
-    "gate": DRAFT_FEATURES,
+    "gate": WHOLE_FEATURES,
 }
 
 
@@ -47,6 +49,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     knowledge: Knowledge
     memory: ContextMemory
     tagger: dict[str, Any] | None = None
+    prompts: Prompts = Prompts()
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -65,6 +68,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         ngrams=evidence.ngrams,
         knowledge=learned.knowledge,
         memory=student.memory,
+        prompts=evidence.prompts,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
     )
     arrays: dict[str, NDArray[Any]] = {}
@@ -102,7 +106,9 @@ def load_student(folder: Path) -> CompactStudent:
     if rankers["actions"] is None or rankers["calls"] is None:
         raise ArtefactError(f"{folder} lacks a ranker; train again")
     return CompactStudent(
-        ActionEvidence(config.encoder.compile(), **models, ngrams=config.ngrams, learned=learned),
+        ActionEvidence(
+            config.encoder.compile(), **models, ngrams=config.ngrams, learned=learned, prompts=config.prompts
+        ),
         Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
         config.memory,
         model_id,
@@ -133,8 +139,8 @@ def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker
 
 def _gate(arrays: Mapping[str, NDArray[Any]]) -> Logistic:
     gate = Logistic(_parts("gate", arrays))
-    if gate.width != DRAFT_FEATURES:
-        raise KeyError(f"gate: {gate.width} features where this release has {DRAFT_FEATURES}")
+    if gate.width != WHOLE_FEATURES:
+        raise KeyError(f"gate: {gate.width} features where this release has {WHOLE_FEATURES}")
     return gate
 
 

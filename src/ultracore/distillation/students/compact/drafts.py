@@ -41,11 +41,13 @@ class Draft(NamedTuple):
         calls: The call; none for a text reply.
         missing: Required slots without a value.
         features: [DRAFT_FEATURES] float32, for the rankers of whole calls.
+        share: Probability of the action and of its arguments, by their rankers.
     """
 
     calls: tuple[ToolCall, ...]
     missing: tuple[str, ...]
     features: Floats
+    share: float
 
 
 def draft_calls(
@@ -55,8 +57,9 @@ def draft_calls(
     evidence: ActionEvidence,
     action_ranker: Ranker,
     argument_ranker: Ranker | None,
+    most: int = MAX_DRAFTS,
 ) -> list[Draft]:
-    """The likeliest actions, likeliest first, with arguments filled; at least one."""
+    """The likeliest actions, likeliest first, with arguments filled; at least one and so many at most."""
     names, rows = action_rows(transcript, pool, row, evidence)
     sources = Sources(pool, row, evidence.learned)
     scores = action_ranker.scores(rows)
@@ -66,7 +69,7 @@ def draft_calls(
     entropy = float(-(shares * np.log(shares + 1e-9)).sum())
     reply = float(shares[names.index(REPLY)])
     drafts = []
-    for rank, place in enumerate(order):
+    for rank, place in enumerate(order[:most]):
         share = float(shares[place])
         if rank and share < LEAST_SHARE:
             break
@@ -82,8 +85,12 @@ def draft_calls(
             *_argument_features(filled, missing, pool),
             *_repetition(calls, transcript),
         ]
-        drafts.append(Draft(calls, missing, np.array(features, np.float32)))
+        drafts.append(Draft(calls, missing, np.array(features, np.float32), share * _product(filled)))
     return drafts
+
+
+def _product(filled: list[tuple[Slot, Filled]]) -> float:
+    return math.prod(got.confidence for _, got in filled)
 
 
 def _action_features(

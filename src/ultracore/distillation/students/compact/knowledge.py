@@ -71,11 +71,19 @@ class Knowledge(msgspec.Struct, weakref=True):
         slots: Slot key -> counts.
         schemas: Schemas inferred for tools that were logged without one.
         free_text: Slot keys whose values are prose; no candidate can fill them.
+        together: Whether the teacher was seen to make several calls in one message.
+        alone: Tools that were called often, and never followed by another call in the same message.
     """
 
     slots: dict[str, SlotKnowledge] = {}
     schemas: dict[str, dict[str, Any]] = {}
     free_text: list[str] = []
+    together: bool = False
+    alone: list[str] = []
+
+    def may_go_on(self, tool: str) -> bool:
+        """Whether a call of this tool may be followed by another one in the same message."""
+        return self.together and tool not in self.alone
 
     def of(self, slot: Slot) -> SlotKnowledge:
         """The counts of a slot, empty ones if it was never seen."""

@@ -39,9 +39,11 @@ def document_of(transcript: Transcript) -> Document:
     """All features of a state, by field, then by name."""
     last, after = transcript.last, ">".join(transcript.actions[-2:])
     result = last.text[:MAX_RESULT_CHARACTERS] if last.role == "tool" else ""
+    said = _ngrams(transcript.last_user_text)
     return {
         "structure": _structure(transcript),
-        "user": _crossed(after, _ngrams(transcript.last_user_text)),
+        # what the system prompt told stays the same all along: crossed, it doubled the fit and agreed no better
+        "user": _crossed(after, said) if len(transcript.user_texts) > transcript.told else said,
         "reply": _crossed(after, _ngrams(transcript.last_reply, pairs=False)),
         "result": _crossed(after, _ngrams(result, pairs=False)),
         "history": _ngrams("\n".join(transcript.user_texts)),
@@ -63,7 +65,7 @@ def _ngrams(text: str, *, pairs: bool = True) -> dict[str, float]:
 
 def _structure(transcript: Transcript) -> dict[str, float]:
     actions, last = transcript.actions, transcript.last
-    called = [action for action in actions if action not in ("U", "R")]
+    called = [action for action in actions if action not in ("U", "R", "+")]
     out = {f"last={last.role}": 1.0, f"called={called[-1] if called else ''}": 1.0, f"2called={called[-2:]}": 1.0}
     for length in (1, 2, 3):
         out[f"seq={actions[-length:]}"] = 1.0
@@ -74,7 +76,9 @@ def _structure(transcript: Transcript) -> dict[str, float]:
     out["since"] = min(len(transcript.since_user), 10) / 10
     if last.role in ("tool", "context"):
         out |= _result_structure(last.data)
-    return out | _unused_ids(transcript)
+    out |= _unused_ids(transcript)
+    # what speaks for a call does not speak against one more of the same message: no weight is shared
+    return {f"+{name}": amount for name, amount in out.items()} if transcript.actions[-1:] == ["+"] else out
 
 
 def _result_structure(data: Any) -> dict[str, float]:

@@ -19,12 +19,14 @@ from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.drafts import Draft, draft_calls
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
+from ultracore.distillation.students.compact.parallel import complete
 from ultracore.distillation.students.compact.ranker import Ranker
-from ultracore.distillation.students.compact.sparse import Vector, document_of
+from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.students.schema import is_valid
+from ultracore.distillation.tools import ToolCall
 
-__all__ = ["CompactStudent", "Rankers", "select"]
+__all__ = ["CompactStudent", "Rankers", "select", "whole_message"]
 
 
 class Rankers:
@@ -33,8 +35,8 @@ class Rankers:
     Args:
         actions: Ranks actions.
         arguments: Ranks candidate values; `None` where no argument was ever seen.
-        calls: Ranks whole calls by tolerant agreement: which draft to propose.
-        gate: Probability that a whole call agrees strictly: how sure the proposal is.
+        calls: Ranks drafts by the tolerant agreement of their first call: which one to propose.
+        gate: Probability that all calls of a message agree strictly: how sure the proposal is.
     """
 
     def __init__(self, actions: Ranker, arguments: Ranker | None, calls: Ranker, gate: Logistic) -> None:
@@ -44,11 +46,22 @@ class Rankers:
         self.gate = gate
 
 
-def select(drafts: Sequence[Draft], calls: Ranker, gate: Logistic) -> tuple[int, float]:
-    """Which draft to propose, and how probable it is that the teacher decides exactly so."""
-    rows = np.stack([draft.features for draft in drafts])
-    best = int(calls.scores(rows).argmax())
-    return best, float(gate.probabilities(rows[best : best + 1])[0])
+def select(drafts: Sequence[Draft], calls: Ranker) -> Draft:
+    """Which draft to propose."""
+    return drafts[int(calls.scores(np.stack([draft.features for draft in drafts])).argmax())]
+
+
+def whole_message(
+    first: Draft, state: State, evidence: ActionEvidence, actions: Ranker, arguments: Ranker | None
+) -> Draft:
+    """A draft with all further calls of its message, each the likeliest once those before it are pending."""
+
+    def next_draft(pending: tuple[ToolCall, ...]) -> Draft:
+        transcript = Transcript(state, pending, evidence.prompts.varying(state.messages))
+        row = evidence.encoder.encode(document_of(transcript))
+        return draft_calls(transcript, Candidates(transcript), row, evidence, actions, arguments, most=1)[0]
+
+    return complete(first, evidence.learned.knowledge.may_go_on, next_draft)
 
 
 class CompactStudent:
@@ -77,8 +90,13 @@ class CompactStudent:
         remembered = self.memory.recall(state)
         if remembered is not None:
             return remembered
-        transcript = Transcript(state)
-        return self.propose_from(transcript, Candidates(transcript), self.encode(transcript))
+        transcript = Transcript(state, told=self.evidence.prompts.varying(state.messages))
+        row = self.evidence.encoder.encode(document_of(transcript))
+        rankers = self.rankers
+        drafts = draft_calls(transcript, Candidates(transcript), row, self.evidence, rankers.actions, rankers.arguments)
+        first = select(drafts, rankers.calls)
+        whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments)
+        return proposal_of(whole, rankers.gate, transcript)
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state."""
@@ -90,20 +108,10 @@ class CompactStudent:
 
         return save_student(self, folder)
 
-    def encode(self, transcript: Transcript) -> Vector:
-        """The sparse features of a conversation."""
-        return self.evidence.encoder.encode(document_of(transcript))
 
-    def propose_from(self, transcript: Transcript, pool: Candidates, row: Vector) -> Proposal:
-        """As `propose` on a conversation that is read already; the memory is not asked."""
-        rankers = self.rankers
-        drafts = draft_calls(transcript, pool, row, self.evidence, rankers.actions, rankers.arguments)
-        best, confidence = select(drafts, rankers.calls, rankers.gate)
-        return proposal_of(drafts[best], confidence, transcript)
-
-
-def proposal_of(draft: Draft, confidence: float, transcript: Transcript) -> Proposal:
-    """A draft as a proposal; arguments that break the offered schema count as missing."""
+def proposal_of(draft: Draft, gate: Logistic, transcript: Transcript) -> Proposal:
+    """A whole message as a proposal; arguments that break the offered schema count as missing."""
+    confidence = float(gate.probabilities(draft.features[None])[0])
     missing = draft.missing
     for call in draft.calls:
         if not missing and not is_valid(transcript.tools[call.name], call.arguments or {}):

@@ -59,7 +59,7 @@ class Turn(NamedTuple):
     """One message.
 
     Attributes:
-        role: user, assistant, tool or context.
+        role: user, assistant, tool, context, or system (what varies of its prompt).
         text: What it says.
         calls: The calls it makes.
         data: The parsed content of a tool result or a context, if it is JSON.
@@ -76,6 +76,8 @@ class Turn(NamedTuple):
 
 
 NOTHING = Thing()
+USERS = frozenset({"user", "context", "system"})
+"""Whose words say what is wanted."""
 _remembered: dict[Any, Turn] = {}
 
 
@@ -84,24 +86,33 @@ class Transcript:
 
     Args:
         state: The messages so far and the tools offered.
+        pending: Calls chosen already for the message that is being decided.
+        told: What the system prompt says of this conversation alone, see `prompts`.
 
     Attributes:
-        turns: The messages but the system's.
+        turns: What was told, if anything, then the messages but the system's; the pending calls are the last one.
         tools: The tools offered, by name.
-        actions: What happened, in order: tool names, `R` for a reply, `U` for the user's turn.
-        calls: The calls so far.
+        actions: What happened, in order: tool names, `R` for a reply, `U` for the user's turn, and `+` after
+            pending calls.
+        calls: The calls so far, pending ones included.
+        told: Whether the first turn is the system's.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, pending: Sequence[ToolCall] = (), told: str = "") -> None:
         self.tools = {tool.name: tool for tool in state.tools}
         self.turns = _read(state.messages)
-        self.actions = [action for turn in self.turns for action in _actions(turn)]
+        self.told = bool(told)
+        if told:
+            self.turns.insert(0, _remember({"role": "system", "content": told}, told, (), "", latest_year(told)))
+        if pending:
+            self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", None))
+        self.actions = [action for turn in self.turns for action in _actions(turn)] + ["+"] * bool(pending)
         self.calls = [call for turn in self.turns for call in turn.calls]
 
     @cached_property
     def user_texts(self) -> list[str]:
-        """What the user said, turn by turn; a flat context counts as the user's words."""
-        return [turn.text for turn in self.turns if turn.role in ("user", "context")]
+        """What the user said, turn by turn; a flat context, and what the system told, count as the user's words."""
+        return [turn.text for turn in self.turns if turn.role in USERS]
 
     @cached_property
     def user_text(self) -> str:
@@ -121,7 +132,7 @@ class Transcript:
     @cached_property
     def user_words(self) -> frozenset[str]:
         """The words the user used."""
-        return frozenset(word for turn in self.turns if turn.role in ("user", "context") for word in turn.words)
+        return frozenset(word for turn in self.turns if turn.role in USERS for word in turn.words)
 
     @cached_property
     def last_user_words(self) -> frozenset[str]:
@@ -305,7 +316,7 @@ def _spoken(role: str, text: str, year: int | None) -> list[Leaf]:
         order = seen[span.kind] = seen.get(span.kind, -1) + 1
         path = f"{role}:{span.kind}"
         leaves.append(Leaf(path, span.value, NOTHING, NOTHING))
-        if role == "user":
+        if role in USERS:
             before = words_of(text[max(0, span.start - 25) : span.start])
             if before:
                 leaves.append(Leaf(f"{path}<{before[-1]}", span.value, NOTHING, NOTHING))
