@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, speed, splits, start, students
+from benchmarks import certificates, gateway, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "certificates", "splits", "speed", "start")
+NAMES = ("students", "certificates", "splits", "speed", "start", "gateway")
 HERE = ROOT / "benchmarks"
 
 
@@ -81,12 +81,17 @@ def _start(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "start", lambda: start.measure_start(quick=size.quick)
 
 
+def _gateway(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "gateway", lambda: gateway.measure_gateway(quick=size.quick, with_litellm=options.with_litellm)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "certificates": _certificates,
     "splits": _splits,
     "speed": _speed,
     "start": _start,
+    "gateway": _gateway,
 }
 
 
@@ -128,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few tasks only: shows that it works, nothing else")
     parser.add_argument("--full", action="store_true", help="all of the SNIPS training rows")
     parser.add_argument("--processes", type=int, default=2, help="folds measured at a time")
+    parser.add_argument("--with-litellm", action="store_true", help="gateway: measure LiteLLM's proxy too; installs it")
     parser.add_argument("--out", type=Path, help="folder of the figures as JSON")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md from the figures of that folder")
     return parser

@@ -9,7 +9,9 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.cross_validation import LEVELS, Comparison, compare
 from benchmarks.data import FILES, MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
+from benchmarks.load import post, run_load
 from benchmarks.sections import Section, Table, load_sections, markdown, save, share
+from benchmarks.servers import started
 from benchmarks.speed import first_tasks
 from benchmarks.start import import_times
 
@@ -207,3 +209,15 @@ def test_a_wrong_name_and_quick_results_are_refused(capsys: pytest.CaptureFixtur
         with pytest.raises(SystemExit):
             main(words)
         assert says in capsys.readouterr().err
+
+
+def test_the_load_generator_asks_everything_once_and_times_from_when_it_was_due() -> None:
+    with started("teacher") as teacher:
+        requests = [post(b"{}"), post(b'{"a": 1}')]
+        fast = run_load(teacher.port, requests, [0, 1] * 50, connections=4)
+        paced = run_load(teacher.port, requests, [0] * 40, connections=4, rate=200.0)
+        assert teacher.cpu_seconds >= 0.0
+    assert sorted(answer.request for answer in fast.answers) == [0] * 50 + [1] * 50
+    assert {answer.status for answer in fast.answers + paced.answers} == {200}
+    assert paced.seconds >= 39 / 200
+    assert all(answer.milliseconds > 0 for answer in paced.answers)
