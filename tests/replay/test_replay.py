@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ultracore.distillation import replay as module
 from ultracore.distillation.agents import DataCuratorAgent, ModelTrainerAgent
 from ultracore.distillation.errors import DataError
-from ultracore.distillation.events import AgentDecisionEvent
+from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log import rows_from_log
 from ultracore.distillation.replay import Replay, replay, trainings
@@ -160,6 +161,27 @@ def test_a_dropped_source_event_is_named(rewritten: Rewritten) -> None:
     found = again(rewritten, drop_the_fifth)
     assert verdicts(found) == {"data set": "different"}
     assert dropped[0] in found.checks[0].note
+
+
+class Erased:
+    """A log in which a person was erased: one decision is there, but cannot be read."""
+
+    def __init__(self, store: SqliteEventStore, position: int) -> None:
+        self.store, self.position = store, position
+
+    def read(self, **filters: Any) -> Iterator[Event]:
+        for event in self.store.read(**filters):
+            is_it = event.metadata.position == self.position
+            metadata = msgspec.structs.replace(event.metadata, erased=True)
+            yield msgspec.structs.replace(event, metadata=metadata, context={}) if is_it else event
+
+
+def test_erased_decisions_cannot_be_replayed_and_it_is_said(rewritten: Rewritten) -> None:
+    store, home = rewritten(as_it_was)
+    found = replay(Erased(store, 5), home, trainings(store)[0])  # type: ignore[arg-type]
+    assert verdicts(found) == {"data set": "not possible"}
+    assert "1 source decision(s) were erased" in found.checks[0].note
+    assert not found.reproduced
 
 
 def test_an_unknown_model_and_an_empty_log_say_what_to_do(tmp_path: Path, rewritten: Rewritten) -> None:
