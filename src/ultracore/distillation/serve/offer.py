@@ -84,10 +84,11 @@ def invalid(call: ToolCall, tool: Tool) -> str:
     validator = _validator(canonical_json(tool.parameters))
     if validator is None:
         return "the schema of the tool cannot be checked"
-    error = next(validator.iter_errors(arguments), None)
-    if error is None:
-        return ""
-    return f"{'.'.join(map(str, error.instance_path)) or 'arguments'}: does not satisfy {error.kind.name}"
+    try:
+        validator.validate(arguments)  # stops at the first error; a hostile schema can have thousands
+    except jsonschema_rs.ValidationError as error:
+        return f"{'.'.join(map(str, error.instance_path)) or 'arguments'}: does not satisfy {error.kind.name}"
+    return ""
 
 
 def _read(raw: bytes) -> Offer:
