@@ -117,6 +117,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.home).expanduser().resolve()
 
     @property
+    def tombstones_path(self) -> Path:
+        """The file of erasures as an absolute path."""
+        return Path(self.tombstones).expanduser().resolve() if self.tombstones else self.home_path / "erased.jsonl"
+
+    @property
     def checkpoints_path(self) -> Path:
         """The folder of the checkpoints as an absolute path."""
         return Path(self.checkpoints).expanduser().resolve() if self.checkpoints else self.home_path / "checkpoints"

@@ -9,6 +9,7 @@ import click
 
 from ultracore.distillation import __version__
 from ultracore.distillation.cli.edge import Group, examples
+from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
 from ultracore.distillation.cli.keys import keys_group
 from ultracore.distillation.cli.log import log_group
@@ -51,6 +52,7 @@ for command in (
     log_group,
     settings_command,
     verify_command,
+    erase_command,
 ):
     main.add_command(command)
 

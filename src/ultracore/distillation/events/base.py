@@ -121,6 +121,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             **data: The fields of the fact.
         """
         identity = event_id or new_event_id()
+        if "subject" in cls.__struct_fields__:  # the fact is about the person, and says so in its data, too
+            data["subject"] = subject
         metadata = Metadata(
             event_id=identity,
             event_type=cls.event_type,

@@ -42,6 +42,11 @@ class Scope(NamedTuple):
     tenant: str
     name: str
 
+    @property
+    def is_day(self) -> bool:
+        """Whether it is a day's, not a person's."""
+        return self.name[:1].isdigit()
+
 
 class Key(NamedTuple):
     """A key and its name."""
@@ -259,7 +264,7 @@ def _conditions(
         for condition, value in (
             ("tenant = ?", tenant),
             ("scope = ?", name),
-            ("scope NOT LIKE 'sub%' AND scope < ?", before_day),
+            ("scope GLOB '[0-9]*' AND scope < ?", before_day),
             ("created <= ?", created_until),
         )
         if value is not None

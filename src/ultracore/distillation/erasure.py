@@ -1,0 +1,264 @@
+"""Erases a person, a tenant or old days from the log, and finds the models that learned from them.
+
+Keys are destroyed, nothing in the log is changed, so its hash chain still verifies. An erasure that was
+interrupted is finished by the next one. What this file does not know: how events are sealed, and what a
+user is asked before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from ultracore.distillation.errors import DataError
+from ultracore.distillation.events import (
+    EVENT_TYPES,
+    CertificateRevokedEvent,
+    DatasetManifestEvent,
+    Event,
+    EventStore,
+    ModelTrainedEvent,
+    RetentionAppliedEvent,
+    RetrainTriggeredEvent,
+    SubjectErasedEvent,
+)
+from ultracore.distillation.events.block import Row
+from ultracore.distillation.events.facts import utc_now
+from ultracore.distillation.events.privacy.keyring import Scope
+from ultracore.distillation.events.privacy.protection import Protection
+from ultracore.distillation.events.privacy.sealing import SEALED
+from ultracore.distillation.events.privacy.tombstones import Tombstone, bury, read_tombstones
+
+__all__ = ["Erasable", "Erasure", "Plan", "erase", "forget_again", "plan"]
+
+REASON = "subject_erased"
+EXPIRED = "data_expired"
+REPORTS = ("report.html", "result.json")
+_SEALED = f'"{SEALED}":'.encode()
+
+
+class Erasable(EventStore, Protocol):
+    """A store whose rows can be read as they lie there."""
+
+    protection: Protection
+
+    def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Row]]:
+        """Positions and rows as they are stored."""
+        ...
+
+
+class Erasure(NamedTuple):
+    """What is to be forgotten: a person of a tenant; or a tenant's days; or the days before one, of all or one tenant.
+
+    Attributes:
+        tenant: Whose data; all tenants' if `None`.
+        person: The person's id, or pseudonym.
+        before: Only days before this one, such as `2025-10-21`.
+        reason: Written into the log.
+    """
+
+    tenant: str | None = None
+    person: str | None = None
+    before: str | None = None
+    reason: str = ""
+
+
+class Plan(NamedTuple):
+    """What an erasure does.
+
+    Attributes:
+        erasure: What was asked.
+        subject: The person's pseudonym.
+        keys: Keys to destroy.
+        events: Ids of the events that become empty.
+        readable: Events of the person that were stored without encryption, and which no key can erase.
+        models: Model id -> tenant, of those that learned from the events.
+        files: Files and folders that hold what the models learned, or show it.
+        unfinished: Whether an earlier erasure of the same was interrupted.
+    """
+
+    erasure: Erasure
+    subject: str | None
+    keys: int
+    events: frozenset[str]
+    readable: int
+    models: dict[str, str]
+    files: list[Path]
+    unfinished: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.keys and not self.unfinished
+
+
+def plan(store: Erasable, home: Path, erasure: Erasure, tombstones: Path) -> Plan:
+    """Look what an erasure would do; nothing is changed.
+
+    Args:
+        store: The log.
+        home: Its folder; models are in it, reports beside it.
+        erasure: What to forget.
+        tombstones: The file of erasures.
+
+    Raises:
+        DataError: Neither person, tenant nor day is given, or a person without a tenant.
+    """
+    if erasure.person is not None and erasure.tenant is None:
+        raise DataError("a person belongs to a tenant: say which")
+    if erasure == Erasure(reason=erasure.reason):
+        raise DataError("say what to erase: a person, a tenant, or what is older than a day")
+    subject = None
+    if erasure.person is not None and erasure.tenant is not None:
+        subject = store.protection.pseudonym(erasure.tenant, erasure.person)
+    keyed = _keyed(store, erasure, subject)
+    events, readable = _concerned(store, erasure, subject, keyed)
+    models = _learned_from(store, erasure, events)
+    files = [path for path in (home / "models" / model for model in models) if path.exists()]
+    if files and home.name == ".distill":
+        files += [path for path in (home.parent / name for name in REPORTS) if path.exists()]
+    unfinished = _buried(tombstones, erasure, subject) > _told(store, erasure, subject)
+    return Plan(erasure, subject, len(keyed), events, readable, models, files, unfinished)
+
+
+def erase(store: Erasable, planned: Plan, tombstones: Path, *, keep_files: bool = False) -> list[Event]:
+    """Do it.
+
+    Args:
+        store: The log.
+        planned: What `plan` said.
+        tombstones: The file of erasures.
+        keep_files: Leave the models' files, and their certificates valid; they still hold what they learned.
+
+    Returns:
+        The events that tell of it.
+
+    Raises:
+        LogError: A file cannot be written; run it again.
+    """
+    erasure, subject = planned.erasure, planned.subject
+    if not planned.unfinished:
+        bury(tombstones, Tombstone(at=_now(), tenant=erasure.tenant, subject=subject, before=erasure.before))
+    store.protection.keyring.destroy(tenant=erasure.tenant, name=subject, before_day=erasure.before)
+    told = _facts(planned, keep_files)
+    store.append(told)
+    for path in [] if keep_files else planned.files:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return told
+
+
+def forget_again(store: Erasable, buried: Iterable[Tombstone]) -> int:
+    """After a backup was put back: destroy what had been destroyed since it was made.
+
+    Returns:
+        How many keys had come back.
+    """
+    total = 0
+    for stone in buried:
+        keys = store.protection.keyring.destroy(
+            tenant=stone.tenant, name=stone.subject, before_day=stone.before, created_until=stone.at
+        )
+        total += keys
+        if keys:
+            erasure = Erasure(stone.tenant, None, stone.before, "a backup was restored")
+            store.append([_told_by(erasure, stone.subject, keys, None, [])])
+    return total
+
+
+def _keyed(store: Erasable, erasure: Erasure, subject: str | None) -> list[Scope]:
+    """What the keys are for that go, one each."""
+    if not store.protection.has_keyring:
+        return []
+    store.protection.persist()
+    return [
+        scope
+        for scope, _ in store.protection.keyring.scopes()
+        if (erasure.tenant in (None, scope.tenant))
+        and (subject in (None, scope.name))
+        and (erasure.before is None or (scope.is_day and scope.name < erasure.before))
+    ]
+
+
+def _concerned(
+    store: Erasable, erasure: Erasure, subject: str | None, keyed: Collection[Scope]
+) -> tuple[frozenset[str], int]:
+    """Events that the keys open, or did; and those of the person that lie open."""
+    found, readable, keyed = set(), 0, frozenset(keyed)
+    named = None if erasure.person is None else b'"user_id":' + msgspec.json.encode(erasure.person)
+    for _, row in store.rows():
+        cls = EVENT_TYPES.get(row.type)
+        if cls is None or not cls.personal or erasure.tenant not in (None, row.tenant):
+            continue
+        sealed = _SEALED in row.payload
+        if subject is not None:
+            if row.subject == subject and sealed:
+                found.add(row.event_id)
+            readable += not sealed and (row.subject == subject or (named is not None and named in row.payload))
+        elif sealed and Scope(row.tenant, row.occurred_at[:10]) in keyed:
+            found.add(row.event_id)
+    return frozenset(found), readable
+
+
+def _learned_from(store: Erasable, erasure: Erasure, events: frozenset[str]) -> dict[str, str]:
+    """Models whose data set names one of the events; without a list of it, those trained later than the first."""
+    held: set[str] = set()
+    listed: set[str] = set()
+    models: dict[str, str] = {}
+    if not events:
+        return models
+    types = [DatasetManifestEvent.event_type, ModelTrainedEvent.event_type]
+    for event in store.read(types=types, tenant=erasure.tenant):
+        if isinstance(event, DatasetManifestEvent):
+            listed.add(event.dataset_id)
+            if not events.isdisjoint(event.event_ids):
+                held.add(event.dataset_id)
+        elif isinstance(event, ModelTrainedEvent) and (event.dataset_id in held or event.dataset_id not in listed):
+            models[event.model_id] = event.metadata.tenant_id
+    return models
+
+
+def _facts(planned: Plan, keep_files: bool) -> list[Event]:
+    erasure = planned.erasure
+    first = _told_by(erasure, planned.subject, planned.keys, len(planned.events), sorted(planned.models))
+    facts: list[Event] = [first]
+    reason = REASON if planned.subject is not None else EXPIRED
+    for model, tenant in planned.models.items():
+        common: dict[str, Any] = {"model_id": model, "tenant_id": tenant, "causation_id": first.metadata.event_id}
+        facts.append(RetrainTriggeredEvent.record(reason=reason, **common))
+        if not keep_files:
+            facts.append(CertificateRevokedEvent.record(reason=reason, **common))
+    return facts
+
+
+def _told_by(erasure: Erasure, subject: str | None, keys: int, events: int | None, models: list[str]) -> Event:
+    tenant = erasure.tenant or "*"
+    if subject is not None:
+        return SubjectErasedEvent.record(
+            subject=subject, reason=erasure.reason, events=events, models=models, tenant_id=tenant
+        )
+    return RetentionAppliedEvent.record(
+        before=erasure.before, reason=erasure.reason, keys=keys, events=events, models=models, tenant_id=tenant
+    )
+
+
+def _buried(tombstones: Path, erasure: Erasure, subject: str | None) -> int:
+    wanted = (erasure.tenant, subject, erasure.before)
+    return sum((stone.tenant, stone.subject, stone.before) == wanted for stone in read_tombstones(tombstones))
+
+
+def _told(store: Erasable, erasure: Erasure, subject: str | None) -> int:
+    types = [SubjectErasedEvent.event_type, RetentionAppliedEvent.event_type]
+    told = store.read(types=types, tenant=erasure.tenant or "*")
+    if subject is not None:
+        return sum(isinstance(event, SubjectErasedEvent) and event.subject == subject for event in told)
+    return sum(isinstance(event, RetentionAppliedEvent) and event.before == erasure.before for event in told)
+
+
+def _now() -> str:
+    moment: datetime = utc_now()
+    return moment.isoformat()
