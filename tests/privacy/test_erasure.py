@@ -261,13 +261,13 @@ def test_a_keyring_from_before_the_erasure_forgets_again(world: World) -> None:
     world.store.append([decision("alice", "after")])
     world.store.protection.persist()
     late = world.store.protection.keyring
-    assert forget_again(world.store, read_tombstones(world.tombstones)) == 0
+    assert forget_again(world.store, world.home, world.tombstones) == []
     assert late.key_for(next(scope for scope, _ in late.scopes() if not scope.is_day)) is not None
     world.store.close()
     late.close()
     shutil.copy(world.home.parent / "old.db", world.home / "keys" / "keyring.db")
     world.open()
-    assert forget_again(world.store, read_tombstones(world.tombstones)) == 1
+    assert [planned.keys for planned in forget_again(world.store, world.home, world.tombstones)] == [1]
     assert [row["user_id"] for row in rows_from_log(world.store)] == ["bob"]
     assert world.events(SubjectErasedEvent)[-1].reason == "a backup was restored"
 

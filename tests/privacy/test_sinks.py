@@ -157,3 +157,12 @@ def test_a_secret_in_a_message_of_the_command_line(capsys: pytest.CaptureFixture
     out = "".join(capsys.readouterr())
     assert "there is no file" in out
     assert SECRET not in out
+
+
+def test_the_operators_own_rules_come_from_the_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "distill.toml"
+    file.write_text("[redact_rules]\ncase_number = 'AZ-\\d{4}'\n")
+    monkeypatch.setenv("DISTILL_CONFIG", str(file))
+    logger = AgentDecisionLogger(home=tmp_path / "home")
+    asyncio.run(logger.log_decision("a", {"text": "see AZ-1234"}, ["f"], "f"))
+    assert logger.get_history()[0]["context"] == {"text": "see [redacted:case_number]"}

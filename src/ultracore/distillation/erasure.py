@@ -8,8 +8,7 @@ user is asked before.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -60,12 +59,14 @@ class Erasure(NamedTuple):
         person: The person's id, or pseudonym.
         before: Only days before this one, such as `2025-10-21`.
         reason: Written into the log.
+        until: Only what there was at that time.
     """
 
     tenant: str | None = None
     person: str | None = None
     before: str | None = None
     reason: str = ""
+    until: str | None = None
 
 
 class Plan(NamedTuple):
@@ -143,31 +144,37 @@ def erase(store: Erasable, planned: Plan, tombstones: Path, *, keep_files: bool 
     """
     erasure, subject = planned.erasure, planned.subject
     if not planned.unfinished:
-        bury(tombstones, Tombstone(at=_now(), tenant=erasure.tenant, subject=subject, before=erasure.before))
-    store.protection.keyring.destroy(tenant=erasure.tenant, name=subject, before_day=erasure.before)
+        now = utc_now().isoformat()
+        bury(tombstones, Tombstone(at=now, tenant=erasure.tenant, subject=subject, before=erasure.before))
+    return _carry_out(store, planned, keep_files)
+
+
+def forget_again(store: Erasable, home: Path, tombstones: Path) -> list[Plan]:
+    """After a backup was put back: erase again what had been erased since it was made.
+
+    Returns:
+        What had come back.
+    """
+    back = []
+    for stone in read_tombstones(tombstones):
+        erasure = Erasure(stone.tenant, stone.subject, stone.before, "a backup was restored", stone.at)
+        planned = plan(store, home, erasure, tombstones)
+        if planned.keys:
+            _carry_out(store, planned, keep_files=False)
+            back.append(planned)
+    return back
+
+
+def _carry_out(store: Erasable, planned: Plan, keep_files: bool) -> list[Event]:
+    erasure = planned.erasure
+    store.protection.keyring.destroy(
+        tenant=erasure.tenant, name=planned.subject, before_day=erasure.before, created_until=erasure.until
+    )
     told = _facts(planned, keep_files)
     store.append(told)
     for path in [] if keep_files else planned.files:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return told
-
-
-def forget_again(store: Erasable, buried: Iterable[Tombstone]) -> int:
-    """After a backup was put back: destroy what had been destroyed since it was made.
-
-    Returns:
-        How many keys had come back.
-    """
-    total = 0
-    for stone in buried:
-        keys = store.protection.keyring.destroy(
-            tenant=stone.tenant, name=stone.subject, before_day=stone.before, created_until=stone.at
-        )
-        total += keys
-        if keys:
-            erasure = Erasure(stone.tenant, None, stone.before, "a backup was restored")
-            store.append([_told_by(erasure, stone.subject, keys, None, [])])
-    return total
 
 
 def _keyed(store: Erasable, erasure: Erasure, subject: str | None) -> list[Scope]:
@@ -177,9 +184,10 @@ def _keyed(store: Erasable, erasure: Erasure, subject: str | None) -> list[Scope
     store.protection.persist()
     return [
         scope
-        for scope, _ in store.protection.keyring.scopes()
+        for scope, created in store.protection.keyring.scopes()
         if (erasure.tenant in (None, scope.tenant))
         and (subject in (None, scope.name))
+        and (erasure.until is None or created <= erasure.until)
         and (erasure.before is None or (scope.is_day and scope.name < erasure.before))
     ]
 
@@ -193,6 +201,8 @@ def _concerned(
     for _, row in store.rows():
         cls = EVENT_TYPES.get(row.type)
         if cls is None or not cls.personal or erasure.tenant not in (None, row.tenant):
+            continue
+        if erasure.until is not None and row.occurred_at > erasure.until:
             continue
         sealed = _SEALED in row.payload
         if subject is not None:
@@ -257,8 +267,3 @@ def _told(store: Erasable, erasure: Erasure, subject: str | None) -> int:
     if subject is not None:
         return sum(isinstance(event, SubjectErasedEvent) and event.subject == subject for event in told)
     return sum(isinstance(event, RetentionAppliedEvent) and event.before == erasure.before for event in told)
-
-
-def _now() -> str:
-    moment: datetime = utc_now()
-    return moment.isoformat()

@@ -19,6 +19,7 @@ from ultracore.distillation.errors import ConfigurationError
 __all__ = ["AgentPolicy", "Settings", "load_settings"]
 
 PREFIX = "DISTILL_"
+FILE_VARIABLE = "DISTILL_CONFIG"
 
 Mode = Literal["observe", "shadow", "canary", "active"]
 
@@ -117,6 +118,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.home).expanduser().resolve()
 
     @property
+    def keys_path(self) -> Path:
+        """The folder of the keyring as an absolute path."""
+        return Path(self.keys).expanduser().resolve() if self.keys else self.home_path / "keys"
+
+    @property
     def tombstones_path(self) -> Path:
         """The file of erasures as an absolute path."""
         return Path(self.tombstones).expanduser().resolve() if self.tombstones else self.home_path / "erased.jsonl"
@@ -131,7 +137,7 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
     """Merge defaults < TOML file < environment < keyword arguments.
 
     Args:
-        file: A TOML file with the field names as keys; none is read by default.
+        file: A TOML file with the field names as keys; by default the one that `DISTILL_CONFIG` names, if any.
         env: The environment; the process's own by default.
         **overrides: Field values; `None` means not given.
 
@@ -142,10 +148,10 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         >>> load_settings(env={"DISTILL_PORT": "9000"}).port
         9000
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values |= _read_toml(file)
     environment = os.environ if env is None else env
+    named = environment.get(FILE_VARIABLE)
+    file = Path(named).expanduser() if file is None and named else file
+    values: dict[str, Any] = {} if file is None else _read_toml(file)
     fields = {field.name for field in msgspec.structs.fields(Settings)}
     values |= {name: environment[PREFIX + name.upper()] for name in fields if PREFIX + name.upper() in environment}
     values |= {name: value for name, value in overrides.items() if value is not None}

@@ -90,4 +90,4 @@ class Agent(ABC, Generic[Observation, Plan]):
         """The log in the home folder, unless another was given; shared by all of this process."""
         from ultracore.distillation.events.sqlite import open_store  # an agent with its own store needs no SQLite
 
-        return open_store(self.settings.home_path)
+        return open_store(self.settings.home_path, self.settings)

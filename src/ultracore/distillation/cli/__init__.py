@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from ultracore.distillation import __version__
+from ultracore.distillation.cli.backup import backup_command, restore_command
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
@@ -53,6 +54,8 @@ for command in (
     settings_command,
     verify_command,
     erase_command,
+    backup_command,
+    restore_command,
 ):
     main.add_command(command)
 

@@ -97,7 +97,7 @@ def _keyed(settings: Settings) -> bool:
 
     if os.environ.get(settings.gateway_key_env):
         return True
-    store = open_store(settings.home_path)
+    store = open_store(settings.home_path, settings)
     try:
         return key_ring(store).required
     finally:
@@ -119,7 +119,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     from ultracore.distillation.serve.upstream import upstream_from_settings
     from ultracore.distillation.students.registry import ModelRegistry
 
-    store = open_store(settings.home_path)
+    store = open_store(settings.home_path, settings)
     registry = ModelRegistry(settings.home_path, store)
     deployment = Deployment(registry, settings.tenant, lambda model: Gate(model.student, model.certificate))
     upstream = upstream_from_settings(settings)

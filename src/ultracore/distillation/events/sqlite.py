@@ -28,7 +28,7 @@ from ultracore.distillation.events.sqlite_reader import Filters, Reader, marks
 from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.events.store import Expected
 from ultracore.distillation.events.witness import Witness
-from ultracore.distillation.settings import load_settings
+from ultracore.distillation.settings import Settings, load_settings
 
 __all__ = ["SqliteEventStore", "open_store"]
 
@@ -184,15 +184,19 @@ _by_path: dict[Path, SqliteEventStore] = {}
 _by_path_lock = threading.Lock()
 
 
-def open_store(home: Path) -> SqliteEventStore:
+def open_store(home: Path, settings: Settings | None = None) -> SqliteEventStore:
     """The log in the folder `home`, created where it is missing; one store for all of this process.
 
     A logger, an importer and agents of one process share its writer, and with it each sync. How it syncs and
-    where its checkpoints go is set by `DISTILL_LOG_SYNC`, `DISTILL_LOG_LOSS_WINDOW_SECONDS` and
-    `DISTILL_CHECKPOINTS`, see `Settings`.
+    where its checkpoints go, what is redacted and whether it seals, is set by `DISTILL_LOG_SYNC` and the like, see
+    `Settings`; whoever opens it first decides.
+
+    Args:
+        home: The folder.
+        settings: Read from the environment by default.
     """
     path = Path(home).expanduser().absolute() / "log.db"
-    settings = load_settings(home=str(home))
+    settings = load_settings(home=str(home)) if settings is None else settings
     with _by_path_lock:
         store = _by_path.get(path)
         if store is None or store.closed or not path.exists():
@@ -201,6 +205,7 @@ def open_store(home: Path) -> SqliteEventStore:
                 synchronous="NORMAL" if settings.log_sync == "relaxed" else "FULL",
                 loss_window=settings.log_loss_window_seconds,
                 checkpoints=settings.checkpoints_path,
+                protection=protection_at(path.parent, settings),
             )
         return store
 
