@@ -5,6 +5,7 @@ What this file does not know: who began the transaction, and whether it will be 
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import apsw
@@ -12,14 +13,16 @@ import zstandard
 
 from ultracore.distillation.events.block import (
     GENESIS,
+    MAX_BYTES,
+    MAX_EVENTS,
     Block,
     Chained,
     DamagedBlockError,
     Row,
     link,
     pack,
-    split,
 )
+from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.rows import INDEX_COLUMNS, index_of
 
 __all__ = ["BLOCK", "HEAD", "BlockWriter", "chained"]
@@ -40,32 +43,41 @@ class Mark(NamedTuple):
     next: int
     first: int
     tip: bytes
-    pending: int
+    waiting: int
 
 
 class BlockWriter:
-    """Takes rows, indexes them at once, packs them when it is told to `flush`.
+    """Takes rows, indexes them at once, chains their blocks when it is told to `flush`.
+
+    Args:
+        connection: In a transaction.
+        packer: Packs full blocks meanwhile; closed by its owner.
 
     Attributes:
         next: The position that the next row gets.
         tip: Hash of the last block.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, packer: Packer) -> None:
         self._connection = connection
+        self._packer = packer
         tip: tuple[int, bytes] = connection.execute(TIP).fetchone() or (1, GENESIS)
         self.next, self.tip = tip
-        self._first = self.next  # of the rows that wait to be packed
-        self._pending: list[Row] = []
+        self._first = self.next  # of the rows that wait for their place in the chain
+        self._full: list[tuple[list[Row], Future[Block]]] = []
+        self._run: list[Row] = []
+        self._size = 0
 
     def mark(self) -> Mark:
         """Where it stands; only before a row that may have to be undone."""
-        return Mark(self.next, self._first, self.tip, len(self._pending))
+        return Mark(self.next, self._first, self.tip, self.next - self._first)
 
     def rewind(self, mark: Mark) -> None:
         """Forget the rows since the mark, which the caller has rolled back in the database."""
-        self.next, self._first, self.tip, pending = mark
-        del self._pending[pending:]
+        rows = [row for run, _ in self._full for row in run] + self._run
+        self.next, self._first, self.tip, waiting = mark
+        self._forget()
+        self._wait(rows[:waiting])
 
     def keep_parts(self, parts: dict[str, bytes]) -> None:
         """Store what rows name by hash."""
@@ -74,22 +86,37 @@ class BlockWriter:
 
     def index(self, rows: list[Row]) -> None:
         """Give rows the next positions."""
-        first = self.next
-        self._connection.executemany(INSERT_EVENT, [index_of(p, row) for p, row in enumerate(rows, first)])
-        self._pending += rows
-        self.next += len(rows)
+        self._insert(rows)
+        self._wait(rows)
 
     def index_packed(self, rows: list[Row], block: Block) -> None:
         """The same for rows that are packed already; what waits must have been flushed."""
-        self.index(rows)
-        self._pending.clear()
+        self._insert(rows)
         self._chain(block)
 
     def flush(self) -> None:
-        """Pack what waits."""
-        for run in split(self._pending):
-            self._chain(pack(run))
-        self._pending.clear()
+        """Chain what waits."""
+        for _, block in self._full:
+            self._chain(block.result())
+        if self._run:
+            self._chain(pack(self._run))
+        self._forget()
+
+    def _insert(self, rows: list[Row]) -> None:
+        self._connection.executemany(INSERT_EVENT, [index_of(p, row) for p, row in enumerate(rows, self.next)])
+        self.next += len(rows)
+
+    def _wait(self, rows: list[Row]) -> None:
+        for row in rows:
+            size = len(row.payload)
+            if self._run and (len(self._run) == MAX_EVENTS or self._size + size > MAX_BYTES):
+                self._full.append((self._run, self._packer.pack(self._run)))
+                self._run, self._size = [], 0
+            self._run.append(row)
+            self._size += size
+
+    def _forget(self) -> None:
+        self._full, self._run, self._size = [], [], 0
 
     def _chain(self, block: Block) -> None:
         digest = link(self.tip, self._first, block)

@@ -14,6 +14,7 @@ import msgspec
 
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.block import Row, split
+from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.sqlite_blocks import BlockWriter
 
 __all__ = ["from_1"]
@@ -24,10 +25,14 @@ def from_1(connection: apsw.Connection, create: Callable[[apsw.Connection], None
     connection.execute("DROP INDEX events_by_type; DROP INDEX events_by_aggregate")
     connection.execute("ALTER TABLE events RENAME TO events_1")
     create(connection)
-    writer = BlockWriter(connection)
-    for run in split(_rows_of_1(connection, writer)):
-        writer.index(run)
-        writer.flush()
+    packer = Packer()
+    writer = BlockWriter(connection, packer)
+    try:
+        for run in split(_rows_of_1(connection, writer)):
+            writer.index(run)
+            writer.flush()
+    finally:
+        packer.close()
     connection.execute("DROP TABLE events_1")
 
 

@@ -17,6 +17,7 @@ from ultracore.distillation.errors import ConcurrencyError, DistillationError, E
 from ultracore.distillation.events.block import DamagedBlockError
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.events.group_commit import Batch
+from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.sqlite_blocks import HEAD, BlockWriter, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
 from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE
@@ -59,6 +60,7 @@ class Writer:
         self._blocks: BlockWriter | None = None
         self._suspect = False
         self._witness = witness
+        self._packer = Packer()
         self._acknowledged = 0
         self._wal_pages = 0
         self._unsynced_since: float | None = None
@@ -86,7 +88,7 @@ class Writer:
         if not self._path.exists() or self._path.stat().st_ino != self._inode:
             raise LogError(f"the decision log {self._path} was moved or deleted while it was open; open it again")
         connection.execute("BEGIN IMMEDIATE")
-        self._blocks = BlockWriter(connection)
+        self._blocks = BlockWriter(connection, self._packer)
 
     def write(self, batch: Batch) -> list[int]:
         """See `Target`; the batch gets the next positions, or none."""
@@ -145,6 +147,7 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close(True)
+        self._packer.close()
         self._election.resign()
 
     def _verify_tail(self, connection: apsw.Connection) -> None:
