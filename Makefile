@@ -8,7 +8,7 @@ TRACES ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all bench bench-gateway lint format requirements clean
+.PHONY: help run test test-all bench bench-gateway bench-log lint format requirements clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev  ## Print every figure that we claim, with its data, n and i
 
 bench-gateway: $(VENV)/.dev  ## What a request costs the gateway, beside other servers
 	$(BIN)/python -m benchmarks gateway
+
+bench-log: $(VENV)/.dev  ## Print the figures of the decision log alone
+	$(BIN)/python -m benchmarks log
 
 lint: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, gateway, speed, splits, start, students
+from benchmarks import certificates, gateway, log, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "certificates", "splits", "speed", "start", "gateway")
+NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway")
 HERE = ROOT / "benchmarks"
 
 
@@ -77,6 +77,10 @@ def _speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "speed", lambda: speed.measure_speed(quick=size.quick)
 
 
+def _log(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "log", lambda: log.measure_log(quick=size.quick)
+
+
 def _start(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "start", lambda: start.measure_start(quick=size.quick)
 
@@ -90,6 +94,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "certificates": _certificates,
     "splits": _splits,
     "speed": _speed,
+    "log": _log,
     "start": _start,
     "gateway": _gateway,
 }

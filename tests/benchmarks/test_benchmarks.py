@@ -221,3 +221,11 @@ def test_the_load_generator_asks_everything_once_and_times_from_when_it_was_due(
     assert {answer.status for answer in fast.answers + paced.answers} == {200}
     assert paced.seconds >= 39 / 200
     assert all(answer.milliseconds > 0 for answer in paced.answers)
+
+
+@pytest.mark.slow
+def test_the_log_is_measured_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["log", "--quick", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("append, ready rows", "read, decoded", "bytes an event in the log", "sync of 16 KiB", "raw SQLite"):
+        assert words in printed

@@ -47,6 +47,9 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {("MODEL_TRAINED", 1): _model_train
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 """A longer payload is a mistake: the longest context windows are below 10 MB of text."""
 
+SHALLOW = 300
+"""With fewer brackets it cannot be too deep for a reader; 120 tools or a long conversation have more."""
+
 HEADROOM = 100
 """Nesting levels kept free below the interpreter's recursion limit, so that a deeper reader can decode."""
 
@@ -190,9 +193,10 @@ def _fields(event: Event) -> JsonObject:
 def _encode(event: Event, value: Any) -> bytes:
     try:
         payload = _to_json(value)
-        if payload.count(b"[") + payload.count(b"{") > HEADROOM:  # may be deep
+        if payload.count(b"[") + payload.count(b"{") > SHALLOW:
             _to_json(_deeper(value))
-        if _may_be_not_finite(value) and (path := _not_finite(msgspec.to_builtins(value, str_keys=True))):
+        suspect = b"null" in payload and _may_be_not_finite(value)
+        if suspect and (path := _not_finite(msgspec.to_builtins(value, str_keys=True))):
             raise EventError(
                 f"{event.event_type}: {path} is NaN or infinite, which JSON cannot hold; give None instead"
             )
@@ -220,7 +224,7 @@ def _deeper(value: Any) -> Any:
 
 
 def _may_be_not_finite(value: Any) -> bool:
-    """Whether it is worth looking at every number: costs 2 us for 2 kB, where looking costs 30."""
+    """Whether it is worth looking at every number; JSON would write such a one as null."""
     try:
         return _MAYBE_NOT_FINITE.search(_packer.encode(value)) is not None
     except OverflowError:  # an integer beyond 64 bits
