@@ -157,11 +157,12 @@ def test_a_tool_level_certificate_serves_tools_without_arguments(ask: Any) -> No
     assert isinstance(ask(level="tool", rule=proposing(ToolCall("ping", None))), Send)
 
 
-def test_a_destructive_tool_needs_the_operators_word(ask: Any, fakes: Any) -> None:
+def test_a_destructive_tool_needs_a_level_of_its_own_in_the_certificate(ask: Any, fakes: Any) -> None:
     tool = fakes.WEATHER | {"annotations": {"destructiveHint": True}}
     given = {"body": {"tools": [tool]}, "tools": {"weather": parse_tool(tool).fingerprint}}
     assert ask(**given).reason == Reason.POLICY
-    assert isinstance(ask(**given, gate={"destructive": True}), Send)
+    assert isinstance(ask(**given, levels={"weather": 0.98}), Send)
+    assert ask(**given, levels={"weather": 0.98}, never=["weather"]).reason == Reason.POLICY
 
 
 def test_a_certificate_of_another_student_is_refused(fakes: Any, world: Any) -> None:

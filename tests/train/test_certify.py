@@ -205,16 +205,31 @@ def test_a_level_below_development_confidence_is_never_sent() -> None:
     assert issued.sent == 100
 
 
+# ---- each action by itself
+
+
+def two_actions(n: int, wrong_g: int) -> GateRows:
+    agrees = [i % 2 == 0 or i // 2 >= wrong_g for i in range(n)]
+    return GateRows.of(range(n), ["f", "g"] * (n // 2), [0.9] * n, [True] * n, agrees)
+
+
+def test_an_action_with_enough_units_of_its_own_is_certified_alone() -> None:
+    issued = certify(two_actions(400, 0), two_actions(400, 0))
+    assert (issued.alone, issued.pooled) == (["f", "g"], False)
+
+
+def test_an_action_that_leans_on_the_other_is_pooled() -> None:
+    issued = certify(two_actions(400, 0), two_actions(400, 12))
+    assert issued.certified
+    assert (issued.alone, issued.pooled) == (["f"], True)
+
+
 # ---- contract
 
 
-def test_who_and_what_is_copied() -> None:
-    got = certify(
-        rows(9), rows(9), target=0.9, delta=0.1, level="tool",
-        data_id="d", model_id="m", teacher="t", tools={"f": "1"}, prompts=("p",),
-    )  # fmt: skip
-    assert (got.target, got.delta, got.level, got.data_id, got.model_id) == (0.9, 0.1, "tool", "d", "m")
-    assert (got.teacher, got.tools, got.prompts, got.units, got.decisions) == ("t", {"f": "1"}, ["p"], 9, 9)
+def test_what_is_asked_for_is_copied() -> None:
+    got = certify(rows(9), rows(9), target=0.9, delta=0.1, level="tool")
+    assert (got.target, got.delta, got.level, got.units, got.decisions) == (0.9, 0.1, "tool", 9, 9)
 
 
 def test_a_certificate_survives_json() -> None:

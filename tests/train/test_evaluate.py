@@ -73,7 +73,7 @@ class TestAgreement:
         assert [row.whole for row in rows] == [None, None]
         assert [row.tool for row in rows] == [True, False]
         assert len(gate_rows(rows)) == 0
-        assert gate_rows(rows, "tool").agrees.tolist() == [True, False]
+        assert gate_rows(rows, level="tool").agrees.tolist() == [True, False]
 
     def test_a_student_without_arguments_does_not_agree_with_a_teacher_who_gave_some(self) -> None:
         (row,) = judged((decision("a", call("f")), sure(call("f", None))))
@@ -102,7 +102,7 @@ class TestGate:
     def test_level_counts_sent_calls_over_all_decisions(self) -> None:
         certificate = Certificate(certified=True, thresholds={"f": 0.4, "g": 0.55}, coverage=0.5)
         rows = judged(*ALL[:5])
-        level = measure_level(rows, gate_rows(rows), certificate, audit_rate=0.1)
+        level = measure_level(rows, rows, certificate, audit_rate=0.1)
         assert level["certified_coverage"] == 3 / 5  # f 0.9, f 0.5 and g 0.6
         assert level["certified_agreement"] == 1 / 3
         assert level["calls_saved"] == pytest.approx(0.6 * 0.9)
@@ -110,7 +110,7 @@ class TestGate:
 
     def test_a_refused_level_saves_nothing(self) -> None:
         rows = judged(*ALL[:5])
-        level = measure_level(rows, gate_rows(rows), Certificate(certified=False, reason="too few."), 0.05)
+        level = measure_level(rows, rows, Certificate(certified=False, reason="too few."), 0.05)
         assert (level["calls_saved"], level["certified_coverage"], level["reason"]) == (0.0, None, "too few")
 
     def test_sent_of_each_tool_follows_the_certificate(self) -> None:

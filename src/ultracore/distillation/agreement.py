@@ -2,10 +2,10 @@
 
 *Strict* agreement gates and certifies: same tools and same arguments after normalisation by the
 schema only (declared types, key order, 5 = 5.0, an omitted argument = its default, parallel calls
-unordered). *Tolerant* agreement is printed beside it: lists of scalars compare as sets and
-arguments that are free text are ignored. Which arguments are free text is inferred from the
-teacher's own values or declared by the user, never by a built-in name. What this file does not
-know: who made the calls.
+unordered), unless the user declared how an argument compares. *Tolerant* agreement is printed beside
+it: lists of scalars compare as sets and arguments that are free text are ignored. Which arguments are
+free text is inferred from the teacher's own values or declared by the user, never by a built-in name.
+What this file does not know: who made the calls.
 """
 
 from __future__ import annotations
@@ -13,33 +13,56 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 
-__all__ = ["Comparators", "infer_free_text", "normalise", "same_kind", "same_tools", "strict", "tolerant"]
+__all__ = [
+    "NO_COMPARATORS",
+    "Comparator",
+    "Comparators",
+    "infer_free_text",
+    "normalise",
+    "same_kind",
+    "same_tools",
+    "strict",
+    "tolerant",
+]
+
+
+Comparator = Literal["exact", "set", "free_text", "case_insensitive"] | float
+"""How one argument compares; a number is the largest difference of two numbers that agree."""
 
 
 class Comparators(msgspec.Struct, frozen=True):
-    """What tolerant agreement overlooks.
+    """What is overlooked when arguments are compared.
 
     Attributes:
-        free_text: (tool, argument) pairs whose wording is not compared.
+        free_text: (tool, argument) pairs whose wording tolerant agreement does not compare; inferred.
+        declared: By tool and argument, what the user declared: it holds for strict agreement too, and
+            comes before everything inferred.
     """
 
     free_text: frozenset[tuple[str, str]] = frozenset()
+    declared: dict[str, dict[str, Comparator]] = {}
 
 
-def strict(a: Sequence[ToolCall], b: Sequence[ToolCall], tools: Iterable[Tool]) -> bool | None:
+NO_COMPARATORS = Comparators()
+
+
+def strict(
+    a: Sequence[ToolCall], b: Sequence[ToolCall], tools: Iterable[Tool], comparators: Comparators = NO_COMPARATORS
+) -> bool | None:
     """Whether two decisions are the same calls; two text replies agree, their wording is not compared.
 
     Args:
         a: Calls of one decider; none means a text reply.
         b: Calls of the other.
         tools: The tools that were offered; they normalise the arguments.
+        comparators: Of these, only what was declared counts here.
 
     Returns:
         `None` where the tools agree but the arguments of one side were not recorded.
@@ -49,14 +72,14 @@ def strict(a: Sequence[ToolCall], b: Sequence[ToolCall], tools: Iterable[Tool]) 
         >>> strict([ToolCall("f", {})], [ToolCall("f", {"n": 1.0})], [tool])
         True
     """
-    return _agree(a, b, {tool.name: tool for tool in tools}, None)
+    return _agree(a, b, {tool.name: tool for tool in tools}, comparators, is_tolerant=False)
 
 
 def tolerant(
     a: Sequence[ToolCall], b: Sequence[ToolCall], tools: Iterable[Tool], comparators: Comparators
 ) -> bool | None:
     """As `strict`, but scalar lists compare as sets and free-text arguments are ignored."""
-    return _agree(a, b, {tool.name: tool for tool in tools}, comparators)
+    return _agree(a, b, {tool.name: tool for tool in tools}, comparators, is_tolerant=True)
 
 
 def same_tools(a: Sequence[ToolCall], b: Sequence[ToolCall]) -> bool:
@@ -112,28 +135,69 @@ def _is_prose(seen: Sequence[tuple[str, bool]]) -> bool:
     return len(seen) >= 5 and words[len(words) // 2] >= 4 and distinct >= 0.8 and copied <= 0.2
 
 
+class _Comparable(NamedTuple):
+    """A call to compare: what must be equal, and the numbers that need only be close."""
+
+    exact: bytes
+    numbers: tuple[float, ...]
+    tolerances: tuple[float, ...]
+
+    def agrees(self, other: _Comparable) -> bool:
+        if (self.exact, self.tolerances) != (other.exact, other.tolerances):
+            return False
+        return all(abs(x - y) <= t for x, y, t in zip(self.numbers, other.numbers, self.tolerances, strict=True))
+
+
 def _agree(
-    a: Sequence[ToolCall], b: Sequence[ToolCall], tools: Mapping[str, Tool], comparators: Comparators | None
+    a: Sequence[ToolCall],
+    b: Sequence[ToolCall],
+    tools: Mapping[str, Tool],
+    comparators: Comparators,
+    *,
+    is_tolerant: bool,
 ) -> bool | None:
     if not same_tools(a, b):
         return False
-    left, right = ([(c.name, _comparable(c, tools.get(c.name), comparators)) for c in calls] for calls in (a, b))
-    known_left = sorted((n, v) for n, v in left if v is not None)
-    known_right = sorted((n, v) for n, v in right if v is not None)
-    if len(known_left) == len(left) and len(known_right) == len(right):
-        return known_left == known_right
-    return None
+    left, right = (
+        [_comparable(call, tools.get(call.name), comparators, is_tolerant) for call in calls] for calls in (a, b)
+    )
+    known = sorted(c for c in left if c is not None), sorted(c for c in right if c is not None)
+    if len(known[0]) < len(left) or len(known[1]) < len(right):
+        return None
+    return all(one.agrees(other) for one, other in zip(*known, strict=True))
 
 
-def _comparable(call: ToolCall, tool: Tool | None, comparators: Comparators | None) -> bytes | None:
+def _comparable(call: ToolCall, tool: Tool | None, comparators: Comparators, is_tolerant: bool) -> _Comparable | None:
     arguments = normalise(call, tool)
     if arguments is None:
         return None
-    if comparators is not None:
-        arguments = {
-            name: _as_set(value) for name, value in arguments.items() if (call.name, name) not in comparators.free_text
-        }
-    return canonical_json(arguments)
+    declared = comparators.declared.get(call.name, {})
+    kept: dict[str, Any] = {}
+    numbers: list[float] = []
+    tolerances: list[float] = []
+    for name, value in arguments.items():
+        how = declared.get(name)
+        if isinstance(how, int | float) and isinstance(value, int | float) and not isinstance(value, bool):
+            numbers.append(float(value))
+            tolerances.append(float(how))
+            kept[name] = None
+        elif how == "free_text" or (how is None and is_tolerant and (call.name, name) in comparators.free_text):
+            continue
+        else:
+            kept[name] = _shown(value, how, is_tolerant)
+    return _Comparable(canonical_json([call.name, kept]), tuple(numbers), tuple(tolerances))
+
+
+def _shown(value: Any, how: Comparator | None, is_tolerant: bool) -> Any:
+    if how == "case_insensitive":
+        return _folded(value)
+    return _as_set(value) if how == "set" or (how is None and is_tolerant) else value
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, str):
+        return " ".join(value.casefold().split())
+    return [_folded(item) for item in value] if isinstance(value, list) else value
 
 
 def _as_set(value: Any) -> Any:

@@ -24,6 +24,7 @@ from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.sqlite import open_store
 from ultracore.distillation.log.of_files import Traces, read_traces
 from ultracore.distillation.log.of_log import LogQuery, read_log
+from ultracore.distillation.policy import NO_POLICY, Policy
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.baselines import evaluate_baselines
@@ -72,6 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         price_per_call: US dollars of one teacher request.
         requests_per_day: Teacher requests a day.
         machine_usd_per_hour: US dollars of an hour of the machine that will answer.
+        policy: What the user says about their tools.
         tenant: Whose data it is, where the traces do not say.
         processes: 1, or 2 to use a second core; a script that asks for 2 must be importable
             (`if __name__ == "__main__":`).
@@ -85,6 +87,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     price_per_call: float | None = None
     requests_per_day: float | None = None
     machine_usd_per_hour: float = 0.0
+    policy: Policy = NO_POLICY
     tenant: str = "default"
     processes: int = 1
 
@@ -128,7 +131,8 @@ def run(
     parts = given.parts
 
     say(f"measuring how often the teacher agrees with itself in {len(given.decisions):,} decisions")
-    ceiling = measure_ceiling(given.decisions, infer_free_text(given.decisions), o.seed).to_dict()
+    comparators = o.policy.comparators(infer_free_text(given.decisions))
+    ceiling = measure_ceiling(given.decisions, comparators, o.seed).to_dict()
 
     say("merging exact duplicates")
     curated, curation = deduplicate_rows(parts.train)
@@ -144,7 +148,7 @@ def run(
 
         say(f"certifying on {len(parts.calibration):,}, testing on {len(parts.test):,} decisions of unseen tasks")
         exam = _examine(fit, registry.folder_of(model_id), given, o)
-        baselines = evaluate_baselines(curated, parts.test, o.seed, fit.comparators)
+        baselines = evaluate_baselines(curated, parts.test, o.seed, o.policy.comparators(fit.comparators))
 
         say("measuring the latency and the learning curve")
         milliseconds = time_proposals(registry.load(model_id), parts.test)
@@ -159,7 +163,7 @@ def run(
     registry.save_certificate(certificate)
     trained = Trained.of(
         model_id, registry.folder_of(model_id), dataset.dataset_id, curated, fit.seconds, o.seed,
-        {"target": o.target, "delta": o.delta, **hyper_parameters()}, exam.validation_hash,
+        {"target": o.target, "delta": o.delta, "policy": msgspec.to_builtins(o.policy), **hyper_parameters()}, exam.validation_hash,
     )  # fmt: skip
     figures = deployment_figures(trained, certificate, found["latency_ms"]["p50"], o.machine_usd_per_hour)
     stamp["causation_id"] = curated_fact.metadata.event_id
@@ -236,16 +240,17 @@ def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
     """Certify here, test beside it; both ask the student as it lies on disk, as it will be served."""
     calibration, test = given.parts.calibration, given.parts.test
     states = [at_level(part, given.level) for part in (calibration, test)]
+    comparators = o.policy.comparators(fit.comparators)
     with background(propose_saved, folder, states[1], parallel=o.processes > 1) as answers:
-        development = judge(*columns(fit.development), fit.comparators)
-        calibrated = judge(calibration, propose_saved(folder, states[0]), fit.comparators)
+        development = judge(*columns(fit.development), comparators)
+        calibrated = judge(calibration, propose_saved(folder, states[0]), comparators)
         certificates = certify_levels(
             development, calibrated, [*LEVELS, o.target],
             level=given.level, delta=o.delta, model_id=folder.name, teacher=given.teacher,
-            offered=given.decisions, seed=o.seed,
+            offered=given.decisions, policy=o.policy, seed=o.seed,
         )  # fmt: skip
         named = validation_hash(calibrated, certificates[o.target])
-        return _Exam(development, judge(test, answers.result(), fit.comparators), certificates, named)
+        return _Exam(development, judge(test, answers.result(), comparators), certificates, named)
 
 
 def _savings(found: dict[str, Any], given: _Given, o: Options) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from ultracore.distillation.events import (
     TrainingDataCuratedEvent,
 )
 from ultracore.distillation.log.history import row_of
+from ultracore.distillation.policy import Policy
 from ultracore.distillation.students.registry import certificate_hash
 from ultracore.distillation.tools import fingerprint
 from ultracore.distillation.train.certificates import certify_levels
@@ -276,12 +277,14 @@ def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewher
     fit = fit_compact(at_level(rebuilt.training, level), seed=trained.seed)
     model_id = fit.student.save(folder)
     proposals = propose_saved(folder, at_level(rebuilt.calibration, level))
-    calibrated = judge(rebuilt.calibration, proposals, fit.comparators)
+    policy = msgspec.convert(trained.hyper_parameters.get("policy", {}), Policy)
+    comparators = policy.comparators(fit.comparators)
+    calibrated = judge(rebuilt.calibration, proposals, comparators)
     target = trained.hyper_parameters["target"]
     certificate = certify_levels(
-        judge(*columns(fit.development), fit.comparators), calibrated, [target],
+        judge(*columns(fit.development), comparators), calibrated, [target],
         level=level, delta=trained.hyper_parameters["delta"], model_id=model_id, teacher=_teacher(rebuilt, recorded),
-        offered=rebuilt.offered, seed=trained.seed,
+        offered=rebuilt.offered, policy=policy, seed=trained.seed,
     )[target]  # fmt: skip
     decisions = validation_hash(calibrated, certificate)
     alike = decisions == recorded.evaluated.validation_hash

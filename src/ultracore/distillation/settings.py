@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         upstream_url: OpenAI-compatible base URL of the teacher, ending in `/v1`.
         upstream_private: Whether the name in `upstream_url` may lead into a private network.
         upstreams: TOML file of several servers with deadlines and prices, instead of `upstream_url`.
+        policy: TOML file of what is said about tools; see docs/policy.md.
         upstream_key_env: Name of the environment variable that holds the teacher's key.
         host: Address the gateway listens on.
         port: Port the gateway listens on.
@@ -89,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upstream_url: str | None = None
     upstream_private: bool = False
     upstreams: str | None = None
+    policy: str | None = None
     upstream_key_env: str = "OPENAI_API_KEY"
     host: str = "127.0.0.1"
     port: int = 8080

@@ -58,7 +58,7 @@ class Tool(msgspec.Struct, frozen=True):
         name: What a call names.
         description: What the tool does, for a reader.
         parameters: JSON schema of the arguments object; `{}` where none was recorded.
-        destructive: Whether it changes the world for good, where an MCP annotation says so.
+        destructive: Whether it changes the world for good, where MCP annotations say; `None` where they do not.
     """
 
     name: str
@@ -139,14 +139,24 @@ def parse_tool(value: Any) -> Tool:
     if not isinstance(name, str) or not name:
         raise DataError("a tool needs a name: a dict with 'name', or an OpenAI tool definition")
     schema = source.get("parameters") or source.get("input_schema") or source.get("inputSchema")
-    hints = value.get("annotations")
-    destructive = hints.get("destructiveHint") if isinstance(hints, Mapping) else None
     return Tool(
         name=name,
         description=str(source.get("description") or ""),
         parameters=dict(schema) if isinstance(schema, Mapping) else {},
-        destructive=destructive if isinstance(destructive, bool) else None,
+        destructive=_destructive(value.get("annotations") or source.get("annotations")),
     )
+
+
+def _destructive(hints: Any) -> bool | None:
+    """What MCP annotations say; where a tool is not read-only, their default is that it destroys."""
+    if not isinstance(hints, Mapping):
+        return None
+    if hints.get("readOnlyHint") is True:
+        return False
+    said = hints.get("destructiveHint")
+    if isinstance(said, bool):
+        return said
+    return True if hints.get("readOnlyHint") is False else None
 
 
 def parse_call(value: Mapping[str, Any]) -> ToolCall:

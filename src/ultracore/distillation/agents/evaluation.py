@@ -160,7 +160,8 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         level, student = deployed.certificate.level, deployed.student
         decisions = at_level(recent.decisions, level)
         proposals = student.propose_batch([decision.state for decision in decisions])
-        rows = gate_rows(judge(decisions, proposals, Comparators()), level)
+        declared = Comparators(declared=deployed.certificate.comparators)
+        rows = gate_rows(judge(decisions, proposals, declared), deployed.certificate)
         sent = coverage_and_agreement(rows, deployed.certificate.thresholds)
         took = latency(time_proposals(student, decisions))
         seed = self.settings.seed if self._seed is None else self._seed

@@ -53,6 +53,7 @@ OF_LOG = ("home", "agent", "since", "imported")
 @click.option("--price-per-call", type=click.FloatRange(min=0), help="US dollars of one teacher request.")
 @click.option("--requests-per-day", type=click.FloatRange(min=0), help="Teacher requests a day.")
 @click.option("--processes", type=click.IntRange(1, 2), help="Cores to use.  [default: 2, where there are two]")
+@click.option("--policy", type=FILE, help="TOML file about your tools: levels, never, comparators.")
 @click.option("--teacher", help="Learn only this model's decisions; names the teacher where the traces do not.")
 def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
     """Learn from TRAIN files, certify, test, deploy what is certified, and report.
@@ -120,6 +121,7 @@ def _examples(out: Path, err: Console) -> Path:
 
 def _options(chosen: dict[str, Any]) -> Any:
     from ultracore.distillation.loop import Options
+    from ultracore.distillation.policy import load_policy
     from ultracore.distillation.train.parallel import cores
 
     settings = load_settings(
@@ -133,6 +135,7 @@ def _options(chosen: dict[str, Any]) -> Any:
         audit_rate=settings.audit_rate,
         tenant=settings.tenant,
         teacher=chosen.get("teacher"),
+        policy=load_policy(chosen.get("policy")),
         price_per_call=chosen.get("price_per_call"),
         requests_per_day=chosen.get("requests_per_day"),
         processes=chosen.get("processes") or min(2, cores()),

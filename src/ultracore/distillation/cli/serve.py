@@ -19,6 +19,7 @@ from rich.console import Console
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import home_or_new, settings_at
 from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.policy import load_policy
 from ultracore.distillation.settings import Mode, Settings
 
 __all__ = ["gateway", "serve_command"]
@@ -48,6 +49,7 @@ EXAMPLES = (
 @click.option("--canary-share", type=float, help="Share of the conversations in mode canary.  [default: 0.1]")
 @click.option("--audit-rate", type=float, help="Share of sent calls that the teacher checks.  [default: 0.05]")
 @click.option("--durability", type=click.Choice(["strict", "available"]), help="While the log is down.")
+@click.option("--policy", help="TOML file about your tools, as of distill run.")
 def serve_command(
     model: Path | None, config: Path | None, upstream: str | None, descriptor: int | None, **chosen: Any
 ) -> None:
@@ -108,7 +110,8 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     """The application and one paragraph that says what it will do.
 
     Raises:
-        ConfigurationError: There is neither a deployed model nor a teacher to relay to.
+        ConfigurationError: There is neither a deployed model nor a teacher to relay to, or the model was
+            certified under another policy.
         ArtefactError: The deployed model's files are missing or altered.
     """
     from ultracore.distillation.events.sqlite import open_store
@@ -117,11 +120,16 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     from ultracore.distillation.serve.gate import Gate
     from ultracore.distillation.serve.spill import Spill
     from ultracore.distillation.serve.upstream import upstream_from_settings
-    from ultracore.distillation.students.registry import ModelRegistry
+    from ultracore.distillation.students.registry import Deployed, ModelRegistry
 
     store = open_store(settings.home_path, settings)
     registry = ModelRegistry(settings.home_path, store)
-    deployment = Deployment(registry, settings.tenant, lambda model: Gate(model.student, model.certificate))
+    policy = load_policy(None if settings.policy is None else Path(settings.policy))
+
+    def gate_of(model: Deployed) -> Gate:
+        return Gate(model.student, model.certificate, never=policy.never_under(model.certificate.policy))
+
+    deployment = Deployment(registry, settings.tenant, gate_of)
     upstream = upstream_from_settings(settings)
     if deployment.gate is None and upstream is None:
         raise ConfigurationError(

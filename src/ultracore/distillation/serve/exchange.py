@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ultracore.distillation.agreement import strict
+from ultracore.distillation.agreement import Comparators, strict
 from ultracore.distillation.decisions import action_of
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
 from ultracore.distillation.serve.dialect import Dialect
@@ -43,6 +43,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         tenant: Whose it is.
         model_id: The student that was asked, "" if there is none.
         certificate_id: Fingerprint of its certificate.
+        comparators: How arguments compare where the user declared it.
         started: `time.perf_counter()` when the request was whole.
         clock: Tells the time.
     """
@@ -57,6 +58,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     model_id: str
     certificate_id: str
+    comparators: Comparators
     started: float
     clock: Callable[[], datetime]
 
@@ -143,7 +145,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         """What the teacher would have done; `None` where it could not be asked."""
         proposal = self._proposal
         calls = () if proposal is None else proposal.calls
-        agrees = None if teacher is None else strict(calls, teacher, self.offer.tools.values())
+        agrees = None if teacher is None else strict(calls, teacher, self.offer.tools.values(), self.comparators)
         return AuditRecordedEvent.record(
             decision_id=self.receipt,
             model_id=self.model_id,

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import State, prompt_fingerprint
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.privacy.redaction import MARK
@@ -73,9 +74,8 @@ class Gate:
     Args:
         student: Is asked for a proposal.
         certificate: Says which proposals may be sent; it must be this student's.
-        never: Names of tools whose calls always go to the teacher. So do those of tools that an MCP
-            annotation calls destructive, unless `destructive` is true.
-        destructive: Whether calls of destructive tools may be sent.
+        never: Names of tools whose calls always go to the teacher, beside those that the certificate names. So
+            do those of tools that an MCP annotation calls destructive, unless the certificate gives them a level.
         revoked: Whether the certificate was revoked after it was issued.
 
     Raises:
@@ -88,7 +88,6 @@ class Gate:
         certificate: Certificate,
         *,
         never: Collection[str] = (),
-        destructive: bool = False,
         revoked: bool = False,
     ) -> None:
         if certificate.model_id not in ("", student.model_id):
@@ -97,8 +96,8 @@ class Gate:
         self.certificate = certificate
         self.revoked = revoked
         self.certificate_id = fingerprint(msgspec.to_builtins(certificate))
-        self._never = frozenset(never)
-        self._destructive = destructive
+        self.comparators = Comparators(declared=certificate.comparators)
+        self._never = frozenset(never) | frozenset(certificate.never)
 
     def decide(self, request: ChatRequest) -> Send | Escalate:
         """Who answers this request.
@@ -141,6 +140,8 @@ class Gate:
                 return refusal
         if proposal.missing:
             return Reason.INVALID_ARGUMENTS, f"no value for {', '.join(proposal.missing)}"
+        if not self.certificate.is_sendable(proposal):
+            return Reason.POLICY, "calls that need different levels of agreement"
         if not self.certificate.accepts(proposal):
             return Reason.LOW_CONFIDENCE, ""
         if not _allowed(request.options, proposal.calls):
@@ -158,7 +159,7 @@ class Gate:
             return Reason.UNKNOWN_TOOL, tool.name
         if known != print_now:
             return Reason.SCHEMA_CHANGED, tool.name
-        if tool.name in self._never or (tool.destructive and not self._destructive):
+        if tool.name in self._never or (tool.destructive and tool.name not in self.certificate.levels):
             return Reason.POLICY, tool.name
         if self.certificate.level == "tool" and tool.takes_arguments:
             return Reason.NOT_CERTIFIED, f"{tool.name}: only the choice of the tool is certified, not its arguments"

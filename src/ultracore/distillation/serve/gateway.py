@@ -16,6 +16,7 @@ from datetime import datetime
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
 from ultracore.distillation.serve.audit import Auditor
@@ -205,6 +206,7 @@ class Gateway:
             tenant=caller.tenant,
             model_id="" if gate is None else gate.student.model_id,
             certificate_id="" if gate is None else gate.certificate_id,
+            comparators=NO_COMPARATORS if gate is None else gate.comparators,
             started=started,
             clock=self._clock,
         )

@@ -73,7 +73,8 @@ class Shadow:
         proposal, exchange = verdict.proposal, watched.exchange
         calls = () if proposal is None else proposal.calls
         known = watched.teacher is not None and proposal is not None
-        agrees = strict(calls, watched.teacher or (), exchange.offer.tools.values()) if known else None
+        tools = exchange.offer.tools.values()
+        agrees = strict(calls, watched.teacher or (), tools, watched.gate.comparators) if known else None
         event = ShadowRecordedEvent.record(
             decision_id=exchange.receipt,
             model_id=watched.gate.student.model_id,

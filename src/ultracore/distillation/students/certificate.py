@@ -1,9 +1,10 @@
 """The certificate: which calls a student may send by itself, and how sure one may be of them.
 
 "Of the calls this student sends itself, at least `target` agree with the teacher, with confidence
-1 - `delta`." A refusal is a certificate too (`certified` is false): then nothing is sent. Both the
-evaluation and the gateway ask `accepts`, so that what was certified is what is served. What this
-file does not know: how the thresholds were chosen and tested (`train.certify`).
+1 - `delta`"; of tools that may do harm, at least their own level. A refusal is a certificate too
+(`certified` is false): then nothing is sent. Evaluation, report and gateway all ask `accepts`, so that
+what was certified is what is served and what is counted. What this file does not know: how the
+thresholds were chosen and tested (`train.certify`), and why a tool has its level (`policy`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,42 @@ from typing import Literal
 
 import msgspec
 
+from ultracore.distillation.agreement import Comparator
 from ultracore.distillation.students.base import Proposal
 
-__all__ = ["Certificate"]
+__all__ = ["Certificate", "RiskClass"]
 
 Level = Literal["whole_call", "tool"]
+
+
+class RiskClass(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement of a certificate: about the calls of tools that share a level.
+
+    Attributes:
+        target: Agreement among their sent calls (0..1).
+        certified: Whether it was shown; if not, none of their calls is sent.
+        reason: One sentence for a person.
+        tools: The tools; none means all that no other class names.
+        alone: Actions for which the level was also shown by their own calls, each with confidence 1 - delta.
+        method: Name of the test.
+        sent: Calibration decisions that would be sent.
+        agreeing: Those of them that agree with the teacher.
+        lower_bound: As of the certificate.
+        cap: As of the certificate.
+        more_units: As of the certificate.
+    """
+
+    target: float
+    certified: bool
+    reason: str = ""
+    tools: list[str] = []
+    alone: list[str] = []
+    method: str = ""
+    sent: int = 0
+    agreeing: int = 0
+    lower_bound: float | None = None
+    cap: float | None = None
+    more_units: int | None = None
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +77,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         teacher: The teacher model.
         tools: Fingerprint of each tool's definition at calibration.
         prompts: Fingerprints of the system prompts seen.
+        alone: Actions for which their level was also shown by their own calls, each with confidence 1 - delta.
+        levels: The level of each tool whose own was decided (destructive, or the user's word); `target` is the others'.
+        never: Tools whose calls always go to the teacher.
+        classes: The statements, one a level; empty in certificates of older versions, which make one.
+        policy: Fingerprint of the user's policy, "" where there was none.
+        comparators: How arguments compare, by tool and argument, where the user declared it.
     """
 
     certified: bool
@@ -68,14 +106,31 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     teacher: str = ""
     tools: dict[str, str] = {}
     prompts: list[str] = []
+    alone: list[str] = []
+    levels: dict[str, float] = {}
+    never: list[str] = []
+    classes: list[RiskClass] = []
+    policy: str = ""
+    comparators: dict[str, dict[str, Comparator]] = {}
 
     @property
     def agreement(self) -> float | None:
         """Share of the sent calibration calls that agree; `None` where none was sent."""
         return self.agreeing / self.sent if self.sent else None
 
+    def level_of(self, tool: str) -> float:
+        """The agreement demanded of this tool's calls."""
+        return self.levels.get(tool, self.target)
+
+    def is_sendable(self, proposal: Proposal) -> bool:
+        """Whether it could be sent if it were sure enough: a complete call, of tools that may go out, of one level."""
+        if not proposal.calls or proposal.missing:
+            return False
+        names = {call.name for call in proposal.calls}
+        return names.isdisjoint(self.never) and len({self.level_of(name) for name in names}) == 1
+
     def accepts(self, proposal: Proposal) -> bool:
-        """Whether the gate lets this proposal out: a complete call, sure enough for its action."""
-        if not self.certified or not proposal.calls or proposal.missing:
+        """Whether the gate lets this proposal out: sendable, and sure enough for its action."""
+        if not self.certified or not self.is_sendable(proposal):
             return False
         return proposal.confidence >= self.thresholds.get(proposal.action, float("inf"))

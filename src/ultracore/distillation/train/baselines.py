@@ -206,7 +206,7 @@ def _score(test: Sequence[Decision], predicted: Sequence[Calls], comparators: Co
     known = [(d, calls) for d, calls in pairs if strict(d.calls, d.calls, d.state.tools) is not None]
     return Agreement(
         tool=float(np.mean([same_tools(d.calls, calls) for d, calls in pairs])),
-        whole_call=_share(strict(d.calls, calls, d.state.tools) for d, calls in known),
+        whole_call=_share(strict(d.calls, calls, d.state.tools, comparators) for d, calls in known),
         whole_call_tolerant=_share(tolerant(d.calls, calls, d.state.tools, comparators) for d, calls in known),
     )
 

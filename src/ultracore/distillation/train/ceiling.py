@@ -216,7 +216,7 @@ def _compare(a: Decision, b: Decision, comparators: Comparators) -> _Pair:
         a,
         b,
         tool=same_tools(a.calls, b.calls),
-        whole=strict(a.calls, b.calls, tools) if known else None,
+        whole=strict(a.calls, b.calls, tools, comparators) if known else None,
         tolerant=tolerant(a.calls, b.calls, tools, comparators) if known else None,
     )
 

@@ -11,7 +11,7 @@ not know: where rows come from, and whether tomorrow's units are like these (`wa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -40,11 +40,6 @@ def certify(
     delta: float = 0.05,
     level: Literal["whole_call", "tool"] = "whole_call",
     seed: int = 0,
-    data_id: str = "",
-    model_id: str = "",
-    teacher: str = "",
-    tools: Mapping[str, str] | None = None,
-    prompts: Sequence[str] = (),
 ) -> Certificate:
     """Find the largest coverage whose sent calls are shown to agree at `target`, or say why there is none.
 
@@ -59,11 +54,6 @@ def certify(
         delta: Allowed probability of certifying wrongly (0..1).
         level: What `agrees` compares: whole calls, or tools only.
         seed: Fixes the order of the units; never choose it by the result.
-        data_id: Fingerprint of the calibration decisions; this and the following are copied.
-        model_id: The student.
-        teacher: The teacher model.
-        tools: Fingerprint of each tool's definition.
-        prompts: Fingerprints of the system prompts seen.
 
     Returns:
         A certificate; a refusal (`certified` false) says why, and in `more_units` about how many more
@@ -85,8 +75,7 @@ def certify(
     plan = make_plan(family, development, calibration.unit_count, target, delta)
     blank = Certificate(
         certified=False, level=level, target=target, delta=delta, units=calibration.unit_count,
-        decisions=len(calibration), data_id=data_id, model_id=model_id, teacher=teacher,
-        tools=dict(tools or {}), prompts=list(prompts),
+        decisions=len(calibration),
     )  # fmt: skip
     if plan is None:
         return msgspec.structs.replace(blank, reason=_hopeless(development, target))
@@ -95,7 +84,8 @@ def certify(
     last = _walk(plan, counts, 1.0 - target, delta)
     if last is None:
         return _refused(blank, family, plan, development, counts)
-    return _issued(blank, family, plan, calibration, counts, last)
+    alone = _alone(family, plan, calibration, seed, last, 1.0 - target, delta)
+    return _issued(blank, family, plan, calibration, counts, last, alone)
 
 
 def _counted(family: Family, plan: Plan, calibration: GateRows, seed: int) -> Counts:
@@ -124,8 +114,24 @@ def _walk(plan: Plan, counts: Counts, alpha: float, delta: float) -> int | None:
     return last
 
 
+def _alone(
+    family: Family, plan: Plan, calibration: GateRows, seed: int, last: int, alpha: float, delta: float
+) -> list[str]:
+    """Actions whose own calls pass every step up to the last: for each of them the statement holds by itself.
+
+    Each is wrong with probability delta at most, one by one; whichever step was issued, it was among those tested.
+    """
+    passed = []
+    for action in family.at(float(plan.levels[last])):
+        mine = replace(calibration, sendable=calibration.sendable & (calibration.actions == action))
+        counts = _counted(family, plan, mine, seed)
+        if all(plan.p_value(counts, step, alpha) <= delta for step in range(last + 1)):
+            passed.append(action)
+    return passed
+
+
 def _issued(
-    blank: Certificate, family: Family, plan: Plan, calibration: GateRows, counts: Counts, step: int
+    blank: Certificate, family: Family, plan: Plan, calibration: GateRows, counts: Counts, step: int, alone: list[str]
 ) -> Certificate:
     thresholds = family.at(float(plan.levels[step]))
     outcome = coverage_and_agreement(calibration, thresholds)
@@ -136,7 +142,8 @@ def _issued(
         reason=f"Of the calls it sends ({outcome.coverage:.1%} of decisions), at least {blank.target:.1%} agree with "
         f"the teacher: shown on {blank.units} units with confidence {1.0 - blank.delta:.0%}.",
         thresholds=thresholds,
-        pooled=len(thresholds) > 1,
+        pooled=not alone or set(alone) != set(thresholds),
+        alone=alone,
         sent=outcome.sent,
         agreeing=outcome.agreeing,
         coverage=outcome.coverage,

@@ -55,6 +55,8 @@ def _reason(proposal: Proposal, certificate: Certificate) -> str:
         return "text_reply"
     if proposal.missing:
         return "invalid_arguments"
+    if not certificate.is_sendable(proposal):
+        return "policy"
     return "low_confidence" if certificate.certified else "not_certified"
 
 

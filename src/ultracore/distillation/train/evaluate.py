@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,9 @@ __all__ = [
     "per_tool",
     "propose_saved",
     "recurring",
+    "rows_by_level",
     "time_proposals",
+    "tuned_for",
 ]
 
 TIMED = 300
@@ -90,16 +93,43 @@ def judge(decisions: Sequence[Decision], proposals: Sequence[Proposal], comparat
     return [_judge(decision, proposal, unit, comparators) for decision, proposal, unit in rows]
 
 
-def gate_rows(judged: Sequence[Judged], level: Level = "whole_call") -> GateRows:
-    """The rows that can be compared at this level, as the gate sees them."""
+def gate_rows(
+    judged: Sequence[Judged], certificate: Certificate | None = None, level: Level = "whole_call"
+) -> GateRows:
+    """The rows that can be compared at this level, as the gate sees them.
+
+    Args:
+        judged: Decisions.
+        certificate: Says which proposals may be sent at all, and the level; by default every complete call may.
+        level: Where no certificate says it.
+    """
+    may = certificate or Certificate(certified=False, level=level)
+    level = may.level
     rows = [row for row in judged if level == "tool" or row.whole is not None]
     return GateRows.of(
         [row.unit for row in rows],
         [row.proposal.action for row in rows],
         [row.proposal.confidence for row in rows],
-        [_is_sendable(row.proposal) for row in rows],
+        [may.is_sendable(row.proposal) for row in rows],
         [bool(row.tool if level == "tool" else row.whole) for row in rows],
     )
+
+
+def rows_by_level(rows: GateRows, certificate: Certificate) -> dict[float, GateRows]:
+    """The same rows once for each level that their tools need, with only the calls of that level sendable.
+
+    The certificate's own level always has an entry, in first place.
+    """
+    names, codes = np.unique(rows.actions, return_inverse=True)
+    level = np.array([certificate.level_of(str(name)) for name in names])[codes]
+    found = {certificate.target: None} | dict.fromkeys(sorted(set(level[rows.sendable].tolist())))
+    return {wanted: replace(rows, sendable=rows.sendable & (level == wanted)) for wanted in found}
+
+
+def tuned_for(rows: GateRows, certificate: Certificate) -> dict[str, float]:
+    """Thresholds tuned on development rows, of each tool for its level."""
+    by_level = rows_by_level(rows, certificate).items()
+    return {action: least for level, mine in by_level for action, least in tuned_thresholds(mine, level).items()}
 
 
 def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = None, seed: int = 0) -> dict[str, Any]:
@@ -133,18 +163,18 @@ def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = No
 
 
 def measure_level(
-    judged: Sequence[Judged], development: GateRows, certificate: Certificate, audit_rate: float
+    judged: Sequence[Judged], development: Sequence[Judged], certificate: Certificate, audit_rate: float
 ) -> dict[str, Any]:
     """One entry of `levels`: what tuned thresholds do on the test, and what the certified ones do.
 
     Args:
         judged: Test decisions.
-        development: Out-of-fold rows, on which the tuned thresholds are chosen.
+        development: Out-of-fold proposals, on which the tuned thresholds are chosen.
         certificate: For this level of agreement, issued or refused.
         audit_rate: Share of the sent calls that also go to the teacher (0..1).
     """
-    rows = gate_rows(judged, certificate.level)
-    tuned = apply(tuned_thresholds(development, certificate.target), rows)
+    rows = gate_rows(judged, certificate)
+    tuned = apply(tuned_for(gate_rows(development, certificate), certificate), rows)
     certified = apply(certificate.thresholds, rows) if certificate.certified else None
     sent = tuned if certified is None else certified
     return {
@@ -207,15 +237,11 @@ def _judge(decision: Decision, proposal: Proposal, unit: str, comparators: Compa
         decision,
         proposal,
         unit,
-        whole=strict(ours, theirs, tools) is True if known else None,
+        whole=strict(ours, theirs, tools, comparators) is True if known else None,
         whole_tolerant=tolerant(ours, theirs, tools, comparators) is True if known else None,
         tool=same_tools(ours, theirs),
         kind=same_kind(ours, theirs),
     )
-
-
-def _is_sendable(proposal: Proposal) -> bool:
-    return bool(proposal.calls) and not proposal.missing
 
 
 def _confidence(judged: Sequence[Judged]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

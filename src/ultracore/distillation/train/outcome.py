@@ -17,7 +17,6 @@ from ultracore.distillation.train.differences import disagreements
 from ultracore.distillation.train.evaluate import (
     Judged,
     curves,
-    gate_rows,
     latency,
     measure_level,
     measure_test,
@@ -53,11 +52,10 @@ def describe_student(
         seed: Seed of the intervals.
     """
     served = certificates[target]
-    rows = gate_rows(development, served.level)
     return {
         "test": {"data_id": data_id_of([row.decision for row in test]), **measure_test(test, teacher_whole_call, seed)},
         "levels": {
-            level_key(level): measure_level(test, rows, certificate, audit_rate)
+            level_key(level): measure_level(test, development, certificate, audit_rate)
             for level, certificate in certificates.items()
         },
         "per_tool": per_tool(test, served),
