@@ -163,7 +163,8 @@ def run(
     registry.save_certificate(certificate)
     trained = Trained.of(
         model_id, registry.folder_of(model_id), dataset.dataset_id, curated, fit.seconds, o.seed,
-        {"target": o.target, "delta": o.delta, "policy": msgspec.to_builtins(o.policy), **hyper_parameters()}, exam.validation_hash,
+        {"target": o.target, "delta": o.delta, "policy": msgspec.to_builtins(o.policy), **hyper_parameters()},
+        exam.validation_hash,
     )  # fmt: skip
     figures = deployment_figures(trained, certificate, found["latency_ms"]["p50"], o.machine_usd_per_hour)
     stamp["causation_id"] = curated_fact.metadata.event_id
