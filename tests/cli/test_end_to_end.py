@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from ultracore.distillation.cli.serve import gateway
+from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import load_settings
 
 SCHEMA = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
@@ -49,7 +50,9 @@ def test_certified_traces_are_deployed_and_answered_by_the_gateway(
 ) -> None:
     monkeypatch.delenv("DISTILL_HOME")
     prices = ("--price-per-call", "0.01", "--requests-per-day", 1000)
-    outcome = distill("run", easy, "--processes", 1, "--target", "0.8", *prices)
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[tools.cancel_order]\nallow = true\n", encoding="utf-8")
+    outcome = distill("run", easy, "--processes", 1, "--target", "0.8", "--policy", policy, *prices)
     assert outcome.code == 0, outcome.err
     assert "Certified at 80%" in outcome.out
     assert "distill serve --model distill-report" in outcome.out
@@ -59,16 +62,23 @@ def test_certified_traces_are_deployed_and_answered_by_the_gateway(
     assert result["savings"]["yearly_usd"] == pytest.approx(365 * 1000 * 0.01 * level["calls_saved"])
     assert "MODEL_DEPLOYED" in distill("log", "tail", "--home", "distill-report").out
 
-    settings = load_settings(home=str(tmp_path / "distill-report" / ".distill"))
+    settings = load_settings(home=str(tmp_path / "distill-report" / ".distill"), policy=str(policy))
     answer = asyncio.run(_ask(settings, {**request("W424242", True), "model": "example-teacher"}))
     function = answer["choices"][0]["message"]["tool_calls"][0]["function"]
     assert (function["name"], json.loads(function["arguments"])) == ("cancel_order", {"order_id": "W424242"})
+
+    policy.write_text("[tools.cancel_order]\nlevel = 0.9\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="another policy"):
+        gateway(settings)
+    without = load_settings(home=settings.home)
+    answer = asyncio.run(_ask(without, {**request("W424242", True), "model": "example-teacher"}))
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "cancel_order"
 
 
 async def _ask(settings: Any, body: dict[str, Any]) -> Any:
     app, _ = gateway(settings)
     async with (
-        app.state.gateway.lifespan(app),
+        app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client,
     ):
         answer = await client.post("/v1/chat/completions", json=body)
