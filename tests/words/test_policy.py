@@ -58,6 +58,7 @@ def test_an_annotation_is_believed_before_a_name() -> None:
     harmless = parse_tool({"name": "delete_draft", "annotations": {"destructiveHint": False}})
     assert NO_POLICY.levels([harmless], 0.93) == {}
     assert NO_POLICY.levels([Tool("delete_draft")], 0.93) == {"delete_draft": 0.98}
+    assert Policy(infer=False).levels([Tool("delete_draft")], 0.93) == {}
 
 
 @pytest.mark.parametrize(

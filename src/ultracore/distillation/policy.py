@@ -3,6 +3,7 @@
 A TOML file, read by `distill run --policy` and `distill serve --policy`:
 
     destructive_level = 0.98        # for tools that are marked or look destructive; this is the default
+    infer = true                    # whether a name may say so, where no annotation does; this is the default
 
     [tools.cancel_order]
     level = 0.99                    # of this tool's calls so many must agree
@@ -64,10 +65,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         destructive_level: Least agreement demanded of the calls of destructive tools (0..1).
+        infer: Whether a name may say that a tool is destructive, where no annotation says anything.
         tools: By name.
     """
 
     destructive_level: float = DESTRUCTIVE_LEVEL
+    infer: bool = True
     tools: dict[str, ToolRule] = {}
 
     @property
@@ -79,7 +82,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def fingerprint(self) -> str:
         """Changes with whatever a certificate rests on; `never` may be added to at any time."""
         rules = {n: [r.level, r.allow, r.arguments] for n, r in self.tools.items() if r.level or r.allow or r.arguments}
-        return fingerprint([self.destructive_level, rules])
+        return fingerprint([self.destructive_level, self.infer, rules])
 
     def never_under(self, certified: str) -> list[str]:
         """What a gateway must keep from a student that was certified under the policy with that fingerprint.
@@ -110,7 +113,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return rule.level
         if rule.allow:
             return target
-        is_destructive = looks_destructive(tool.name) if tool.destructive is None else tool.destructive
+        looks = self.infer and looks_destructive(tool.name)
+        is_destructive = looks if tool.destructive is None else tool.destructive
         return max(target, self.destructive_level) if is_destructive else None
 
 

@@ -21,6 +21,7 @@ from ultracore.distillation.agents.rows import teacher_decisions
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import Event
+from ultracore.distillation.policy import Policy
 from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.registry import ModelRegistry
@@ -47,6 +48,7 @@ from ultracore.distillation.train.levels import at_level, level_of
 
 __all__ = ["ModelTrainerAgent", "TrainingData", "TrainingPlan"]
 
+ANNOTATIONS_ONLY = Policy(infer=False)
 LEAST_DECISIONS = 100
 LEAST_UNITS = 4
 
@@ -100,6 +102,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         delta: Risk that a certificate is wrong; that of the settings by default.
         seed: Of the split, the fit and the test; that of the settings by default.
         machine_usd_per_hour: Price of the machine that will answer.
+        policy: What the user says about their tools; by default, only annotations make a tool destructive.
         **base: See `Agent`.
 
     Attributes:
@@ -120,6 +123,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         delta: float | None = None,
         seed: int | None = None,
         machine_usd_per_hour: float = 0.0,
+        policy: Policy = ANNOTATIONS_ONLY,
         **base: Any,
     ) -> None:
         super().__init__(agent_id, **base)
@@ -129,6 +133,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
             raise ConfigurationError(f"machine_usd_per_hour cannot be negative, as {machine_usd_per_hour} is")
         self.target = target
         self.machine_usd_per_hour = machine_usd_per_hour
+        self.policy = policy
         self.current_model: dict[str, Any] | None = None
         self._delta = delta
         self._seed = seed
@@ -203,12 +208,18 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         fit = fit_compact(plan.training, seed=self.seed)
         model_id = self.registry.publish(fit.student)
         folder = self.registry.folder_of(model_id)
-        judged = judge(plan.calibration, propose_saved(folder, plan.calibration), fit.comparators)
+        comparators = self.policy.comparators(fit.comparators)
+        judged = judge(plan.calibration, propose_saved(folder, plan.calibration), comparators)
         certificate = self._certify(plan, fit, judged, model_id)
         self.registry.save_certificate(certificate)
         took = latency(time_proposals(self.registry.load(model_id), plan.calibration))
         dataset = Dataset.of(zip(plan.parts, plan.data.decisions, strict=True))
-        chosen = {"target": self.target, "delta": self.delta, **hyper_parameters()}
+        chosen = {
+            "target": self.target,
+            "delta": self.delta,
+            "policy": msgspec.to_builtins(self.policy),
+            **hyper_parameters(),
+        }
         trained = Trained.of(
             model_id, folder, dataset.dataset_id, plan.training, fit.seconds, self.seed, chosen,
             validation_hash(judged, certificate),
@@ -230,11 +241,12 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
 
     def _certify(self, plan: TrainingPlan, fit: FitResult, judged: Sequence[Judged], model_id: str) -> Certificate:
         decisions = plan.data.decisions
-        development = judge(*columns(fit.development), fit.comparators)
+        development = judge(*columns(fit.development), self.policy.comparators(fit.comparators))
         return certify_levels(
             development, judged, [self.target],
             level=plan.level, delta=self.delta, model_id=model_id,
-            teacher=next((d.teacher for d in decisions if d.teacher), ""), offered=decisions, seed=self.seed,
+            teacher=next((d.teacher for d in decisions if d.teacher), ""), offered=decisions, policy=self.policy,
+            seed=self.seed,
         )[self.target]  # fmt: skip
 
 

@@ -113,6 +113,7 @@ class Test(TypedDict, total=False):
     whole_call_on_calls: float | None
     interval: dict[str, Interval]
     ece: float | None
+    ece_debiased: float | None
     normalised: float | None
 
 

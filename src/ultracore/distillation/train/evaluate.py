@@ -24,7 +24,13 @@ from ultracore.distillation.students.certificate import Certificate, Level
 from ultracore.distillation.students.compact.artefact import load_student
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.levels import is_known
-from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
+from ultracore.distillation.train.metrics import (
+    bootstrap_shares,
+    calibration_bins,
+    calibration_error,
+    debiased_calibration_error,
+    risk_coverage,
+)
 from ultracore.distillation.train.thresholds import GateRows, apply, tuned_thresholds
 
 __all__ = [
@@ -158,6 +164,7 @@ def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = No
         **shares,
         "interval": _intervals(figures, [row.unit for row in judged], seed),
         "ece": calibration_error(*_confidence(known)) if known else None,
+        "ece_debiased": debiased_calibration_error(*_confidence(known)) if known else None,
         "normalised": whole / teacher_whole_call if whole is not None and teacher_whole_call else None,
     }
 

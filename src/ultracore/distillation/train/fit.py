@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +34,7 @@ from ultracore.distillation.students.compact.student import (
     select,
     whole_message,
 )
+from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
 from ultracore.distillation.train.examples import Example, Prepared, prepare
@@ -133,8 +135,26 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     say("fitting evidence on all decisions")
     evidence = fit_evidence(examples, prepared, schemas, comparators, seed)
     memory = ContextMemory.build(decisions)
+    development = _calibrate(layers.development, layers.final)
     student = CompactStudent(evidence, layers.final, memory)
-    return FitResult(student, layers.development, comparators, time.perf_counter() - began)
+    return FitResult(student, development, comparators, time.perf_counter() - began)
+
+
+def _calibrate(development: Sequence[OutOfFold], rankers: Rankers) -> list[OutOfFold]:
+    """Make the gate's probability one of new tasks; out-of-fold proposals get the same map."""
+    known = [out for out in development if _known(out.decision) and not out.proposal.missing]
+    confidence = [out.proposal.confidence for out in known]
+    same = [bool(strict(o.proposal.calls, o.decision.calls, o.decision.state.tools)) for o in known]
+    knots = fit_calibration(confidence, same, units_of([out.decision for out in known]))
+    rankers.gate = rankers.gate.calibrated(knots)
+    return list(development) if knots is None else [_mapped(out, knots) for out in development]
+
+
+def _mapped(out: OutOfFold, knots: Floats) -> OutOfFold:
+    if out.proposal.missing:  # its confidence is 0, whatever the gate thinks
+        return out
+    confidence = float(np.interp(out.proposal.confidence, *knots))
+    return out._replace(proposal=msgspec.structs.replace(out.proposal, confidence=confidence))
 
 
 class _Layers:

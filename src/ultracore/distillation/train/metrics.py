@@ -11,12 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["bootstrap_shares", "calibration_bins", "calibration_error", "risk_coverage"]
+__all__ = [
+    "bootstrap_shares",
+    "calibration_bins",
+    "calibration_error",
+    "debiased_calibration_error",
+    "risk_coverage",
+]
 
 RESAMPLES = 2000
 CHUNK = 250
 ALPHA = 0.05
 BINS = 10
+EQUAL_BINS = 15
 POINTS = 40
 
 Floats = NDArray[np.float64]
@@ -60,6 +67,22 @@ def calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | 
     if not bins:
         return None
     return float(sum(b["n"] * abs(b["confidence"] - b["agreement"]) for b in bins) / len(confidence))
+
+
+def debiased_calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | None:
+    """Root of the mean squared gap between confidence and agreement, less what sampling alone would show.
+
+    The plain error of a perfectly calibrated confidence is not 0 but shrinks with n; this one's square is
+    unbiased (Kumar, Liang & Ma 2019, section 4: bins of equal size, each bin's variance taken off).
+
+    Returns:
+        0 where sampling explains all; `None` where no bin has two rows.
+    """
+    bins = [b for b in np.array_split(np.argsort(confidence, kind="stable"), EQUAL_BINS) if len(b) > 1]
+    if not bins:
+        return None
+    gaps = [(confidence[b].mean() - agrees[b].mean()) ** 2 - agrees[b].var() / (len(b) - 1) for b in bins]
+    return float(np.sqrt(max(0.0, np.average(gaps, weights=[len(b) for b in bins]))))
 
 
 def calibration_bins(confidence: Floats, agrees: NDArray[np.bool_]) -> list[dict[str, Any]]:

@@ -19,16 +19,21 @@ __all__ = ["Logistic"]
 
 Floats = NDArray[np.float32]
 
+NAMES = ("mean", "scale", "weights", "bias", "knots")
+
 
 class Logistic:
     """Probability of yes for each row.
 
     Args:
-        arrays: `mean`, `scale` and `weights` [features], `bias` [1].
+        arrays: `mean`, `scale` and `weights` [features], `bias` [1]; `knots` [2, n] where the probability is
+            calibrated: raw and calibrated ones, both rising.
     """
 
     def __init__(self, arrays: Mapping[str, Floats]) -> None:
-        self.arrays = {name: np.asarray(arrays[name], np.float32) for name in ("mean", "scale", "weights", "bias")}
+        self.arrays = {name: np.asarray(arrays[name], np.float32) for name in NAMES if name in arrays}
+        if missing := set(NAMES[:-1]) - set(self.arrays):
+            raise KeyError(f"no {min(missing)}")
 
     @property
     def width(self) -> int:
@@ -43,4 +48,9 @@ class Logistic:
         """
         a = self.arrays
         x = np.clip((rows - a["mean"]) * a["scale"], -CLIP, CLIP)
-        return np.asarray(1.0 / (1.0 + np.exp(-(x @ a["weights"] + a["bias"][0]))), np.float32)
+        raw = 1.0 / (1.0 + np.exp(-(x @ a["weights"] + a["bias"][0])))
+        return np.asarray(raw if "knots" not in a else np.interp(raw, *a["knots"]), np.float32)
+
+    def calibrated(self, knots: Floats | None) -> Logistic:
+        """The same with a map from raw to calibrated probabilities; `None` for none."""
+        return self if knots is None else Logistic({**self.arrays, "knots": knots})
