@@ -50,6 +50,8 @@ def test_a_query_chooses_by_agent_time_and_origin(tmp_path: Path) -> None:
     assert found() == [("a", "teacher"), ("a", "teacher"), ("b", "teacher")]
     assert found(agent="a", since="2026-11-02") == [("a", "teacher")]
     assert found(agent="a", since="2026-11-02", imported=True) == [("a", "teacher"), ("a", "import")]
+    assert [problem["n"] for problem in read_log(store, LogQuery(agent="a")).problems] == [1, 1]
+    assert "student" in str(read_log(store, LogQuery(agent="a", imported=True)).problems)
     with pytest.raises(DataError, match="agent c since 2026-11-02"):
         found(agent="c", since="2026-11-02")
     store.close()

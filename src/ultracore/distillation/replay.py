@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,7 +43,7 @@ from ultracore.distillation.train.dataset import (
     dataset_of_run,
     read_entries,
 )
-from ultracore.distillation.train.environment import environment
+from ultracore.distillation.train.environment import differences, environment
 from ultracore.distillation.train.evaluate import columns, judge, propose_saved
 from ultracore.distillation.train.facts import (
     EXACT,
@@ -127,14 +127,14 @@ def replay(store: EventStore, home: Path, trained: ModelTrainedEvent) -> Replay:
     Raises:
         LogError: The log cannot be read.
     """
-    differences = _differences(trained.environment, environment())
+    unlike = differences(trained.environment, environment())
     checks: list[Check] = []
     try:
-        for check in _stages(store, home, trained, bool(differences)):
+        for check in _stages(store, home, trained, bool(unlike)):
             checks.append(check)  # noqa: PERF402 - what was checked before a stop counts
     except _Stop as stop:
         checks.append(stop.check)
-    return Replay(trained.model_id, checks, differences)
+    return Replay(trained.model_id, checks, unlike)
 
 
 class _Stop(Exception):  # noqa: N818 - never leaves this file
@@ -311,29 +311,3 @@ def _teacher(rebuilt: _Rebuilt, recorded: _Recorded) -> str:
 
 def _short(files: dict[str, str]) -> str:
     return fingerprint(files)
-
-
-def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """In words, what is not as it was."""
-    old, new = _flat(then), _flat(now)
-    return [
-        f"{name}: {old.get(name, 'not recorded')} then, {new.get(name, 'none')} now"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _flat(value: dict[str, Any]) -> dict[str, str]:
-    libraries = {entry["name"]: entry for entry in value.get("blas") or ()}
-    parts = {"": value, **value, "blas": {name: _words(entry) for name, entry in libraries.items()}}
-    return {
-        f"{group} {name}".strip(): str(item)
-        for group, entries in parts.items()
-        if isinstance(entries, dict)
-        for name, item in entries.items()
-        if isinstance(item, str)
-    }
-
-
-def _words(library: dict[str, Any]) -> str:
-    return f"{library['version']} for {library['kernel']}, {library['threads']} thread(s)"

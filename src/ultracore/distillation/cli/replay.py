@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home
+from ultracore.distillation.settings import load_settings
 
 if TYPE_CHECKING:
     from ultracore.distillation.replay import Replay
@@ -39,11 +40,11 @@ def replay_command(model: str | None, every: bool, home: Path | None, as_json: b
     """
     from ultracore.distillation.events.sqlite import open_store
     from ultracore.distillation.replay import replay, trainings
-    from ultracore.distillation.students.registry import ModelRegistry
+    from ultracore.distillation.students.models import active_model
 
     folder = find_home(home)
     store = open_store(folder)
-    wanted = trainings(store, model if model or every else ModelRegistry(folder, store).active_id())
+    wanted = trainings(store, model if model or every else active_model(store, load_settings().tenant))
     wanted = wanted if every or model else wanted[-1:]
     reproduced = True
     for trained in wanted:

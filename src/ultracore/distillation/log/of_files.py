@@ -6,7 +6,7 @@ What this file does not know: formats, and what is learned.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +33,13 @@ class Traces(NamedTuple):
         report: What the import added and left out.
         rows: Their decisions as flat rows.
         decisions: The same, as decisions.
+        left_out: Number of decisions that are not among them, by reason.
     """
 
     report: ImportReport
     rows: list[Row]
     decisions: list[Decision]
+    left_out: Mapping[str, int] = {}
 
     @property
     def data_id(self) -> str:
@@ -57,7 +59,8 @@ class Traces(NamedTuple):
         skipped = [
             {"reason": reason, "lines": _some(lines), "n": len(lines)} for reason, lines in self.report.skipped.items()
         ]
-        return skipped + [{"reason": note, "lines": f"{n:,} of them", "n": n} for note, n in self.report.notes.items()]
+        counted = [*self.report.notes.items(), *self.left_out.items()]
+        return skipped + [{"reason": note, "lines": f"{n:,} of them", "n": n} for note, n in counted if n]
 
 
 def read_traces(

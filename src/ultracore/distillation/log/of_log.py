@@ -5,6 +5,8 @@ What this file does not know: files, and what is learned.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from ultracore.distillation.decisions import decisions_from_rows
@@ -15,6 +17,9 @@ from ultracore.distillation.log.importing import ImportReport
 from ultracore.distillation.log.of_files import Traces
 
 __all__ = ["LogQuery", "read_log"]
+
+IMPORTED = "decisions of the log that were imported from files (give --imported to learn from them)"
+ANSWERED = "calls that a student sent: without the teacher's label, so the certificate speaks about the other traffic"
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +43,14 @@ def read_log(store: EventStore, query: LogQuery, tenant: str = "default") -> Tra
         DataError: There are none.
         EventError: The time is not ISO 8601.
     """
-    rows = rows_from_log(store, tenant=tenant, agent=query.agent, since=query.since)
-    kept = [row for row in rows if query.imported or row["source"] != "import"]
+    rows = rows_from_log(store, tenant=tenant, agent=query.agent, since=query.since, include_student=True)
+    kept = [row for row in rows if row["source"] == "teacher" or (query.imported and row["source"] == "import")]
+    sources = Counter(row["source"] for row in rows)
+    imported = 0 if query.imported else sources["import"]
     if not kept:
-        raise DataError(_nothing(query, tenant, len(rows)))
-    return Traces(ImportReport(()), kept, decisions_from_rows(kept))
+        raise DataError(_nothing(query, tenant, imported))
+    left_out = {IMPORTED: imported, ANSWERED: sources["student"]}
+    return Traces(ImportReport(()), kept, decisions_from_rows(kept), left_out)
 
 
 def _nothing(query: LogQuery, tenant: str, imported: int) -> str:

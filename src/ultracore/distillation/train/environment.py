@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-__all__ = ["environment", "one_thread", "versions"]
+__all__ = ["differences", "environment", "one_thread", "versions"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +59,37 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree that was never installed
             found[name] = "unknown"
     return found
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In words, what is not as it was; two environments without differences make the same bytes.
+
+    Example:
+        >>> differences({"machine": "Linux x86_64"}, {"machine": "Linux aarch64"})
+        ['machine: Linux x86_64 then, Linux aarch64 now']
+    """
+    old, new = _flat(then), _flat(now)
+    return [
+        f"{name}: {old.get(name, 'not recorded')} then, {new.get(name, 'none')} now"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(value: dict[str, Any]) -> dict[str, str]:
+    libraries = {entry["name"]: entry for entry in value.get("blas") or ()}
+    parts = {"": value, **value, "blas": {name: _words(entry) for name, entry in libraries.items()}}
+    return {
+        f"{group} {name}".strip(): str(item)
+        for group, entries in parts.items()
+        if isinstance(entries, dict)
+        for name, item in entries.items()
+        if isinstance(item, str)
+    }
+
+
+def _words(library: dict[str, Any]) -> str:
+    return f"{library['version']} for {library['kernel']}, {library['threads']} thread(s)"
 
 
 def _library(found: dict[str, Any]) -> dict[str, Any]:
