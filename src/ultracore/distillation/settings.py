@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         agreement_floor: Share of the calls sent locally that must agree with the teacher (0..1).
         delta: Risk that a certificate is wrong (0..1): confidence is 1 - delta.
         audit_rate: Share of the calls sent locally that the teacher is asked about all the same (0..1).
+        audit_dollars_a_day: What each process may spend on that in a day; models without a known price are then
+            not audited. No limit by default.
         upstream_url: OpenAI-compatible base URL of the teacher, ending in `/v1`.
         upstream_private: Whether the name in `upstream_url` may lead into a private network.
         upstreams: TOML file of several servers with deadlines and prices, instead of `upstream_url`.
@@ -87,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agreement_floor: float = 0.93
     delta: float = 0.05
     audit_rate: float = 0.05
+    audit_dollars_a_day: float | None = None
     upstream_url: str | None = None
     upstream_private: bool = False
     upstreams: str | None = None

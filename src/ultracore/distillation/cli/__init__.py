@@ -9,6 +9,7 @@ import click
 
 from ultracore.distillation import __version__
 from ultracore.distillation.cli.backup import backup_command, restore_command
+from ultracore.distillation.cli.costs import costs_command
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
@@ -45,6 +46,7 @@ for command in (
     demo_command,
     import_command,
     serve_command,
+    costs_command,
     replay_command,
     keys_group,
     pause_command,

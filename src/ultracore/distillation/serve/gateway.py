@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
-from ultracore.distillation.serve.audit import Auditor
+from ultracore.distillation.serve.audit import AuditLimits, Auditor
 from ultracore.distillation.serve.budget import Budgets
 from ultracore.distillation.serve.control import Switch
 from ultracore.distillation.serve.decider import Decider
@@ -97,7 +97,8 @@ class Gateway:
         witnesses = (self.metrics, self._shadow, self._budgets, self._ids)
         self.journal = Journal(store, spill=spill, strict=settings.durability == "strict", witnesses=witnesses)
         self._rate = settings.audit_rate if upstream is not None else 0.0
-        self._auditor = Auditor(upstream, self.journal, self._rate) if upstream is not None else None
+        limits = AuditLimits(dollars_a_day=settings.audit_dollars_a_day)
+        self._auditor = None if upstream is None else Auditor(upstream, self.journal, self._rate, limits=limits)
 
     async def aclose(self) -> None:
         """Finish what runs in the background."""
