@@ -9,15 +9,22 @@ import logging
 from typing import Any
 
 from ultracore.distillation.decisions import Decision, decisions_from_rows
-from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent, Event, EventStore
+from ultracore.distillation.events import (
+    AgentDecisionEvent,
+    DecisionOutcomeEvent,
+    Event,
+    EventStore,
+    FeedbackRecordedEvent,
+)
 
 __all__ = ["decisions_from_log", "rows_from_log"]
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-TYPES = (AgentDecisionEvent.event_type, DecisionOutcomeEvent.event_type)
+TYPES = (AgentDecisionEvent.event_type, DecisionOutcomeEvent.event_type, FeedbackRecordedEvent.event_type)
 OUTCOME_KEYS = ("success", "status", "execution_time_ms", "result", "error", "cost_usd")
+FEEDBACK_KEYS = ("success", "result", "error", "cost_usd")
 
 
 def rows_from_log(
@@ -52,19 +59,27 @@ def rows_from_log(
         Rows with the keys of the event's data, `event_id`, `timestamp` and `tenant_id`.
     """
     rows: dict[str, Row] = {}
+    outcomes: dict[str, Row] = {}
+    feedback: dict[str, Row] = {}
     erased = 0
     known = store.read(after=after, until=until, since=since, until_time=until_time, types=TYPES, tenant=tenant)
     for event in known:
-        if isinstance(event, DecisionOutcomeEvent):
-            if event.decision_id in rows and not event.metadata.erased:
-                rows[event.decision_id]["outcome"] = outcome_of(event)
-        elif isinstance(event, AgentDecisionEvent) and _wanted(event, agent, correlation, include_student):
+        if isinstance(event, AgentDecisionEvent):
+            if not _wanted(event, agent, correlation, include_student):
+                continue
             if event.metadata.erased:
                 erased += 1
             else:
                 rows[event.metadata.event_id] = row_of(event)
+        elif isinstance(event, DecisionOutcomeEvent) and not event.metadata.erased:
+            outcomes[event.decision_id] = outcome_of(event)
+        elif isinstance(event, FeedbackRecordedEvent) and not event.metadata.erased:
+            feedback[event.decision_id] = feedback_of(event)
     if erased:
         logger.warning("%d decisions are left out: their personal data were erased", erased)
+    for decision_id, row in rows.items():
+        if decision_id in outcomes or decision_id in feedback:
+            row["outcome"] = {**outcomes.get(decision_id, {}), **feedback.get(decision_id, {})}
     return list(rows.values())
 
 
@@ -88,6 +103,12 @@ def row_of(event: Event) -> Row:
 def outcome_of(event: DecisionOutcomeEvent) -> Row:
     """The outcome as it stands in a row."""
     return {key: getattr(event, key) for key in OUTCOME_KEYS}
+
+
+def feedback_of(event: FeedbackRecordedEvent) -> Row:
+    """What feedback says in a row's outcome: whether the answer was right goes before how it was delivered."""
+    told = {key: getattr(event, key) for key in FEEDBACK_KEYS}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _wanted(event: AgentDecisionEvent, agent: str | None, correlation: str | None, include_student: bool) -> bool:

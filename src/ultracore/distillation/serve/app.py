@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.serve.control import PAUSE_EVENTS, Chores, Control, Switch
+from ultracore.distillation.serve.control import PAUSE_EVENTS, Chore, Control, Switch
 from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.deployment import DEPLOYMENT_EVENTS, Deployment
 from ultracore.distillation.serve.dialect import CHAT
@@ -131,24 +131,27 @@ def create_app(
 
 def _chores(
     gateway: Gateway, control: Control, store: EventStore, spill: Spill | None, deployment: Deployment | None
-) -> Chores:
+) -> list[Chore]:
+    """A thread for each, so that neither a stuck log nor a large model keeps a pause from being heard."""
     chores = [control.look]
     if spill is not None:
         chores.append(partial(spill.drain, store))
     if deployment is not None:
         chores.append(partial(deployment.settle, partial(setattr, gateway, "gate")))
-    return Chores(chores)
+    return [Chore(chore) for chore in chores]
 
 
 @asynccontextmanager
-async def _lifespan(gateway: Gateway, chores: Chores, spill: Spill | None, app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(gateway: Gateway, chores: list[Chore], spill: Spill | None, app: Starlette) -> AsyncIterator[None]:
     """Run what runs in the background, and finish it when the server stops."""
-    chores.start()
+    for chore in chores:
+        chore.start()
     try:
         yield
     finally:
         await gateway.aclose()
-        await asyncio.to_thread(chores.close)
+        for chore in chores:
+            await asyncio.to_thread(chore.close)
         if spill is not None:
             spill.close()
 

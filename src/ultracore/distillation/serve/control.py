@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events import Event, EventStore, GatewayPausedEvent, GatewayResumedEvent
 
-__all__ = ["PAUSE_EVENTS", "Chores", "Control", "Switch"]
+__all__ = ["PAUSE_EVENTS", "Chore", "Control", "Switch"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,19 +74,19 @@ class Control:
             self.healthy = False
 
 
-class Chores:
-    """Does what must be done again and again, on a thread of its own.
+class Chore:
+    """Does something again and again, on a thread of its own.
 
     Args:
-        chores: Called one after the other; none may raise.
+        chore: What; if it raises, that is logged, and it is called again.
         every_seconds: Between two rounds.
     """
 
-    def __init__(self, chores: Iterable[Callable[[], None]], *, every_seconds: float = EVERY_SECONDS) -> None:
-        self._chores = tuple(chores)
+    def __init__(self, chore: Callable[[], None], *, every_seconds: float = EVERY_SECONDS) -> None:
+        self._chore = chore
         self._every = every_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="distill-chores", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="distill-chore", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -103,5 +103,7 @@ class Chores:
         self._round()
 
     def _round(self) -> None:
-        for chore in self._chores:
-            chore()
+        try:
+            self._chore()
+        except Exception as error:  # noqa: BLE001  the next round must come: a pause has to be heard
+            logger.error("a chore of the gateway failed: %s", type(error).__name__)

@@ -77,8 +77,7 @@ class Journal:
         Raises:
             LogError: They are not, or not in time.
         """
-        future = self._submit(events, spill=not self._strict)
-        written = asyncio.wrap_future(future)
+        written = asyncio.wrap_future(self._submit(events))
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await asyncio.shield(written)  # a cancelled request must not cancel the writer's future
@@ -86,18 +85,19 @@ class Journal:
             if self._strict or not self._keep(events):
                 raise LogError("the decision log did not answer in time") from None
         except DistillationError as error:
-            if self._strict or self._spill is None or not isinstance(error, LogError):
+            if self._strict or not isinstance(error, LogError) or not self._keep(events):
+                self._count(len(events))
                 raise LogError(f"the decision log refused the event: {type(error).__name__}") from None
 
     def later(self, *events: Event) -> None:
         """Write events without waiting; what the log does not take is spilled, or counted in `lost`."""
-        self._submit(events, spill=True)
+        self._submit(events).add_done_callback(lambda done: self._save(done, events))
 
     def once(self, event: Event) -> None:
         """Write an event whose id says what it is about; that it is there already is well."""
-        self._submit((event,), spill=True, known_is_well=True)
+        self._submit((event,)).add_done_callback(lambda done: self._save(done, (event,), known_is_well=True))
 
-    def _submit(self, events: tuple[Event, ...], *, spill: bool, known_is_well: bool = False) -> Future[list[int]]:
+    def _submit(self, events: tuple[Event, ...]) -> Future[list[int]]:
         try:
             future = self._store.submit(events)
         except DistillationError as error:
@@ -106,24 +106,22 @@ class Journal:
         for event in events:
             for witness in self._witnesses:
                 witness.wrote(event)
-        future.add_done_callback(lambda done: self._note(done, events, spill, known_is_well))
+        future.add_done_callback(self._note)
         return future
 
-    def _note(self, done: Future[list[int]], events: tuple[Event, ...], spill: bool, known_is_well: bool) -> None:
+    def _note(self, done: Future[list[int]]) -> None:
         error = done.exception()
         with self._lock:
             self.healthy = not isinstance(error, LogError)
+        if error is not None:
+            logger.error("events could not be written to the decision log: %s", type(error).__name__)
+
+    def _save(self, done: Future[list[int]], events: tuple[Event, ...], *, known_is_well: bool = False) -> None:
+        error = done.exception()
         if error is None or (known_is_well and isinstance(error, EventError)):
             return
-        kept = spill and isinstance(error, LogError) and self._keep(events)
-        if not kept:
+        if not (isinstance(error, LogError) and self._keep(events)):
             self._count(len(events))
-        logger.error(
-            "%d events could not be written to the decision log%s: %s",
-            len(events),
-            ", and wait in the spill file" if kept else "",
-            type(error).__name__,
-        )
 
     def _keep(self, events: tuple[Event, ...]) -> bool:
         return self._spill is not None and self._spill.add(events)

@@ -13,8 +13,8 @@ import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 1024 * 1024
 BATCH = 256
+WAIT_SECONDS = 5.0
+"""For the log to take a batch; one that is stuck is tried again later."""
 
 
 class Spill:
@@ -41,11 +43,11 @@ class Spill:
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES, protection: Protection | None = None) -> None:
         self._folder = folder
+        self._path = folder / f"{uuid.uuid4().hex}.jsonl"
         self._protection = protection
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._file: IO[bytes] | None = None
-        self._path: Path | None = None
+        self._file: FileIO | None = None
         self._bytes = 0
 
     @property
@@ -77,9 +79,9 @@ class Spill:
 
     def drain(self, store: EventStore) -> None:
         """Move what waits into the log; what the log does not take goes on waiting."""
-        with self._lock:
-            if self._file is not None and self._bytes:
-                self._drain_own(self._file, store)
+        waiting = self._read()  # nothing is locked while the log takes its time
+        if waiting and self._moved(waiting, store):
+            self._forget(len(waiting))
         for path in self._orphans():
             self._drain_orphan(path, store)
 
@@ -88,10 +90,10 @@ class Spill:
         with self._lock:
             if self._file is None:
                 return
-            if not self._bytes and self._path is not None:
+            if not self._bytes:
                 self._path.unlink(missing_ok=True)
             self._file.close()
-            self._file = self._path = None
+            self._file = None
 
     def _line(self, event: Event) -> bytes:
         line = msgspec.json.encode(event.to_dict())
@@ -100,19 +102,30 @@ class Spill:
     def _append(self, lines: bytes) -> None:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._path = self._folder / f"{uuid.uuid4().hex}.jsonl"
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            self._file = FileIO(descriptor, "r+")
             fcntl.flock(self._file, fcntl.LOCK_EX)
         self._file.seek(self._bytes)
         self._file.write(lines)
         os.fsync(self._file.fileno())
 
-    def _drain_own(self, file: IO[bytes], store: EventStore) -> None:
-        file.seek(0)
-        if self._moved(file, store):
-            file.truncate(0)
-            self._bytes = 0
+    def _read(self) -> bytes:
+        with self._lock:
+            if self._file is None or not self._bytes:
+                return b""
+            self._file.seek(0)
+            return self._file.read(self._bytes)
+
+    def _forget(self, size: int) -> None:
+        with self._lock:
+            if self._file is None:
+                return
+            self._file.seek(size)
+            rest = self._file.read(self._bytes - size)
+            self._file.seek(0)
+            self._file.write(rest)
+            self._file.truncate(len(rest))
+            self._bytes = len(rest)
 
     def _orphans(self) -> Iterator[Path]:
         return (path for path in self._folder.glob("*.jsonl") if path != self._path)
@@ -121,21 +134,21 @@ class Spill:
         try:
             with path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._moved(file, store):
+                if self._moved(file.read(), store):
                     path.unlink(missing_ok=True)
         except OSError:  # its process lives, or another one takes it over just now
             return
 
-    def _moved(self, file: IO[bytes], store: EventStore) -> bool:
-        """Whether every whole line of a file is in the log now."""
-        lines = [line.rstrip(b"\n") for line in file if line.endswith(b"\n")]  # the last one may be cut by a kill
+    def _moved(self, content: bytes, store: EventStore) -> bool:
+        """Whether every whole line is in the log now."""
+        *lines, _ = content.split(b"\n")  # the last one of a killed process may be cut
         try:
             events = [Event.from_dict(msgspec.json.decode(self._uncovered(line))) for line in lines]
             for start in range(0, len(events), BATCH):
                 batch = events[start : start + BATCH]
                 known = store.known([event.metadata.event_id for event in batch])
                 _append_all(store, [event for event in batch if event.metadata.event_id not in known])
-        except DistillationError:
+        except (DistillationError, TimeoutError):
             return False
         return True
 
@@ -147,7 +160,7 @@ def _append_all(store: EventStore, events: list[Event]) -> None:
     if not events:
         return
     try:
-        store.append(events)
+        store.submit(events).result(WAIT_SECONDS)
     except EventError:  # one of them cannot be stored: it must not hold up the others
         for event in events:
             _append_one(store, event)
@@ -155,6 +168,6 @@ def _append_all(store: EventStore, events: list[Event]) -> None:
 
 def _append_one(store: EventStore, event: Event) -> None:
     try:
-        store.append([event])
+        store.submit([event]).result(WAIT_SECONDS)
     except EventError as error:
         logger.error("a spilled event is refused by the decision log: %s", type(error).__name__)
