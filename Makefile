@@ -8,7 +8,7 @@ TRACES ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all bench bench-gateway bench-log lint format requirements clean
+.PHONY: help run test test-all bench bench-students bench-gateway bench-log lint format requirements clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ test-all: $(VENV)/.dev  ## Everything, the long suites included; a skipped test 
 
 bench: $(VENV)/.dev  ## Print every figure that we claim, with its data, n and interval
 	$(BIN)/python -m benchmarks
+
+bench-students: $(VENV)/.dev  ## Agreement, coverage and cost of student and baselines, written to benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks students --write
 
 bench-gateway: $(VENV)/.dev  ## What a request costs the gateway, beside other servers
 	$(BIN)/python -m benchmarks gateway

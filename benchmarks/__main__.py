@@ -59,7 +59,9 @@ def _students(options: argparse.Namespace, size: Size) -> Iterator[Job]:
         if name in SETS:
             yield (
                 f"students/{name}",
-                lambda name=name: students.measure_students(name, options.data, size, options.processes),  # type: ignore[misc]
+                lambda name=name: students.measure_students(
+                    name, options.data, size, options.processes, with_mixle=options.with_mixle
+                ),  # type: ignore[misc]
             )
 
 
@@ -138,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few tasks only: shows that it works, nothing else")
     parser.add_argument("--full", action="store_true", help="all of the SNIPS training rows")
     parser.add_argument("--processes", type=int, default=2, help="folds measured at a time")
+    parser.add_argument("--with-mixle", action="store_true", help="students, snips: measure mixle too; installs it")
     parser.add_argument("--with-litellm", action="store_true", help="gateway: measure LiteLLM's proxy too; installs it")
     parser.add_argument("--out", type=Path, help="folder of the figures as JSON")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md from the figures of that folder")

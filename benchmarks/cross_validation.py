@@ -1,52 +1,65 @@
 """One division of a set: fit a student and the baselines on one side, compare them with the teacher on the other.
 
-Thresholds are tuned on the out-of-fold proposals of the training side only. What this file does not
-know: how figures are made of the comparisons.
+Every method gets thresholds tuned on decisions that it proposed without having learned their tasks, of the
+training side only. The student is also certified: on one half of the test tasks for the other, and the
+other way round. What this file does not know: how figures are made of the comparisons.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from benchmarks.data import Part, Size, parts_of
+from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.splits import parts_by_task, split_by_task, units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate
-from ultracore.distillation.train.baselines import BASELINES
-from ultracore.distillation.train.evaluate import Judged, columns, gate_rows, judge
-from ultracore.distillation.train.fit import fit_compact
-from ultracore.distillation.train.thresholds import tuned_thresholds
+from ultracore.distillation.train.baselines import BASELINES, Baseline
+from ultracore.distillation.train.certify import certify
+from ultracore.distillation.train.evaluate import TIMED, Judged, columns, gate_rows, judge
+from ultracore.distillation.train.fit import FitResult, fit_compact
+from ultracore.distillation.train.thresholds import GateRows, tuned_thresholds
 
-__all__ = ["LEVELS", "Comparison", "compare", "compare_all", "slim", "timed_proposals"]
+__all__ = ["LEVELS", "STUDENT", "Comparison", "Measured", "compare", "compare_all", "slim", "timed_proposals"]
 
 LEVELS = (0.93, 0.95, 0.98)
+STUDENT = "compact student"
+DEVELOPMENT_SHARE = 0.25
 
 
-class Comparison(NamedTuple):
-    """What came of one division.
+class Measured(NamedTuple):
+    """One method on the test side.
 
     Attributes:
-        judged: The student's proposals beside the teacher's decisions on the test side.
-        sent: By level: whether the tuned gate sends each of them.
-        baselines: By name: a baseline's decisions beside the teacher's.
-        trained_on: Decisions on the training side.
+        judged: Its proposals beside the teacher's decisions.
+        sent: By level: whether its tuned thresholds send each of them.
         fit_seconds: CPU seconds of the fit.
-        milliseconds: CPU milliseconds of each proposal.
+        milliseconds: CPU milliseconds of proposals one at a time.
+        certified: By level: whether a certificate from the other half of the test tasks sends each of them;
+            empty for a method that is not certified.
     """
 
     judged: list[Judged]
     sent: dict[float, list[bool]]
-    baselines: dict[str, list[Judged]]
-    trained_on: int
     fit_seconds: float
     milliseconds: list[float]
+    certified: dict[float, list[bool]]
+
+
+class Comparison(NamedTuple):
+    """What came of one division: methods by name, and the decisions that they learned from."""
+
+    methods: dict[str, Measured]
+    trained_on: int
 
 
 def compare_all(name: str, data: Path, size: Size, processes: int = 2, seed: int = 0) -> list[Comparison]:
@@ -62,23 +75,10 @@ def compare(part: Part, seed: int = 0) -> Comparison:
     """Fit on one side, compare on the other."""
     began = time.process_time()
     fit = fit_compact(part.train, seed=seed)
-    fit_seconds = time.process_time() - began
-    proposals, milliseconds = timed_proposals(fit.student, part.test)
-    development = gate_rows(judge(*columns(fit.development), fit.comparators))
-    baselines = {}
+    methods = {STUDENT: _student(part, fit, time.process_time() - began, seed)}
     for name, make in BASELINES.items():
-        baseline = make(seed)
-        baseline.fit(part.train)
-        decided = [Proposal(calls) for calls in baseline.predict(part.test)]
-        baselines[name] = slim(judge(part.test, decided, fit.comparators))
-    return Comparison(
-        slim(judge(part.test, proposals, fit.comparators)),
-        {level: _sent(tuned_thresholds(development, level), proposals) for level in LEVELS},
-        baselines,
-        len(part.train),
-        fit_seconds,
-        milliseconds,
-    )
+        methods[name] = _baseline(part, make, fit.comparators, seed)
+    return Comparison(methods, len(part.train))
 
 
 def timed_proposals(student: Student, decisions: Sequence[Decision]) -> tuple[list[Proposal], list[float]]:
@@ -99,6 +99,53 @@ def slim(judged: Sequence[Judged]) -> list[Judged]:
 
 def _numbered(name: str, data: Path, size: Size, number: int, seed: int) -> Comparison:
     return compare(parts_of(name, data, size)[number], seed)
+
+
+def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
+    proposals, milliseconds = timed_proposals(fit.student, part.test)
+    development = gate_rows(judge(*columns(fit.development), fit.comparators))
+    judged = judge(part.test, proposals, fit.comparators)
+    certified = {level: _certified(development, judged, level, seed) for level in LEVELS}
+    return Measured(slim(judged), _tuned(development, proposals), seconds, milliseconds, certified)
+
+
+def _baseline(part: Part, make: Callable[[int], Baseline], comparators: Comparators, seed: int) -> Measured:
+    rest, held = split_by_task(part.train, (1.0 - DEVELOPMENT_SHARE, DEVELOPMENT_SHARE), seed)
+    earlier, baseline = make(seed), make(seed)
+    earlier.fit(rest)
+    development = gate_rows(judge(held, earlier.propose(held), comparators))
+    began = time.process_time()
+    baseline.fit(part.train)
+    seconds, proposals = time.process_time() - began, baseline.propose(part.test)
+    judged = slim(judge(part.test, proposals, comparators))
+    return Measured(judged, _tuned(development, proposals), seconds, _milliseconds(baseline, part.test), {})
+
+
+def _milliseconds(baseline: Baseline, decisions: Sequence[Decision]) -> list[float]:
+    took = []
+    for decision in decisions[:: max(1, -(-len(decisions) // TIMED))]:
+        began = time.process_time()
+        baseline.propose([decision])
+        took.append(1000.0 * (time.process_time() - began))
+    return took
+
+
+def _tuned(development: GateRows, proposals: Sequence[Proposal]) -> dict[float, list[bool]]:
+    return {level: _sent(tuned_thresholds(development, level), proposals) for level in LEVELS}
+
+
+def _certified(development: GateRows, judged: Sequence[Judged], level: float, seed: int) -> list[bool]:
+    """Each half of the test tasks is sent what a certificate from the other half lets out."""
+    decisions = [row.decision for row in judged]
+    if len(set(units_of(decisions))) < 2:
+        return [False] * len(judged)
+    half = np.array(parts_by_task(decisions, (0.5, 0.5), seed))
+    sent = np.zeros(len(judged), np.bool_)
+    for mine in (0, 1):
+        calibration = gate_rows([row for row, h in zip(judged, half, strict=True) if h != mine])
+        certificate = certify(development, calibration, target=level, seed=seed)
+        sent |= (half == mine) & np.array([certificate.accepts(row.proposal) for row in judged])
+    return [bool(s) for s in sent]
 
 
 def _sent(thresholds: dict[str, float], proposals: Sequence[Proposal]) -> list[bool]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks.__main__ import main
-from benchmarks.cross_validation import LEVELS, Comparison, compare
+from benchmarks.cross_validation import LEVELS, STUDENT, Comparison, Measured, compare
 from benchmarks.data import FILES, MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
 from benchmarks.load import post, run_load
 from benchmarks.sections import Section, Table, load_sections, markdown, save, share
@@ -15,7 +15,7 @@ from benchmarks.servers import started
 from benchmarks.speed import first_tasks
 from benchmarks.start import import_times
 
-from benchmarks import splits, students
+from benchmarks import mixle_peer, splits, students
 from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
@@ -126,7 +126,8 @@ def test_the_oracle_sends_calls_only_and_as_many_as_agree_at_the_level() -> None
 def test_coverage_is_of_all_decisions_and_agreement_of_the_calls_sent() -> None:
     rows = judged([0.9, 0.8, 0.7, 0.6], [True, False, True, True], calls=3)
     sent = {level: [True, True, False, False] for level in LEVELS}
-    gate = students.figures_of([Comparison(rows, sent, {"b": rows}, 9, 1.0, [1.0] * 4)])["coverage"]["0.93"]
+    measured = Measured(rows, sent, 1.0, [1.0] * 4, {})
+    gate = students.figures_of([Comparison({STUDENT: measured}, 9)])["methods"][STUDENT]["coverage"]["0.93"]
     assert (gate["sent"], gate["coverage"], gate["agreement"], gate["agreement_tolerant"]) == (2, 0.5, 0.5, 0.5)
 
 
@@ -134,16 +135,31 @@ def test_figures_of_a_comparison_count_what_the_gate_sends(data: Path) -> None:
     part = parts_of("snips", data)[0]
     comparison = compare(part)
     found = students.figures_of([comparison])
-    assert found["test"]["n"] == 30 == found["latency_cpu_ms"]["n"]
     assert found["trained_on"] == [60]
-    assert set(found["baselines"]) == {"majority", "nearest_neighbour", "tfidf_logistic_regression"}
-    for level, gate in found["coverage"].items():
-        sent = comparison.sent[float(level)]
-        assert gate["sent"] == sum(sent)
-        assert gate["coverage"] == pytest.approx(sum(sent) / 30)
-        agreeing = [row.whole for row, s in zip(comparison.judged, sent, strict=True) if s]
-        assert gate["agreement"] == (pytest.approx(sum(map(bool, agreeing)) / len(agreeing)) if agreeing else None)
+    assert set(found["methods"]) == {STUDENT, "majority", "nearest_neighbour", "tfidf_logistic_regression"}
+    for name, method in found["methods"].items():
+        measured = comparison.methods[name]
+        assert method["test"]["n"] == 30 == method["latency_cpu_ms"]["n"]
+        for level, gate in method["coverage"].items():
+            sent = measured.sent[float(level)]
+            assert gate["sent"] == sum(sent)
+            assert gate["coverage"] == pytest.approx(sum(sent) / 30)
+            agreeing = [row.whole for row, s in zip(measured.judged, sent, strict=True) if s]
+            assert gate["agreement"] == (pytest.approx(sum(map(bool, agreeing)) / len(agreeing)) if agreeing else None)
     msgspec.json.encode(found)
+
+
+def test_there_is_one_row_for_each_method(data: Path) -> None:
+    section = students.measure_students("snips", data, Size(quick=True), processes=1)
+    who = [row[1] for row in section.tables[0].rows]
+    assert who == [STUDENT, "majority", "nearest_neighbour", "tfidf_logistic_regression"]
+    assert {len(row) for row in section.tables[0].rows} == {len(section.tables[0].columns)}
+
+
+def test_what_mixle_answers_becomes_a_proposal_and_what_it_defers_none() -> None:
+    assert mixle_peer._proposal(None) == Proposal()
+    found = mixle_peer._proposal({"name": "f", "arguments": {"x": 1}})
+    assert found.calls == (ToolCall("f", {"x": 1}),)
 
 
 def test_trials_split_the_unseen_tasks_into_halves(data: Path) -> None:
@@ -200,7 +216,7 @@ def test_the_whole_command_on_made_data(data: Path, tmp_path: Path, capsys: pyte
     assert main(words) == 0
     assert {file.name for file in out.iterdir()} == {"students-snips.json", "splits-snips.json"}
     printed = capsys.readouterr().out
-    assert "| snips | 30 / 30 |" in printed
+    assert "| snips | compact student | 30 / 30 |" in printed
     assert str(tmp_path) not in printed
 
 

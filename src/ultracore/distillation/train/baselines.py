@@ -1,7 +1,7 @@
 """Three simple students that any better one has to beat, scored like every other student.
 
 `evaluate_baselines` fits all of them and says how often each agrees with the teacher. What this
-file does not know: confidence, thresholds and certificates; a baseline is never served.
+file does not know: thresholds and certificates; a baseline is never served.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from ultracore.distillation.agreement import Comparators, infer_free_text, normalise, same_tools, strict, tolerant
 from ultracore.distillation.decisions import Decision, Message, State, text_of
 from ultracore.distillation.errors import DataError
+from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.tools import ToolCall, canonical_json, parse_call
 
 __all__ = [
@@ -63,6 +64,10 @@ class Baseline(Protocol):
         """The calls of each decision, from its state only; an empty tuple is a text reply."""
         ...
 
+    def propose(self, decisions: Sequence[Decision]) -> list[Proposal]:
+        """As `predict`, with some confidence (0..1) that rises with the chance to be right."""
+        ...
+
 
 class Majority:
     """Always makes the decision that the teacher made most often, arguments included."""
@@ -70,10 +75,15 @@ class Majority:
     def fit(self, decisions: Sequence[Decision]) -> None:
         """Count whole decisions, each by its weight."""
         self._calls = most_frequent(_nonempty(decisions))
+        self._share = sum(strict(self._calls, d.calls, d.state.tools) is True for d in decisions) / len(decisions)
 
     def predict(self, decisions: Sequence[Decision]) -> list[Calls]:
         """The same calls for every decision."""
         return [self._calls] * len(decisions)
+
+    def propose(self, decisions: Sequence[Decision]) -> list[Proposal]:
+        """As sure as it is frequent."""
+        return [Proposal(self._calls, self._share)] * len(decisions)
 
 
 class NearestNeighbour:
@@ -87,14 +97,21 @@ class NearestNeighbour:
 
     def predict(self, decisions: Sequence[Decision]) -> list[Calls]:
         """The calls of each decision's nearest training state."""
+        return [proposal.calls for proposal in self.propose(decisions)]
+
+    def propose(self, decisions: Sequence[Decision]) -> list[Proposal]:
+        """As sure as the nearest state is similar."""
         if not decisions:
             return []
         vectors = self._vectorizer.transform(_texts(decisions))
-        nearest: list[int] = []
+        found: list[Proposal] = []
         for start in range(0, len(decisions), CHUNK):
             similarity = (vectors[start : start + CHUNK] @ self._vectors.T).toarray()
-            nearest.extend(int(i) for i in similarity.argmax(axis=1))
-        return [self._calls[i] for i in nearest]
+            nearest = similarity.argmax(axis=1)
+            found.extend(
+                Proposal(self._calls[i], float(min(1.0, row[i]))) for i, row in zip(nearest, similarity, strict=True)
+            )
+        return found
 
 
 class TfidfLogisticRegression:
@@ -125,10 +142,17 @@ class TfidfLogisticRegression:
 
     def predict(self, decisions: Sequence[Decision]) -> list[Calls]:
         """The usual calls of each decision's most probable action."""
+        return [proposal.calls for proposal in self.propose(decisions)]
+
+    def propose(self, decisions: Sequence[Decision]) -> list[Proposal]:
+        """As sure as its action is probable."""
         if self._model is None or not decisions:
-            return [next(iter(self._usual.values()))] * len(decisions)
+            return [Proposal(next(iter(self._usual.values())), 1.0)] * len(decisions)
+        probable = self._model.predict_proba(self._vectorizer.transform(_texts(decisions)))
+        best = probable.argmax(axis=1)
         return [
-            self._usual[str(action)] for action in self._model.predict(self._vectorizer.transform(_texts(decisions)))
+            Proposal(self._usual[str(self._model.classes_[i])], float(row[i]))
+            for i, row in zip(best, probable, strict=True)
         ]
 
 
