@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, gateway, log, speed, splits, start, students
+from benchmarks import certificates, gateway, log, replay, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway")
+NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway", "replay")
 HERE = ROOT / "benchmarks"
 
 
@@ -91,6 +91,10 @@ def _gateway(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "gateway", lambda: gateway.measure_gateway(quick=size.quick, with_litellm=options.with_litellm)
 
 
+def _replay(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "replay", lambda: replay.measure_replay(quick=size.quick)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "certificates": _certificates,
@@ -99,6 +103,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "log": _log,
     "start": _start,
     "gateway": _gateway,
+    "replay": _replay,
 }
 
 

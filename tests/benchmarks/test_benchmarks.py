@@ -15,7 +15,7 @@ from benchmarks.servers import started
 from benchmarks.speed import first_tasks
 from benchmarks.start import import_times
 
-from benchmarks import mixle_peer, splits, students
+from benchmarks import mixle_peer, replay, splits, students
 from ultracore.distillation.agreement import Comparators
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
@@ -245,3 +245,10 @@ def test_the_log_is_measured_without_data(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     for words in ("append, ready rows", "read, decoded", "bytes an event in the log", "sync of 16 KiB", "raw SQLite"):
         assert words in printed
+
+
+@pytest.mark.slow
+def test_two_trainings_and_a_replay_are_one_model(tmp_path: Path) -> None:
+    figures = replay.measure_replay(quick=True).figures
+    assert len({run["model"] for run in figures["learned"]}) == 1
+    assert set(figures["replayed"]["checks"].values()) == {"same"}
