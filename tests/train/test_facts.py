@@ -107,6 +107,15 @@ def test_identical_decisions_are_named_alike_whatever_the_last_bits_of_confidenc
     assert named((ToolCall("f", {"x": "1"}),), 0.9) != same
 
 
+def test_a_deployment_names_the_model_that_answered_before() -> None:
+    def replaced(before: str | None) -> Any:
+        found = certificate("whole_call")
+        figures = deployment_figures(TRAINED, found, 3.6, 0.0)
+        return model_facts(TRAINED, found, figures, TEST, decisions(9, F), replaces=before)[-1].replaces  # type: ignore[attr-defined]
+
+    assert (replaced("old"), replaced(None), replaced("m")) == ("old", None, None)
+
+
 def test_a_refused_student_is_rejected_with_its_figures() -> None:
     rejected = facts(Certificate(certified=False, reason="too few"))[-1]
     assert isinstance(rejected, ModelRejectedEvent)

@@ -167,7 +167,7 @@ def run(
         exam.validation_hash,
     )  # fmt: skip
     figures = deployment_figures(trained, certificate, found["latency_ms"]["p50"], o.machine_usd_per_hour)
-    stamp["causation_id"] = curated_fact.metadata.event_id
+    stamp |= {"causation_id": curated_fact.metadata.event_id, "replaces": registry.active_id(o.tenant)}
     store.append(model_facts(trained, certificate, figures, found["test"], parts.calibration, **stamp))
     return {
         **given.describe(),

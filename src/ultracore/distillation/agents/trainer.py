@@ -230,7 +230,8 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         figures = deployment_figures(trained, certificate, took["p50"], self.machine_usd_per_hour)
         test = {"data_id": certificate.data_id, **measure_test(judged, seed=self.seed)}
         facts = model_facts(
-            trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id, **stamp
+            trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id,
+            replaces=self.registry.active_id(stamp["tenant_id"]), **stamp
         )  # fmt: skip
         more = {
             "latency_p99_ms": took["p99"],

@@ -175,6 +175,7 @@ def model_facts(
     test: Mapping[str, Any],
     reference: Sequence[Decision],
     *,
+    replaces: str | None = None,
     causation_id: str | None = None,
     **metadata: Any,
 ) -> list[Event]:
@@ -186,6 +187,7 @@ def model_facts(
         figures: From `deployment_figures`.
         test: What was measured on unseen decisions, from `measure_test`, and their `data_id`.
         reference: The decisions it was certified on: later drift is measured against their mix.
+        replaces: The model that answered so far, if one did.
         causation_id: The event that caused this training, if one did.
         **metadata: See `Event.record`.
     """
@@ -217,7 +219,10 @@ def model_facts(
     )
     common["causation_id"] = decided.metadata.event_id
     if is_deployable(certificate):
-        verdict: Event = ModelDeployedEvent.record(model_name=MODEL_NAME, model_size=trained.size, **figures, **common)
+        before = None if replaces == trained.model_id else replaces
+        verdict: Event = ModelDeployedEvent.record(
+            model_name=MODEL_NAME, model_size=trained.size, replaces=before, **figures, **common
+        )
     else:
         verdict = ModelRejectedEvent.record(reason=certificate.reason, metrics=metrics, **common)
     return [learned, evaluated, decided, verdict]
