@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import apsw
@@ -66,34 +64,6 @@ def test_the_table_is_readable_by_anyone(path: Path) -> None:
     assert connection.pragma("journal_mode") == "wal"
     assert connection.pragma("page_size") == 16_384
     connection.close()
-
-
-def test_no_acknowledged_event_is_lost_to_kill_9(path: Path) -> None:
-    code = "store = SqliteEventStore(path)\nwhile True: print(store.append([fact()])[0], flush=True)"
-    acknowledged = 0
-    chance = random.Random(7)
-    for _ in range(20):
-        process = run(code, path)
-        assert process.stdout is not None
-        lines = [process.stdout.readline()]  # it has started to write
-        time.sleep(chance.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        lines += process.communicate()[0].splitlines()
-        acknowledged = max(acknowledged, *(int(line) for line in lines if line.strip()))
-        store = SqliteEventStore(path)
-        positions = [event.metadata.position for event in store.read()]
-        store.close()
-        assert positions == list(range(1, len(positions) + 1))
-        assert len(positions) >= acknowledged
-    connection = apsw.Connection(str(path))
-    assert connection.pragma("integrity_check") == "ok"
-    connection.close()
-
-
-def test_eight_processes_leave_no_gap(path: Path) -> None:
-    code = "store = SqliteEventStore(path)\nfor _ in range(200): print(store.append([fact()])[0])"
-    positions = [int(line) for p in [run(code, path) for _ in range(8)] for line in output(p).split()]
-    assert sorted(positions) == list(range(1, 1601))
 
 
 def test_a_bad_batch_does_not_fail_its_neighbours(path: Path) -> None:
@@ -293,11 +263,3 @@ def test_one_store_for_a_home(tmp_path: Path) -> None:
     assert again is not store
     assert again.append([RetrainTriggeredEvent.record(model_id="m", reason="scheduled")]) == [1]
     again.close()
-
-
-def test_many_processes_may_open_a_fresh_log_at_once(path: Path) -> None:
-    for process in [run("SqliteEventStore(path).append([fact()])", path) for _ in range(12)]:
-        output(process)
-    store = SqliteEventStore(path)
-    assert store.last_position() == 12
-    store.close()

@@ -7,6 +7,7 @@ write-ahead log into the database. What this file does not know: threads taking 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,17 +139,20 @@ class Writer:
     def abandon(self, error: Exception) -> LogError:
         """See `Target`; the next group begins with opening the file anew."""
         self._suspect = not isinstance(error, apsw.BusyError | LogError) or self._suspect
-        self.release()
+        with contextlib.suppress(apsw.Error):  # the first error is the one to tell
+            self.release()
         return error if isinstance(error, LogError) else explain(error, self._path)
 
     def release(self) -> None:
         """See `Target`."""
         self._blocks = None
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close(True)
-        self._packer.close()
-        self._election.resign()
+        try:
+            if connection is not None:
+                connection.close(True)
+        finally:
+            self._packer.close()
+            self._election.resign()
 
     def _verify_tail(self, connection: apsw.Connection) -> None:
         """The last block is whole, and nothing that was acknowledged is missing.
