@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, gateway, log, replay, speed, splits, start, students
+from benchmarks import certificates, gateway, log, privacy, replay, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway", "replay")
+NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway", "replay", "privacy")
 HERE = ROOT / "benchmarks"
 
 
@@ -95,6 +95,10 @@ def _replay(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "replay", lambda: replay.measure_replay(quick=size.quick)
 
 
+def _privacy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "privacy", lambda: privacy.measure_privacy(quick=size.quick)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "certificates": _certificates,
@@ -104,6 +108,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "start": _start,
     "gateway": _gateway,
     "replay": _replay,
+    "privacy": _privacy,
 }
 
 

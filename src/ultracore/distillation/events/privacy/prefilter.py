@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ultracore.distillation.events.privacy.rules import Rule
 
 __all__ = ["Prefilter"]
 
-TOKEN = 16
-"""Characters of the shortest key, its beginning included."""
-
 _WORD = (string.ascii_letters + string.digits + "_-").encode()
 _TOKENS = bytes(ord("a") if byte in _WORD else ord(" ") for byte in range(256))
 _DIGITS = bytes(ord("0") if byte in string.digits.encode() else byte for byte in range(256))
-_RUN = b"a" * TOKEN
-_CARD = b"0" * 13
-_SPACES = b" -\xc2\xa0"  # what stands between the digits of a card; the last two are a hard space
-_SEPARATORS = _SPACES + b"./()"  # and of any other number
+_ESCAPE = ord("\\")
+_SPACE = rb"(?:[ -]|\xc2\xa0)"  # what stands between the digits of a card; the last two bytes are a hard space
+_CARD_NUMBER = re.compile(
+    rb"(?<![\d.,+-])(?:\d{13,19}|(?<!\d{4} )(?<![A-Z]\d\d )\d{4}"
+    + (_SPACE + rb"\d{4,6}" + _SPACE + rb"\d{4,5}(?:" + _SPACE + rb"\d{1,7})?)")
+)
+CARD_DIGITS = 13
+_CARD = b"0" * CARD_DIGITS
+_SEPARATORS = b" -./()\xc2\xa0"  # what stands between the digits of any other number
+_DIGITS_AND_SPACES = bytes(ord("0") if byte in b"0123456789 -\xc2\xa0" else ord(".") for byte in range(256))
 _BEFORE, _AFTER = 64, 48  # bytes read around a needle
 
 
@@ -39,13 +42,14 @@ class Prefilter:
         self._rules = tuple(rules)
         self._tokens = [rule for rule in rules if rule.start]
         self._start = re.compile("|".join(f"(?:{rule.start})" for rule in self._tokens).encode() or b"(?!)")
+        self._run = b"a" * min((rule.shortest for rule in self._tokens), default=1)
         self._worded: dict[tuple[tuple[bytes, ...], re.Pattern[bytes] | None], list[Rule]] = {}
         for rule in rules:
             if rule.needles:
                 key = (tuple(needle.encode() for needle in rule.needles), rule.around)
                 self._worded.setdefault(key, []).append(rule)
-        self._cards = [rule for rule in rules if rule.digits == len(_CARD)]
-        self._numbers = [rule for rule in rules if rule.digits and rule.digits != len(_CARD)]
+        self._cards = [rule for rule in rules if rule.digits == CARD_DIGITS]
+        self._numbers = [rule for rule in rules if rule.digits and rule.digits != CARD_DIGITS]
         self._blind = [rule for rule in rules if not (rule.start or rule.needles or rule.digits)]
 
     def suspects(self, encoded: bytes) -> list[Rule]:
@@ -58,7 +62,7 @@ class Prefilter:
             for (needles, around), rules in self._worded.items():
                 if any(_near(folded, needle, around) for needle in needles):
                     found += rules
-        if self._cards and _CARD in encoded.translate(_DIGITS, _SPACES):
+        if self._cards and self._has_card(encoded):
             found += self._cards
         if self._numbers:
             digits = encoded.translate(_DIGITS, _SEPARATORS)
@@ -66,18 +70,27 @@ class Prefilter:
         return [rule for rule in self._rules if rule in found] if found else []
 
     def _has_token(self, encoded: bytes) -> bool:
-        """Whether something long enough begins like a key."""
-        shape = encoded.translate(_TOKENS)
-        return any(self._start.search(encoded, start, end) for start, end in _runs(shape))
+        """Whether something long enough begins like a key, or goes on like one after a dash."""
+        shape, begins, run, end = encoded.translate(_TOKENS), self._start.match, self._run, 0
+        while (place := shape.find(run, end)) >= 0:
+            end = shape.find(b" ", place)
+            end = len(shape) if end < 0 else end
+            place += place > 0 and encoded[place - 1] == _ESCAPE  # the n of an escaped line's end, say
+            while place >= 0:
+                if begins(encoded, place):
+                    return True
+                place = encoded.find(b"-", place, end - len(run)) + 1 or -1
+        return False
 
-
-def _runs(shape: bytes) -> Iterator[tuple[int, int]]:
-    """Where the long runs lie, from a little before them: a dot may stand within a key's beginning."""
-    end = 0
-    while (place := shape.find(_RUN, end)) >= 0:
-        end = shape.find(b" ", place)
-        end = len(shape) if end < 0 else end
-        yield max(0, place - 4), end
+    def _has_card(self, encoded: bytes) -> bool:
+        shape, end = encoded.translate(_DIGITS_AND_SPACES), 0
+        while (place := shape.find(_CARD, end)) >= 0:
+            rest = shape[place:]
+            end = len(shape) - len(rest.lstrip(b"0"))
+            numbers = [found[0].decode() for found in _CARD_NUMBER.finditer(encoded, place, end)]
+            if any(rule.check is None or rule.check(number) for rule in self._cards for number in numbers):
+                return True
+        return False
 
 
 def _near(folded: bytes, needle: bytes, around: re.Pattern[bytes] | None) -> bool:

@@ -10,6 +10,7 @@ import base64
 import hmac
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ __all__ = ["KEYRING", "Protection", "Revealed", "protection_at"]
 KEYRING = "keyring.db"
 REDACTED = "$redacted"
 MARKED = b'{"$'
+PARTS_IN_MEMORY = 100_000
 COVERED = b"$covered "
 MIN_SUBJECT = 4
 """A shorter id is not looked for within other ids: it would be found by chance."""
@@ -72,6 +74,7 @@ class Protection:
         self._rules = rules
         self._encrypt = encrypt
         self._master = master
+        self._clean_parts: set[str] = set()
         if redact != "all":
             self.redactor = redactor(redact, rules)  # a wrong rule is told now, not with the first event
 
@@ -79,14 +82,18 @@ class Protection:
         """What stands for a person in the log; a pseudonym stands for itself."""
         return subject if _PSEUDONYM.fullmatch(subject) else self.pseudonyms.of_subject(tenant, subject)
 
-    def clean(self, event: Event, encoded: bytes) -> tuple[Event, dict[str, int]]:
+    def clean(self, event: Event, payload: bytes, parts: Mapping[str, bytes]) -> tuple[Event, dict[str, int]]:
         """The event without what the rules find, and how often each found something.
 
         Args:
             event: The event.
-            encoded: All of its data as JSON.
+            payload: Its data as JSON.
+            parts: The rest of its data, by hash: looked at once, for many events have the same.
         """
-        suspects = self.redactor.suspects(encoded)
+        new = [part for key, part in parts.items() if key not in self._clean_parts]
+        suspects = self.redactor.suspects(b"".join([payload, *new]) if new else payload)
+        if new and not suspects and len(self._clean_parts) < PARTS_IN_MEMORY:
+            self._clean_parts.update(parts)
         if not suspects:
             return event, {}
         data = {name: getattr(event, name) for name in event.__struct_fields__ if name != "metadata"}

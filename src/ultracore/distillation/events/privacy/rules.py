@@ -23,7 +23,8 @@ class Rule(NamedTuple):
         name: What it is called in counts and placeholders.
         pattern: Finds it; the group `value`, where there is one, is what is replaced.
         check: Confirms a find.
-        start: How such a token begins, as a regular expression; a token is 16 characters or longer.
+        start: How such a token begins, as a regular expression.
+        shortest: Characters of the shortest such token.
         needles: Text of which some must occur, in lower case.
         around: Must match near a needle in the encoded event in lower case.
         digits: So many digits must follow one another, spaces and dashes aside.
@@ -33,6 +34,7 @@ class Rule(NamedTuple):
     pattern: re.Pattern[str]
     check: Callable[[str], bool] | None = None
     start: str = ""
+    shortest: int = 20
     needles: tuple[str, ...] = ()
     around: re.Pattern[bytes] | None = None
     digits: int = 0
@@ -90,7 +92,12 @@ SECRETS: tuple[Rule, ...] = (
     _key("huggingface_token", "hf_", r"[A-Za-z0-9]{30,64}"),
     _key("npm_token", "npm_", r"[A-Za-z0-9]{36}"),
     _key("pypi_token", "pypi-AgE", r"[A-Za-z0-9_-]{50,250}"),
-    _key("sendgrid_key", r"SG\.", r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}"),
+    Rule(
+        "sendgrid_key",
+        re.compile(r"(?<![A-Za-z0-9_])SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}(?![A-Za-z0-9_])"),
+        needles=("sg.",),
+        around=re.compile(rb"sg\.[a-z0-9_-]{16}"),
+    ),
     _key("groq_key", "gsk_|xai-", r"[A-Za-z0-9]{40,100}"),
     _key("digitalocean_token", "do[opr]_v1_", r"[a-f0-9]{64}"),
     _key("jwt", "eyJ", r"[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{10,2000}"),
@@ -132,8 +139,9 @@ SECRETS: tuple[Rule, ...] = (
     Rule(
         "card",
         re.compile(
-            r"(?<![\w.,+-])(?<!\d[ \u00a0])"
-            r"(?:\d{13,19}|\d{4}([ \u00a0-])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ \u00a0-])\d{6}\2\d{4,5})"
+            r"(?<![\w.,+-])"  # and no group of a bank account before it
+            r"(?:\d{13,19}|(?<!\d{4}[ \u00a0])(?<![A-Z]\d{2}[ \u00a0])\d{4}([ \u00a0-])\d{4}\1\d{4}\1\d{1,7}"
+            r"|\d{4}([ \u00a0-])\d{6}\2\d{4,5})"
             r"(?![\w-])(?!\.\d)"
         ),
         checksums.is_card,
@@ -162,6 +170,7 @@ PERSONAL: tuple[Rule, ...] = (
         "codice_fiscale",
         re.compile(r"(?<![A-Za-z0-9])[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z](?![A-Za-z0-9])"),
         start="[A-Z]{6}[0-9]{2}[A-Z]",
+        shortest=16,
         check=checksums.is_codice_fiscale,
     ),
     Rule(
