@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -133,3 +133,45 @@ def test_a_student_that_fails_five_times_in_a_row_is_asked_no_more(fakes: Any, w
 
     asyncio.run(all_of_it())
     decider.close()
+
+
+def test_a_context_known_by_heart_makes_no_detour(fakes: Any, world: Any) -> None:
+    class Knowing(fakes.RuleStudent):  # type: ignore[name-defined, misc]
+        threads: ClassVar[list[str]] = []
+
+        def recall(self, state: Any) -> Any:
+            known = "Rome" in state.messages[-1]["content"]
+            return self.weather(state) if known else None
+
+        def propose(self, state: Any) -> Any:
+            self.threads.append(threading.current_thread().name)
+            return super().propose(state)
+
+    student = Knowing()
+    gate = Gate(student, fakes.certificate())
+    decider = Decider()
+
+    async def ask(text: str, model: str = fakes.TEACHER) -> Any:
+        request = parse_chat_request(json.dumps(fakes.chat(text, model=model)).encode())
+        verdict = await decider.decide(gate, request)
+        assert verdict == gate.decide(request)
+        return verdict
+
+    async def all_of_them() -> None:
+        assert isinstance(await ask("weather in Rome"), Send)
+        assert (await ask("weather in Oslo", "another")).reason == Reason.OTHER_TEACHER
+        assert decider._desk is None
+        assert isinstance(await ask("weather in Oslo"), Send)
+
+    asyncio.run(all_of_them())
+    decider.close()
+    assert "distill-gate" in student.threads
+
+
+def test_a_long_request_is_not_looked_up_where_nothing_may_block(fakes: Any, world: Any) -> None:
+    world.student.recall = lambda state: pytest.fail("on the event loop")
+    decider = Decider()
+    request = parse_chat_request(json.dumps(fakes.chat("weather in Rome", note="x" * 100_000)).encode())
+    verdict = asyncio.run(decider.decide(world.gate, request))
+    decider.close()
+    assert verdict.reason == Reason.UNSUPPORTED_REQUEST

@@ -8,7 +8,7 @@ teachers, and the log.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Any
 
@@ -21,7 +21,7 @@ from ultracore.distillation.events.privacy.redaction import MARK
 from ultracore.distillation.serve.offer import Offer, invalid, read_offer
 from ultracore.distillation.serve.support import unsupported
 from ultracore.distillation.serve.wire import ChatRequest
-from ultracore.distillation.students.base import Proposal, Student
+from ultracore.distillation.students.base import Proposal, Recalls, Student
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import Tool, ToolCall, fingerprint
 
@@ -106,7 +106,22 @@ class Gate:
             request: As parsed by a dialect.
         """
         offer = read_offer(request.tools)
-        return self._before(request, offer) or self._ask(request, offer)
+        verdict = self._before(request, offer) or self._ask(request, offer, self.student.propose)
+        return verdict or Escalate(Reason.STUDENT_ERROR, "no proposal")
+
+    def at_once(self, request: ChatRequest) -> Send | Escalate | None:
+        """What `decide` would say, where that costs microseconds; `None` where the student must think.
+
+        So it is where no student is needed, and where one remembers this very context.
+
+        Args:
+            request: As parsed by a dialect.
+        """
+        offer = read_offer(request.tools)
+        refused = self._before(request, offer)
+        if refused is not None or not isinstance(self.student, Recalls):
+            return refused
+        return self._ask(request, offer, self.student.recall)
 
     def _before(self, request: ChatRequest, offer: Offer) -> Escalate | None:
         certificate = self.certificate
@@ -124,9 +139,14 @@ class Gate:
             return Escalate(Reason.TEXT_REPLY, "no call is possible")
         return None
 
-    def _ask(self, request: ChatRequest, offer: Offer) -> Send | Escalate:
+    def _ask(
+        self, request: ChatRequest, offer: Offer, propose: Callable[[State], Proposal | None]
+    ) -> Send | Escalate | None:
         try:
-            proposal = _checked(self.student.propose(State(request.messages, list(offer.tools.values()))), offer)
+            found = propose(State(request.messages, list(offer.tools.values())))
+            if found is None:
+                return None
+            proposal = _checked(found, offer)
         except Exception as error:  # noqa: BLE001  whatever a student raises, the teacher answers
             return Escalate(Reason.STUDENT_ERROR, type(error).__name__)
         refusal = self._refusal(request, offer, proposal)

@@ -15,7 +15,7 @@ import msgspec
 from ultracore.distillation.decisions import State, action_of
 from ultracore.distillation.tools import ToolCall
 
-__all__ = ["Proposal", "Student"]
+__all__ = ["Proposal", "Recalls", "Student"]
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -57,4 +57,13 @@ class Student(Protocol):
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state; faster where the implementation can share work."""
+        ...
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A student that knows some contexts by heart; it may be asked for those where nothing may block."""
+
+    def recall(self, state: State) -> Proposal | None:
+        """What `propose` would say, if that needs a look-up only: well below a millisecond; else `None`."""
         ...

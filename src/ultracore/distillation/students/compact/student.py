@@ -87,7 +87,7 @@ class CompactStudent:
 
     def propose(self, state: State) -> Proposal:
         """What the teacher would probably do now; see `students.base.Student`."""
-        remembered = self.memory.recall(state)
+        remembered = self.recall(state)
         if remembered is not None:
             return remembered
         transcript = Transcript(state, told=self.evidence.prompts.varying(state.messages))
@@ -97,6 +97,10 @@ class CompactStudent:
         first = select(drafts, rankers.calls)
         whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments)
         return proposal_of(whole, rankers.gate, transcript)
+
+    def recall(self, state: State) -> Proposal | None:
+        """What the context memory says; see `students.base.Recalls`."""
+        return self.memory.recall(state)
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state."""
