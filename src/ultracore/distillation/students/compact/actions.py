@@ -16,10 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, availability
 from ultracore.distillation.students.compact.candidates import Candidates
-from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.prompts import Prompts
-from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.text import words_of
@@ -36,9 +35,8 @@ MAX_ACTIONS = 40
 RARE = 1e-4
 """Probability of an action that a linear model has never seen."""
 
-_AVAILABILITY = 8
 _STATE = 16
-ACTION_FEATURES = 28 + _AVAILABILITY + _STATE
+ACTION_FEATURES = 28 + AVAILABILITY_FEATURES + _STATE
 
 
 class Ngrams(msgspec.Struct):
@@ -121,8 +119,10 @@ def action_rows(
     state = _state_features(transcript)
     used = {name: transcript.actions.count(name) for name in names}
     pending = sorted((intents.get(name, 0.0), name) for name in names if not used[name] and name != REPLY)[-2:]
+    described = [transcript.tools[name] for name in names[1:]]
+    at_hand = [[-1.0] * AVAILABILITY_FEATURES, *availability(described, pool, evidence.learned.knowledge).tolist()]
     rows = []
-    for name in names:
+    for place, name in enumerate(names):
         other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
         rows.append(
             [
@@ -132,7 +132,7 @@ def action_rows(
                 other,
                 *_history_features(name, used[name], transcript),
                 *_text_features(name, transcript),
-                *_availability(name, transcript, pool, evidence.learned.knowledge),
+                *at_hand[place],
                 *state,
             ]
         )
@@ -202,43 +202,6 @@ def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset
     """Words of a tool's name, and those that only its description has."""
     words = tuple(words_of(name.replace("_", " ")))
     return words, frozenset(words_of(description)) - set(words)
-
-
-def _availability(name: str, t: Transcript, pool: Candidates, knowledge: Knowledge) -> list[float]:
-    """Are the values at hand that the tool's scarcest required argument wants, and are they unused?"""
-    if name == REPLY:
-        return [-1.0] * _AVAILABILITY
-    scarcest: list[float] | None = None
-    for slot in knowledge.slots_of(t.tools[name]):
-        if not slot.required or slot.allowed or slot.kind == "whole" or slot.key in knowledge.free_text:
-            continue
-        figures = _slot_availability(slot, t, pool, knowledge)
-        if scarcest is None or figures[1] < scarcest[1]:
-            scarcest = figures
-    return scarcest or [0.0] * _AVAILABILITY
-
-
-def _slot_availability(slot: Slot, t: Transcript, pool: Candidates, knowledge: Knowledge) -> list[float]:
-    counts = knowledge.of(slot)
-    priors = pool.spread(knowledge.priors(slot))
-    if not priors.any():
-        return [0.0] * (_AVAILABILITY - 1) + [float(counts.calls > 0)]
-    best = pool.largest(priors[pool.unique_paths[1]])
-    likely = np.flatnonzero(best > 0.03)
-    given = t.given.get((slot.tool, slot.path), {})
-    unused = [int(i) for i in likely if pool.keys[i] not in given]
-    latest = max((int(pool.turns[s]) for i in unused for s in pool.sources(i)), default=-1)
-    static = pool.static[unused] if unused else np.zeros((1, pool.static.shape[1]), np.float32)
-    return [
-        min(len(likely), 30) / 30,
-        min(len(unused), 30) / 30,
-        min(float(static[:, 8].sum()), 10) / 10,
-        min(float(static[:, 10].sum()), 10) / 10,
-        min(len(given), 9) / 9,
-        math.log1p(len(t.turns) - latest) if latest >= 0 else 5.0,
-        float(best[unused].max()) if unused else 0.0,
-        1.0,
-    ]
 
 
 def _state_features(t: Transcript) -> list[float]:

@@ -202,23 +202,25 @@ def _describe(
 
 
 def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative]) -> Floats:
-    t = sources.pool.transcript
+    pool, t = sources.pool, sources.pool.transcript
     priors, shares = sources.knowledge.priors(slot), sources.shares(slot)
     heard = {span.value: span.probability for span in sources.spoken(slot)}
     used = t.given.get((slot.tool, slot.path), {})
     ranks: Counter[str] = Counter()
     unused_ranks: Counter[str] = Counter()
+    groups = _groups(pool, (place for place, _, _ in alternatives))
+    speaks = {group: _attribute_evidence(pool.surroundings[group].attributes, counts) for group in groups}
     rows = []
     n = counts.values + 1.0
     size = math.log1p(len(alternatives))
     for place, value, key in alternatives:
-        path, prior, similarity = _provenance(slot, sources.pool, priors, place)
+        path, prior, similarity = _provenance(slot, pool, priors, place)
         rank, unused_rank = ranks[path], unused_ranks[path]
         ranks[path] += 1
         unused_ranks[path] += not used.get(key)
-        low, high, mean = _attribute_evidence(sources.pool, counts, place)
+        low, high, mean = speaks[pool.group[place]] if place >= 0 else (0.0, 0.0, 0.0)
         _, times, tasks = counts.constants.get(key, (None, 0, 0))
-        words = words_of(key)
+        words = _words(key)
         share = shares.get(key, 0.0) if shares is not None else 0.0
         rows.append(
             (
@@ -249,10 +251,15 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
                 float(shares is not None),
                 heard.get(key, 0.0) if key else 1.0 - max(heard.values(), default=0.0),
                 float(bool(heard)),
-                float(place >= 0 and sources.pool.keys[place] != key and value is not ABSENT),
+                float(place >= 0 and pool.keys[place] != key and value is not ABSENT),
             )
         )
     return np.array(rows, np.float32).reshape(len(rows), _SLOT)
+
+
+@lru_cache(maxsize=65536)
+def _words(key: str) -> tuple[str, ...]:
+    return tuple(words_of(key))
 
 
 def _share(words: Sequence[str], among: frozenset[str]) -> float:
@@ -272,12 +279,10 @@ def _provenance(slot: Slot, pool: Candidates, priors: dict[str, float], place: i
     return path, prior, similarity
 
 
-def _attribute_evidence(pool: Candidates, counts: SlotKnowledge, place: int) -> tuple[float, float, float]:
-    """Smallest, largest and mean log share of right values whose object had the candidate's attributes."""
-    if place < 0:
-        return 0.0, 0.0, 0.0
+def _attribute_evidence(attributes: Collection[str], counts: SlotKnowledge) -> tuple[float, float, float]:
+    """Smallest, largest and mean log share of right values whose object had these attributes."""
     total = counts.values + 1.0
-    logs = [math.log((counts.attributes.get(a, 0) + 0.5) / total) for a in pool.attributes(place)]
+    logs = [math.log((counts.attributes.get(a, 0) + 0.5) / total) for a in attributes]
     # fsum does not depend on the order, and that of a set differs from process to process
     return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
 
@@ -294,27 +299,39 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
     answers = _answers(pool, chosen)
     latest = known[-1:]
     ids = frozenset().union(*(pool.ids(place) for place in latest)) - chosen.keys()
-    words = frozenset().union(*(pool.words(place) for place in latest))
+    words = frozenset().union(*(pool.around(place).words for place in latest))
     user = pool.transcript.user_words
+    belongs = {group: _likeness(pool.surroundings[group].words, words, user) for group in _groups(pool, places)}
     for row, place in enumerate(places):
         if place < 0:
             continue
-        at = pool.seen_in(place)
-        own = pool.words(place)
-        fresh = own - words
+        at, key = pool.seen_in(place), pool.keys[place]
+        shared = pool.around(place).ids & ids
         out[row] = (
             1.0,
             bool(at & turns),
             bool(at & answers),
-            pool.keys[place] in chosen,
-            min(len(pool.ids(place) & ids), 5) / 5,
-            min(len(fresh & user), 5) / 5,
-            min(len(fresh - user), 20) / 20,
-            len(own & words) / (1 + len(words)),
-            float(own == words),
+            key in chosen,
+            min(len(shared) - (key in shared), 5) / 5,
+            *belongs[pool.group[place]],
             min(len(taken), 4) / 4,
         )
     return out
+
+
+def _likeness(own: frozenset[str], words: frozenset[str], user: frozenset[str]) -> tuple[float, ...]:
+    """How the words of an object resemble those of the one chosen before, and what the user said of the rest."""
+    fresh = own - words
+    return (
+        min(len(fresh & user), 5) / 5,
+        min(len(fresh - user), 20) / 20,
+        len(own & words) / (1 + len(words)),
+        float(own == words),
+    )
+
+
+def _groups(pool: Candidates, places: Iterable[int]) -> set[int]:
+    return {pool.group[place] for place in places if place >= 0}
 
 
 def _answers(pool: Candidates, chosen: Collection[str]) -> set[int]:

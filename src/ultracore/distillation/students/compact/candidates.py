@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ultracore.distillation.students.compact.transcript import Leaf, Transcript, key_of, scalars
+from ultracore.distillation.students.compact.transcript import Leaf, Thing, Transcript, key_of, scalars
 
 __all__ = ["STATIC_FEATURES", "Candidates"]
 
@@ -23,6 +23,53 @@ STATIC_FEATURES = 21
 """Columns of `Candidates.static`."""
 
 Floats = NDArray[np.float32]
+
+
+class Surroundings:
+    """The objects in which a value lies, as one.
+
+    Args:
+        pairs: Each object, and the whole result that it is part of.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Thing, Thing]]) -> None:
+        self._pairs = pairs
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Words of the objects."""
+        return frozenset().union(*(thing.words for thing, _ in self._pairs))
+
+    @cached_property
+    def result_words(self) -> frozenset[str]:
+        """Words of the whole results."""
+        return frozenset().union(*(root.words for _, root in self._pairs))
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Identifiers in the objects and in the results."""
+        return frozenset().union(*(thing.ids | root.ids for thing, root in self._pairs))
+
+    @cached_property
+    def attributes(self) -> frozenset[str]:
+        """`key=value` of the objects; those of the whole results are marked."""
+        own = {attribute for thing, _ in self._pairs for attribute in thing.attributes}
+        whole = {"^" + attribute for _, root in self._pairs for attribute in root.attributes}
+        return frozenset(own | whole)
+
+
+def _surroundings(gathered: Sequence[Sequence[Leaf]]) -> tuple[list[Surroundings], list[int]]:
+    """The distinct surroundings of the candidates, told apart by identity, and whose is which."""
+    table: dict[Any, int] = {}
+    found: list[Surroundings] = []
+    group: list[int] = []
+    for leaves in gathered:
+        pairs = {(id(leaf.thing), id(leaf.root)): (leaf.thing, leaf.root) for leaf in leaves}
+        place = table.setdefault(tuple(pairs), len(found))
+        if place == len(found):
+            found.append(Surroundings(tuple(pairs.values())))
+        group.append(place)
+    return found, group
 
 
 class Candidates:
@@ -38,73 +85,51 @@ class Candidates:
         start: First source of each candidate in the source arrays.
         paths: Path of each source.
         turns: Turn of each source.
+        surroundings: The objects that candidates belong to; neighbours share theirs.
+        group: For each candidate, the place of its surroundings.
     """
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
         self.values: list[Any] = []
         self.index: dict[str, int] = {}
-        gathered: list[dict[tuple[str, int], Leaf]] = []
+        gathered: list[list[Leaf]] = []
+        turns: list[list[int]] = []
         for number, turn in enumerate(transcript.turns):
-            for leaf in turn.leaves:
-                if leaf.value is None or leaf.value == "":
-                    continue
-                key = key_of(leaf.value)
-                place = self.index.setdefault(key, len(self.values))
-                if place == len(self.values):
+            for key, leaf in zip(turn.keys, turn.leaves, strict=True):
+                place = self.index.setdefault(key, len(gathered))
+                if place == len(gathered):
                     self.values.append(leaf.value)
-                    gathered.append({})
-                gathered[place].setdefault((leaf.path, number), leaf)
+                    gathered.append([])
+                    turns.append([])
+                gathered[place].append(leaf)
+                turns[place].append(number)
         self.keys = list(self.index)
-        counts = [len(sources) for sources in gathered]
-        self.start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.paths = [path for sources in gathered for path, _ in sources]
-        self.turns = np.array([number for sources in gathered for _, number in sources], np.int32)
-        self._leaves = [leaf for sources in gathered for leaf in sources.values()]
-        self._things: dict[int, frozenset[str]] = {}
-        self._ids: dict[int, frozenset[str]] = {}
-        self._attributes: dict[int, frozenset[str]] = {}
-        self._turns: dict[int, frozenset[int]] = {}
+        self.start = np.concatenate([[0], np.cumsum([len(leaves) for leaves in gathered])]).astype(np.int64)
+        self.paths = [leaf.path for leaves in gathered for leaf in leaves]
+        self.turns = np.array([number for numbers in turns for number in numbers], np.int32)
+        self.surroundings, self.group = _surroundings(gathered)
+        self._bounds = self.start.tolist()
+        self._turns = turns
 
     def __len__(self) -> int:
         return len(self.values)
 
     def sources(self, place: int) -> range:
         """Indices of a candidate's sources."""
-        return range(int(self.start[place]), int(self.start[place + 1]))
+        return range(self._bounds[place], self._bounds[place + 1])
 
-    def leaf(self, source: int) -> Leaf:
-        """The leaf behind a source."""
-        return self._leaves[source]
-
-    def words(self, place: int) -> frozenset[str]:
-        """Words of the objects that a candidate belongs to."""
-        if place not in self._things:
-            self._things[place] = frozenset().union(*(self._leaves[s].thing.words for s in self.sources(place)))
-        return self._things[place]
+    def around(self, place: int) -> Surroundings:
+        """The objects that a candidate belongs to."""
+        return self.surroundings[self.group[place]]
 
     def ids(self, place: int) -> frozenset[str]:
         """Identifiers beside a candidate, its own text left out."""
-        if place not in self._ids:
-            leaves = [self._leaves[source] for source in self.sources(place)]
-            found = frozenset().union(*(leaf.thing.ids | leaf.root.ids for leaf in leaves))
-            self._ids[place] = found - {self.keys[place]}
-        return self._ids[place]
-
-    def attributes(self, place: int) -> frozenset[str]:
-        """`key=value` of the objects that a candidate belongs to; those of the whole result are marked."""
-        if place not in self._attributes:
-            leaves = [self._leaves[source] for source in self.sources(place)]
-            own = {attribute for leaf in leaves for attribute in leaf.thing.attributes}
-            whole = {"^" + attribute for leaf in leaves for attribute in leaf.root.attributes}
-            self._attributes[place] = frozenset(own | whole)
-        return self._attributes[place]
+        return self.around(place).ids - {self.keys[place]}
 
     def seen_in(self, place: int) -> frozenset[int]:
         """The turns in which a candidate lies."""
-        if place not in self._turns:
-            self._turns[place] = frozenset(self.turns[self.start[place] : self.start[place + 1]].tolist())
-        return self._turns[place]
+        return frozenset(self._turns[place])
 
     @cached_property
     def unique_paths(self) -> tuple[list[str], NDArray[np.int32]]:
@@ -187,30 +212,26 @@ class Candidates:
         """
         t = self.transcript
         user, reply = t.user_words, t.reply_words
-        common_user: Counter[str] = Counter()
-        common_reply: Counter[str] = Counter()
-        common_root: Counter[str] = Counter()
-        per: list[tuple[frozenset[str], frozenset[str], frozenset[str], int]] = []
-        for place in range(len(self)):
-            words = self.words(place)
-            root = frozenset().union(*(self._leaves[s].root.words for s in self.sources(place)))
-            hits = words & user, words & reply, root & user
-            common_user.update(hits[0])
-            common_reply.update(hits[1])
-            common_root.update(hits[2])
-            per.append((*hits, len(words)))
+        times = Counter(self.group)
+        common: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+        hits = [(around.words & user, around.words & reply, around.result_words & user) for around in self.surroundings]
+        for place, found in enumerate(hits):
+            for counts, words in zip(common, found, strict=True):
+                for word in words:
+                    counts[word] += times[place]
         figures = np.array(
             [
                 (
-                    len(hit_user) / max(size, 1) ** 0.5,
-                    len(hit_reply) / max(size, 1) ** 0.5,
-                    math.fsum(1 / common_user[word] for word in hit_user),
-                    math.fsum(1 / common_reply[word] for word in hit_reply),
-                    math.fsum(1 / common_root[word] for word in hit_root),
-                    min(size, 30) / 30,
+                    len(found[0]) / max(len(around.words), 1) ** 0.5,
+                    len(found[1]) / max(len(around.words), 1) ** 0.5,
+                    *(
+                        math.fsum(1 / counts[word] for word in words)
+                        for counts, words in zip(common, found, strict=True)
+                    ),
+                    min(len(around.words), 30) / 30,
                 )
-                for hit_user, hit_reply, hit_root, size in per
+                for around, found in zip(self.surroundings, hits, strict=True)
             ],
             np.float32,
-        ).reshape(len(self), 6)
+        )[self.group]
         return list(figures.T)

@@ -188,7 +188,7 @@ def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> N
         _add(counts.shapes, shape_of(value))
         if text in pool.index:
             places.add(pool.index[text])
-            for attribute in pool.attributes(pool.index[text]):
+            for attribute in pool.around(pool.index[text]).attributes:
                 _add(counts.attributes, attribute)
         elif isinstance(value, str):
             for affix in _affixes(value, pool):

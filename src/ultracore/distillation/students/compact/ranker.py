@@ -29,6 +29,8 @@ class Ranker:
 
     def __init__(self, arrays: Mapping[str, Floats]) -> None:
         self.arrays = {name: np.asarray(arrays[name], np.float32) for name in ("mean", "scale", "w1", "b1", "w2", "b2")}
+        self._networks, features, hidden = self.arrays["w1"].shape
+        self._flat = self.arrays["w1"].transpose(1, 0, 2).reshape(features, self._networks * hidden)
 
     @property
     def width(self) -> int:
@@ -43,10 +45,8 @@ class Ranker:
         """
         a = self.arrays
         x = np.clip((rows - a["mean"]) * a["scale"], -CLIP, CLIP)
-        networks, _, hidden = a["w1"].shape
-        flat = a["w1"].transpose(1, 0, 2).reshape(len(a["mean"]), networks * hidden)
-        h = np.maximum(x @ flat + a["b1"].reshape(-1), 0.0)
-        return np.asarray((h @ a["w2"].reshape(-1) + a["b2"].sum()) / networks, np.float32)
+        h = np.maximum(x @ self._flat + a["b1"].reshape(-1), 0.0)
+        return np.asarray((h @ a["w2"].reshape(-1) + a["b2"].sum()) / self._networks, np.float32)
 
 
 def softmax_by_group(scores: Floats, start: NDArray[np.int64]) -> Floats:

@@ -39,6 +39,7 @@ _MONTHS = {
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _MONTH_DAY = re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}}))?", re.IGNORECASE)
 _DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTH})\b\.?(?:,? (\d{{4}}))?", re.IGNORECASE)
+_CAPITALS, _SMALL, _DIGITS = re.compile(r"[A-Z]+"), re.compile(r"[^\W\dA-Z_]+"), re.compile(r"\d+")
 _ISO_YEAR = re.compile(r"\b((?:19|20)\d\d)-\d\d-\d\d")
 
 
@@ -98,8 +99,12 @@ def shape_of(value: object) -> str:
         >>> shape_of("AB-1234")
         'A-0'
     """
-    text = re.sub(r"[A-Z]+", "A", str(value))
-    return re.sub(r"\d+", "0", re.sub(r"[^\W\dA-Z_]+", "a", text))[:24]
+    return _shape(str(value))
+
+
+@lru_cache(maxsize=65536)
+def _shape(text: str) -> str:
+    return _DIGITS.sub("0", _SMALL.sub("a", _CAPITALS.sub("A", text)))[:24]
 
 
 @lru_cache(maxsize=65536)

@@ -63,7 +63,8 @@ class Turn(NamedTuple):
         text: What it says.
         calls: The calls it makes.
         data: The parsed content of a tool result or a context, if it is JSON.
-        leaves: The values in it.
+        leaves: The values in it, each once a path; empty ones are left out.
+        keys: The text (`key_of`) of each of them.
         words: The words of its text.
     """
 
@@ -72,6 +73,7 @@ class Turn(NamedTuple):
     calls: tuple[ToolCall, ...]
     data: Any
     leaves: tuple[Leaf, ...]
+    keys: tuple[str, ...]
     words: tuple[str, ...]
 
 
@@ -147,7 +149,7 @@ class Transcript:
     @property
     def last(self) -> Turn:
         """The newest message."""
-        return self.turns[-1] if self.turns else Turn("user", "", (), None, (), ())
+        return self.turns[-1] if self.turns else Turn("user", "", (), None, (), (), ())
 
     @cached_property
     def since_user(self) -> list[str]:
@@ -297,7 +299,12 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
             for name, value in (call.arguments or {}).items()
             if isinstance(value, dict | list)
         ]
-    return Turn(role, text, calls, data, tuple(leaves[:MAX_LEAVES]), tuple(words_of(text[:20000])))
+    distinct: dict[tuple[str, str], Leaf] = {}
+    for leaf in leaves[:MAX_LEAVES]:
+        if leaf.value is not None and leaf.value != "":
+            distinct.setdefault((leaf.path, key_of(leaf.value)), leaf)
+    keys = tuple(key for _, key in distinct)
+    return Turn(role, text, calls, data, tuple(distinct.values()), keys, tuple(words_of(text[:20000])))
 
 
 def _parse(text: str) -> Any:

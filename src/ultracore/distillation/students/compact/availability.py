@@ -1,0 +1,124 @@
+"""Are the values at hand that a tool's required arguments want, and are they unused?
+
+All slots of all tools offered are answered at once, as matrices: one by one they took a third of a
+decision. What this file does not know: which tool to call, and which value to take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.tools import Tool
+
+__all__ = ["AVAILABILITY_FEATURES", "availability"]
+
+Floats = NDArray[np.float32]
+
+AVAILABILITY_FEATURES = 8
+
+LIKELY = 0.03
+"""Prior from which on a candidate counts as a value of the slot."""
+
+_USED, _MENTIONED = 8, 10
+"""Columns of `Candidates.static`: already in the newest call, and where the user said it."""
+
+
+def availability(tools: Sequence[Tool], pool: Candidates, knowledge: Knowledge) -> Floats:
+    """What is at hand for the scarcest required argument of each tool.
+
+    Args:
+        tools: The tools.
+        pool: The candidate values of the state.
+        knowledge: What training knows about slots.
+
+    Returns:
+        [tools, AVAILABILITY_FEATURES] float32, zeros for a tool that wants nothing of the conversation.
+    """
+    out = np.zeros((len(tools), AVAILABILITY_FEATURES), np.float32)
+    wanted = [_wanted(tool, knowledge) for tool in tools]
+    slots = [slot for group in wanted for slot in group]
+    if not slots:
+        return out
+    figures = _figures(slots, pool, knowledge)
+    start = 0
+    for row, group in enumerate(wanted):
+        if group:
+            mine = figures[start : start + len(group)]
+            out[row] = mine[int(mine[:, 1].argmin())]
+            start += len(group)
+    return out
+
+
+def _wanted(tool: Tool, knowledge: Knowledge) -> list[Slot]:
+    """The slots that need a value of the conversation."""
+    return [
+        slot
+        for slot in knowledge.slots_of(tool)
+        if slot.required and not slot.allowed and slot.kind != "whole" and slot.key not in knowledge.free_text
+    ]
+
+
+def _figures(slots: Sequence[Slot], pool: Candidates, knowledge: Knowledge) -> NDArray[np.float64]:
+    out = np.zeros((len(slots), AVAILABILITY_FEATURES))
+    out[:, -1] = [bool(knowledge.of(slot).calls) for slot in slots]
+    if not len(pool):
+        return out
+    unique, place = pool.unique_paths
+    priors = _Priors.of(knowledge).rows(slots, unique)
+    best = np.maximum.reduceat(priors[:, place], pool.start[:-1], axis=1)
+    unused = np.asarray(best > LIKELY)
+    given = np.zeros(len(slots))
+    likely = unused.sum(1)
+    for row, slot in enumerate(slots):
+        before = pool.transcript.given.get((slot.tool, slot.path), {})
+        given[row] = len(before)
+        unused[row, [pool.index[key] for key in before if key in pool.index]] = False
+    latest = np.where(unused, pool.largest(pool.turns), -1).max(1)
+    mentioned = unused @ pool.static[:, [_USED, _MENTIONED]]
+    known = np.column_stack(
+        [
+            np.minimum(likely, 30) / 30,
+            np.minimum(unused.sum(1), 30) / 30,
+            np.minimum(mentioned, 10) / 10,
+            np.minimum(given, 9) / 9,
+            np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0),
+            np.where(unused, best, 0.0).max(1),
+            np.ones(len(slots)),
+        ]
+    )
+    return np.where(priors.any(axis=1, keepdims=True), known, out)
+
+
+class _Priors:
+    """`Knowledge.priors` of every slot as one matrix; the last row and column stand for the unknown."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._slots = {key: row for row, key in enumerate(knowledge.slots)}
+        found = [counts.priors() for counts in knowledge.slots.values()]
+        self._paths = {path: column for column, path in enumerate(dict.fromkeys(path for p in found for path in p))}
+        self._matrix = np.zeros((len(found) + 1, len(self._paths) + 1), np.float32)
+        for row, priors in enumerate(found):
+            for path, prior in priors.items():
+                self._matrix[row, self._paths[path]] = prior
+
+    @classmethod
+    def of(cls, knowledge: Knowledge) -> _Priors:
+        """Those of this knowledge, made once."""
+        if knowledge not in _priors:
+            _priors[knowledge] = cls(knowledge)
+        return _priors[knowledge]
+
+    def rows(self, slots: Sequence[Slot], paths: Sequence[str]) -> Floats:
+        """[slots, paths] float32."""
+        columns = [self._paths.get(path, -1) for path in paths]
+        return self._matrix[[self._slots.get(slot.key, -1) for slot in slots]][:, columns]
+
+
+_priors: WeakKeyDictionary[Knowledge, _Priors] = WeakKeyDictionary()
