@@ -220,6 +220,14 @@ def test_report_pages_go_with_the_model_that_they_are_about(world: World) -> Non
     assert not page.exists()
 
 
+def test_what_is_made_again_from_the_log_goes_too(world: World) -> None:
+    world.store.append([decision("alice")])
+    (world.home / "projections").mkdir()
+    (world.home / "projections" / "x.db").write_text("alice's")
+    world.erase("default", "alice", keep_files=True)
+    assert not (world.home / "projections").exists()
+
+
 def test_days_and_tenants_expire_also_where_no_person_is_named(world: World) -> None:
     days = ("2024-01-31", "2024-02-01")
     world.store.append(

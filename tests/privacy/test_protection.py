@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ultracore.distillation.errors import EventError
+from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import (
     EVENT_TYPES,
     AgentDecisionEvent,
@@ -22,6 +22,7 @@ from ultracore.distillation.events import (
     codec,
 )
 from ultracore.distillation.events.privacy.protection import Protection, Revealed
+from ultracore.distillation.events.sqlite import SqliteEventStore
 
 CANARY = "canary-7f3a"
 FULL: dict[str, Any] = {
@@ -193,3 +194,45 @@ def test_every_field_that_can_hold_text_is_declared(cls: type[Event]) -> None:
     can_hold_text = {f.name for f in msgspec.structs.fields(cls) if f.type not in numbers} - {"metadata"}
     assert can_hold_text - set(cls.personal) <= READABLE
     assert {name.partition(".")[0] for name in cls.personal} <= {f.name for f in msgspec.structs.fields(cls)}
+
+
+def test_what_belongs_to_a_person_needs_the_keys_of_person_and_day(protection: Protection) -> None:
+    import base64
+    import hmac
+
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from ultracore.distillation.events.privacy import sealing
+
+    kept = stored(protection, AgentDecisionEvent.record(**FULL))
+    sealed = base64.b64decode(msgspec.json.decode(kept.payload)["$sealed"])
+    day, person = (protection.keyring.find(sealed[start : start + 8]) for start in (1, 9))
+    assert day is not None
+    assert person is not None
+    about = sealing._about(kept.metadata)
+    for secret in (
+        day.secret,
+        hmac.digest(day.secret, sealing.PURPOSE, "sha256"),
+        person.secret,
+        protection.keyring.secret,
+    ):
+        with pytest.raises(InvalidTag):
+            AESGCM(secret).decrypt(sealed[17:29], sealed[29:], about)
+
+
+def test_without_a_durable_key_nothing_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteEventStore(tmp_path / "log.db")
+    with monkeypatch.context() as patch:
+
+        def broken(*_: object) -> None:
+            raise LogError("the disk is full")
+
+        patch.setattr(store.protection.keyring, "persist", broken)
+        with pytest.raises(LogError, match="disk is full"):
+            store.append([AgentDecisionEvent.record(**FULL)])
+        assert store.last_position() == 0
+    store.append([AgentDecisionEvent.record(**FULL)])
+    store.close()
+    (found,) = SqliteEventStore(tmp_path / "log.db").read()
+    assert found.to_dict()["data"]["reply"] == CANARY

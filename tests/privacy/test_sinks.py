@@ -73,12 +73,16 @@ def test_an_import_and_its_error_paths(tmp_path: Path, capsys: pytest.CaptureFix
         "messages": [{"role": "user", "content": TEXT}, {"role": "assistant", "tool_calls": [call]}],
         "tools": [{"type": "function", "function": {"name": "track", "description": f"for {SECRET}"}}],
         "metadata": {"note": TEXT},
+        "user": PERSON,
     }
     with gzip.open(traces, "wt") as file:
         file.write(json.dumps(conversation) + "\n" + f'{{"broken": "{TEXT}"\n' + json.dumps({"messages": TEXT}) + "\n")
     store = SqliteEventStore(home / "log.db")
     report = import_files([traces], store)
     assert (report.decisions, sum(map(len, report.skipped.values()))) == (1, 2)
+    assert [event.metadata.subject for event in store.read(types=[AgentDecisionEvent.event_type])] == [
+        store.protection.pseudonym("default", PERSON)
+    ]
     store.close()
     no_canary(everything(home))
     no_canary(str(report).encode())

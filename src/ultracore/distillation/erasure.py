@@ -38,6 +38,7 @@ __all__ = ["Erasable", "Erasure", "Plan", "erase", "forget_again", "plan"]
 REASON = "subject_erased"
 EXPIRED = "data_expired"
 REPORTS = ("report.html", "result.json")
+CACHES = ("projections",)
 _SEALED = f'"{SEALED}":'.encode()
 
 
@@ -80,6 +81,7 @@ class Plan(NamedTuple):
         readable: Events of the person that were stored without encryption, and which no key can erase.
         models: Model id -> tenant, of those that learned from the events.
         files: Files and folders that hold what the models learned, or show it.
+        caches: Those that are made again from the log when they are missed.
         unfinished: Whether an earlier erasure of the same was interrupted.
     """
 
@@ -90,6 +92,7 @@ class Plan(NamedTuple):
     readable: int
     models: dict[str, str]
     files: list[Path]
+    caches: list[Path]
     unfinished: bool
 
     @property
@@ -123,8 +126,9 @@ def plan(store: Erasable, home: Path, erasure: Erasure, tombstones: Path) -> Pla
     files = [path for path in (home / "models" / model for model in models) if path.exists()]
     if files and home.name == ".distill":
         files += [path for path in (home.parent / name for name in REPORTS) if path.exists()]
+    caches = [path for path in (home / name for name in CACHES) if path.exists()]
     unfinished = _buried(tombstones, erasure, subject) > _told(store, erasure, subject)
-    return Plan(erasure, subject, len(keyed), events, readable, models, files, unfinished)
+    return Plan(erasure, subject, len(keyed), events, readable, models, files, caches, unfinished)
 
 
 def erase(store: Erasable, planned: Plan, tombstones: Path, *, keep_files: bool = False) -> list[Event]:
@@ -172,7 +176,7 @@ def _carry_out(store: Erasable, planned: Plan, keep_files: bool) -> list[Event]:
     )
     told = _facts(planned, keep_files)
     store.append(told)
-    for path in [] if keep_files else planned.files:
+    for path in planned.caches + ([] if keep_files else planned.files):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return told
 

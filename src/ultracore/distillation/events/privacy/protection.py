@@ -37,7 +37,7 @@ MARKED = b'{"$'
 PARTS_IN_MEMORY = 100_000
 COVERED = b"$covered "
 MIN_SUBJECT = 4
-"""A shorter id is not looked for within other ids: it would be found by chance."""
+"""A shorter id is not looked for within a correlation id: it would be found by chance."""
 
 _PSEUDONYM = re.compile(PREFIX + "[0-9a-f]{32}")
 
@@ -222,15 +222,11 @@ def protection_at(home: Path, settings: Settings | None = None) -> Protection:
 
 
 def _renamed(metadata: Metadata, subject: str, name: str) -> Metadata:
-    """The pseudonym instead of the person, also where ids were made of the person's."""
-    if len(subject) < MIN_SUBJECT or subject == name:
-        return msgspec.structs.replace(metadata, subject=name)
-    return msgspec.structs.replace(
-        metadata,
-        subject=name,
-        aggregate_id=metadata.aggregate_id.replace(subject, name),
-        correlation_id=metadata.correlation_id and metadata.correlation_id.replace(subject, name),
-    )
+    """The pseudonym instead of the person, also in a correlation id that was made of the person's."""
+    correlation = metadata.correlation_id
+    if correlation and len(subject) >= MIN_SUBJECT:
+        correlation = correlation.replace(subject, name)
+    return msgspec.structs.replace(metadata, subject=name, correlation_id=correlation)
 
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])

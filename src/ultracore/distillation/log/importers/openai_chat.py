@@ -54,6 +54,7 @@ class Conversation(NamedTuple):
         tools: Definitions in OpenAI's nested form.
         metadata: What the line says about itself.
         teacher: The model.
+        user: The person on whose behalf.
         key: Hash of the whole line.
         notes: What had to be assumed.
     """
@@ -64,6 +65,7 @@ class Conversation(NamedTuple):
     tools: list[dict[str, Any]]
     metadata: dict[str, Any]
     teacher: str | None
+    user: str | None
     key: str
     notes: tuple[str, ...]
 
@@ -153,6 +155,7 @@ def _event(conversation: Conversation, index: int, step: int, line: int, source:
         tool_calls=calls,
         reply=message["content"] if isinstance(message.get("content"), str) else None,
         teacher_model=conversation.teacher,
+        user_id=conversation.user,
         source="import",
         task=_string(metadata.get("task")) or _opening(conversation),
         trial=_whole(metadata.get("trial")),
@@ -208,6 +211,7 @@ def _conversation(raw: bytes) -> Conversation:
         tools=tools,
         metadata=metadata,
         teacher=_teacher(metadata, _mapping(line.get("response")), body),
+        user=_user(metadata, body),
         key=fingerprint_long(line),
         notes=notes,
     )
@@ -288,6 +292,11 @@ def _opening(conversation: Conversation) -> str:
 
 def _teacher(metadata: Mapping[str, Any], response: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
     candidates = (metadata.get("teacher"), metadata.get("model"), response.get("model"), body.get("model"))
+    return next((name for name in map(_string, candidates) if name), None)
+
+
+def _user(metadata: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
+    candidates = (metadata.get("user_id"), body.get("safety_identifier"), body.get("user"))
     return next((name for name in map(_string, candidates) if name), None)
 
 
