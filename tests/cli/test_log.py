@@ -156,6 +156,11 @@ def test_a_served_call_is_traced_to_the_decisions_it_was_learned_from(distill: A
 
 
 def test_a_source_decision_is_traced_to_the_calls_that_came_of_it(distill: Any, log: Any) -> None:
+    other = DatasetManifestEvent.record(
+        dataset_id="data-2", chunk=1, chunks=1, event_ids=["elsewhere"], parts=["train"], weights=[1.0]
+    )
+    by_another = AgentDecisionEvent.record(agent_id="support", source="student", serving={"model_id": "model-2"})
+    log.append([other, by_another])
     because, then = distill("log", "show", 1, "--trace").out.split("and then")
     assert positions(because) == [1, 6]
     assert positions(then) == [7, 9, 10, 11, 12]

@@ -84,21 +84,34 @@ def test_a_changed_seed_is_found(rewritten: Rewritten) -> None:
     assert not found.reproduced
 
 
-def test_elsewhere_identical_decisions_are_enough_and_said(rewritten: Rewritten) -> None:
-    def on_another_machine(data: Value) -> Value:
-        blas = [{**library, "kernel": "Haswell"} for library in data["environment"]["blas"]]
-        return {"model_id": "another", "environment": {**data["environment"], "blas": blas}}
+def renamed(kernel: str | None) -> Callable[[Value], Value | None]:
+    """The model as if its bytes had come out otherwise: here, or on a machine with another BLAS kernel."""
+
+    def environment(data: Value) -> Value:
+        blas = [{**library, "kernel": kernel or library["kernel"]} for library in data["environment"]["blas"]]
+        return {"environment": {**data["environment"], "blas": blas}}
 
     def change(value: Value) -> Value | None:
-        value = of_type("MODEL_TRAINED", on_another_machine)(value)
+        value = of_type("MODEL_TRAINED", environment)(value)
         if value["metadata"]["aggregate_type"] == "model":
             value["metadata"]["aggregate_id"] = value["data"]["model_id"] = "another"
         return value
 
-    found = again(rewritten, change)
-    assert verdicts(found)["model"] == verdicts(found)["decisions"].replace("same", "identical decisions")
-    assert any("Haswell" in line for line in found.environment)
+    return change
+
+
+def test_elsewhere_identical_decisions_are_enough_and_said(rewritten: Rewritten) -> None:
+    found = again(rewritten, renamed("Haswell-1"))
+    assert (verdicts(found)["model"], verdicts(found)["decisions"]) == ("identical decisions", "same")
+    assert any("Haswell-1" in line for line in found.environment)
     assert found.reproduced
+
+
+def test_in_the_same_environment_only_the_same_bytes_are(rewritten: Rewritten) -> None:
+    found = again(rewritten, renamed(None))
+    assert found.environment == []
+    assert (verdicts(found)["model"], verdicts(found)["decisions"]) == ("different", "same")
+    assert not found.reproduced
 
 
 def test_a_release_that_splits_otherwise_uses_the_manifest(
