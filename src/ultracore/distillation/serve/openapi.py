@@ -48,7 +48,6 @@ RESPONSE: Json = {
     "properties": {
         **COMMON,
         "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
-        "instructions": {"type": ["string", "null"]},
     },
 }
 FEEDBACK: Json = {
@@ -70,6 +69,12 @@ FEEDBACK: Json = {
     },
 }
 ANY: Json = {"type": "object"}
+ASKING = {
+    "x-distill-force": "`teacher` forbids the student; any other value says nothing.",
+    "x-distill-agent": "Who asks, unless the key says it.",
+    "x-distill-session": "The conversation; derived from its beginning by default.",
+    "idempotency-key": "Retries with the same key get the answer of the first try.",
+}
 HEADERS: Json = {
     f"x-distill-{name}": {"description": text, "schema": {"type": "string"}}
     for name, text in {
@@ -116,20 +121,15 @@ def _decision(summary: str, body: Json) -> Json:
     answer = {
         "description": "The student's answer, or the teacher's as it came.",
         "headers": HEADERS,
-        "content": {"application/json": {"schema": ANY}, "text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": ANY}, "text/event-stream": {"schema": {}}},
     }
     refusals = ("400", "408", "409", "413", "415", "422", "502", "503", "504")
     operation = _operation(summary, {"200": answer}, *refusals, body=body)
-    return {**operation, "parameters": [_header("x-distill-force", {"enum": ["teacher"]}), *_names()]}
+    return {**operation, "parameters": [_header(name, text) for name, text in ASKING.items()]}
 
 
-def _names() -> list[Json]:
-    named = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
-    return [_header(name, named) for name in ("x-distill-agent", "x-distill-session", "idempotency-key")]
-
-
-def _header(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "required": False, "schema": schema}
+def _header(name: str, text: str) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
 
 
 def _operation(summary: str, answers: Json, *refusals: str, body: Json | None = None) -> Json:
