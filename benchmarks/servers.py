@@ -192,7 +192,7 @@ async def _bare(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _gateway(port: int, home: str, upstream: str, model: str = "", threshold: str = "0") -> None:
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.server import serve
     from ultracore.distillation.serve.upstream import Upstream

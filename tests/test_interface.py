@@ -21,7 +21,7 @@ from ultracore.distillation import (
     ModelTrainerAgent,
     PromptOptimizerAgent,
 )
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 
 AGENTS = ("DataCuratorAgent", "PromptOptimizerAgent", "ModelTrainerAgent", "EvaluationAgent")
 ROOT = Path(__file__).parents[1]

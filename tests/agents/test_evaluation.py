@@ -7,7 +7,7 @@ import pytest
 from ultracore.distillation.agents import EvaluationAgent, ModelTrainerAgent
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import CertificateRevokedEvent, RetrainTriggeredEvent
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 
 
 def evaluate(rows: Any, agent: EvaluationAgent | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ultracore.distillation.agents import DataCuratorAgent, ModelTrainerAgent
 from ultracore.distillation.decisions import decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events import ModelDeployedEvent, ModelRejectedEvent
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.certificates import data_id_of
 

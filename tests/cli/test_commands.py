@@ -19,7 +19,8 @@ from ultracore.distillation.cli.edge import Group
 from ultracore.distillation.cli.progress import stages
 from ultracore.distillation.cli.serve import gateway
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log.of_files import read_traces
 from ultracore.distillation.settings import load_settings
 

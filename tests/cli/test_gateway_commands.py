@@ -11,7 +11,7 @@ from ultracore.distillation.cli.home import settings_at
 from ultracore.distillation.cli.serve import gateway
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.keys import Scope, key_ring
 from ultracore.distillation.serve.server import configure
 from ultracore.distillation.settings import load_settings

@@ -28,7 +28,7 @@ from ultracore.distillation.events import (
     TracesImportedEvent,
     TrainingDataCuratedEvent,
 )
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 
 
 def story() -> list[Event]:

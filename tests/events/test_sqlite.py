@@ -15,7 +15,8 @@ from ultracore.distillation.checks import check_event_store
 from ultracore.distillation.errors import ConfigurationError, EventError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent
 from ultracore.distillation.events.codec import MAX_PAYLOAD_BYTES
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite_sql import sql_connection
 
 

@@ -19,8 +19,9 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent, Event, RetrainTriggeredEvent
 from ultracore.distillation.events.block import GENESIS, Block, link, pack, rows
 from ultracore.distillation.events.checkpoints import Checkpoint, Notary, read_checkpoints
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.rows import index_of
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite_ledger import SqliteLedger, intact_rows
 from ultracore.distillation.events.verify import Report, verify
 

@@ -16,7 +16,8 @@ from ultracore.distillation import AgentDecisionLogger, DecisionLoggerMixin
 from ultracore.distillation.decisions import decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError, DataError, EventError, UnknownSessionError
 from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log import decisions_from_log, rows_from_log
 
 TOOLS = [{"name": "search"}, {"name": "book"}]

@@ -12,7 +12,8 @@ import pytest
 from ultracore.distillation import loop
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import AgentDecisionEvent
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log import import_files
 from ultracore.distillation.log.of_log import LogQuery, read_log
 from ultracore.distillation.replay import replay, trainings

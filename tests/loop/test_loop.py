@@ -10,7 +10,7 @@ import pytest
 
 from ultracore.distillation import loop
 from ultracore.distillation.errors import ConfigurationError, DataError
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.teachers.scripted.traces import conversations
 from ultracore.distillation.train.mix import Mix

@@ -12,7 +12,8 @@ import pytest
 
 from ultracore.distillation import loop
 from ultracore.distillation.events import Event
-from ultracore.distillation.events.sqlite import SqliteEventStore, open_store
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.teachers.scripted.traces import conversations
 
 

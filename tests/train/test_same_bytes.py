@@ -19,7 +19,7 @@ from ultracore.distillation.teachers.scripted.traces import conversations
 FIT = """
 import sys
 from pathlib import Path
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.log.of_files import read_traces
 from ultracore.distillation.tools import fingerprint
 from ultracore.distillation.train.fit import fit_compact

@@ -14,6 +14,7 @@ __all__ = [
     "DistillationError",
     "EventError",
     "LogError",
+    "LogUnavailableError",
     "MissingExtraError",
     "UnknownSessionError",
 ]
@@ -37,6 +38,10 @@ class EventError(DistillationError):
 
 class LogError(DistillationError):
     """The decision log cannot be opened, read or written; nothing was acknowledged."""
+
+
+class LogUnavailableError(LogError):
+    """The server that keeps the decision log cannot be reached; it may come back, then try again."""
 
 
 class ConcurrencyError(LogError):

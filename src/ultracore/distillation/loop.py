@@ -21,7 +21,7 @@ from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.log.of_files import Traces, read_traces
 from ultracore.distillation.log.of_log import LogQuery, read_log
 from ultracore.distillation.policy import NO_POLICY, Policy

@@ -7,10 +7,12 @@ this file does not know: what the values are used for.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -20,6 +22,8 @@ __all__ = ["AgentPolicy", "Settings", "load_settings"]
 
 PREFIX = "DISTILL_"
 FILE_VARIABLE = "DISTILL_CONFIG"
+HOSTS = re.compile(r"(?:(?:\[[^]]*\]|[^:,]*)(?::\d*)?(?:,|$))*")
+"""What may stand between `postgresql://user@` and `/`; `user:pass/word@host` would make `pass` a port."""
 
 Mode = Literal["observe", "shadow", "canary", "active"]
 
@@ -46,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         home: Folder of the decision log and of the models.
+        log_url: `postgresql://user@host/database`: the log is in that database instead of the home folder. A password
+            comes from `PGPASSWORD` or `~/.pgpass`, never from here.
         tenant: Whose decisions these are, where no credential says it.
         agreement_floor: Share of the calls sent locally that must agree with the teacher (0..1).
         delta: Risk that a certificate is wrong (0..1): confidence is 1 - delta.
@@ -85,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     home: str = ".distill"
+    log_url: str | None = None
     tenant: str = "default"
     agreement_floor: float = 0.93
     delta: float = 0.05
@@ -168,12 +175,34 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         _check_share(name, getattr(settings, name))
     for agent, policy in settings.agents.items():
         _check_share(f"agents.{agent}.canary_share", policy.canary_share)
+    if settings.log_url is not None:
+        _check_log_url(settings.log_url)
     return settings
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
         raise ConfigurationError(f"settings: {name} must lie between 0 and 1, not {value}")
+
+
+def _check_log_url(url: str) -> None:
+    """No message says the address: what is wrong with it may be a password in the wrong place."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        raise ConfigurationError("settings: log_url is no address") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ConfigurationError("settings: log_url must begin with postgresql://")
+    if parts.password is not None or any("password" in name for name, _ in query):
+        raise ConfigurationError(
+            "settings: log_url must not hold a password, which would then be printed; give it in the environment "
+            "variable PGPASSWORD or in ~/.pgpass"
+        )
+    if not HOSTS.fullmatch(parts.netloc.rpartition("@")[2]):
+        raise ConfigurationError(
+            "settings: log_url has a host or port that is none; write postgresql://user@host:5432/database"
+        )
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

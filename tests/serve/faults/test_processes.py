@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.workers import Supervisor, bind
 
 PROGRAM = "from ultracore.distillation.cli import main; main()"

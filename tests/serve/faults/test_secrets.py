@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.targets import Deadlines, Target
 from ultracore.distillation.serve.upstream import Upstream
 

@@ -88,6 +88,6 @@ class Agent(ABC, Generic[Observation, Plan]):
     @cached_property
     def store(self) -> EventStore:
         """The log in the home folder, unless another was given; shared by all of this process."""
-        from ultracore.distillation.events.sqlite import open_store  # an agent with its own store needs no SQLite
+        from ultracore.distillation.events.opening import open_store  # an agent with its own store needs no SQLite
 
         return open_store(self.settings.home_path, self.settings)

@@ -58,7 +58,7 @@ def erase_command(
     marked for retraining.
     """
     from ultracore.distillation.erasure import erase, plan
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
 
     folder = find_home(home)
     settings = settings_at(folder)

@@ -26,6 +26,8 @@ def home_of_run(out: Path) -> Path:
 def find_home(folder: Path | None) -> Path:
     """The home that a command means: the folder, the `.distill` in it, or by default the usual places.
 
+    Where the log is in PostgreSQL, a home need not hold one.
+
     Raises:
         ConfigurationError: There is no log in any of them.
     """
@@ -33,6 +35,8 @@ def find_home(folder: Path | None) -> Path:
         candidates = [load_settings().home_path, (Path(DEFAULT_OUT) / ".distill").absolute()]
     else:
         candidates = [folder.absolute(), (folder / ".distill").absolute()]
+    if load_settings().log_url is not None:
+        return next((home for home in candidates if home.exists()), candidates[0])
     found = next((home for home in candidates if (home / LOG).exists()), None)
     if found is None:
         places = " or ".join(str(home) for home in candidates)

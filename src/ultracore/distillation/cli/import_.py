@@ -26,11 +26,11 @@ MAX_LINES = 10
 @click.option("--agent", help="Whose decisions these are, where the lines do not say.")
 def import_command(files: tuple[Path, ...], home: Path | None, agent: str | None) -> None:
     """Read FILES of OpenAI chat JSONL into the decision log; a second time adds nothing."""
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.log import import_files
 
     settings = load_settings(home=None if home is None else str(home))
-    report = import_files(files, open_store(settings.home_path), tenant=settings.tenant, agent_id=agent)
+    report = import_files(files, open_store(settings.home_path, settings), tenant=settings.tenant, agent_id=agent)
     console = Console()
     for file in report.files:
         added = f"{file.decisions:,} new decisions in {file.episodes:,} conversations"

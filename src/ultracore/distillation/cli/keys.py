@@ -55,7 +55,7 @@ def add(
 ) -> None:
     """Make a key for NAME and print it, this once. Running gateways accept it within a second."""
     from ultracore.distillation.events.facts import utc_now
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.keys import Scope, issue
 
     new = issue(
@@ -77,7 +77,7 @@ def add(
 def list_keys(home: Path | None) -> None:
     """List the keys, without their secrets."""
     from ultracore.distillation.events.facts import utc_now
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.keys import key_ring
 
     table = Table("key", "name", "tenant", "scope", "agent", "per minute", "at once", "state", box=None, pad_edge=False)
@@ -95,7 +95,7 @@ def list_keys(home: Path | None) -> None:
 def revoke(key_id: str, reason: str, home: Path | None) -> None:
     """Revoke a key by its id. Running gateways refuse it within a second."""
     from ultracore.distillation.events import KeyRevokedEvent
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.keys import key_ring
 
     store = open_store(find_home(home))

@@ -160,7 +160,7 @@ def _columns(m: ModelState) -> tuple[str, ...]:
 
 def open_log(home: Path | None) -> tuple[Any, Path]:
     """The log that a command means, and its home."""
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
 
     folder = find_home(home)
     return open_store(folder), folder

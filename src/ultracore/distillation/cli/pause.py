@@ -25,7 +25,7 @@ REASON = click.option("--reason", default="", help="For the log.")
 def pause_command(reason: str, home: Path | None) -> None:
     """Send everything to the teacher; every gateway on this log obeys within a second."""
     from ultracore.distillation.events import GatewayPausedEvent
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
 
     event = GatewayPausedEvent.record(reason=reason, tenant_id=load_settings().tenant)
     open_store(home_or_new(home)).append([event])
@@ -38,7 +38,7 @@ def pause_command(reason: str, home: Path | None) -> None:
 def resume_command(reason: str, home: Path | None) -> None:
     """Let the student answer again what it may."""
     from ultracore.distillation.events import GatewayResumedEvent
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
 
     event = GatewayResumedEvent.record(reason=reason, tenant_id=load_settings().tenant)
     open_store(home_or_new(home)).append([event])

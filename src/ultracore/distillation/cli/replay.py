@@ -38,7 +38,7 @@ def replay_command(model: str | None, every: bool, home: Path | None, as_json: b
     Without MODEL: the one that answers now, else the last that was trained. Ends with 1 where anything
     differs, 0 where all is the same.
     """
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.replay import replay, trainings
     from ultracore.distillation.students.models import active_model
 

@@ -94,7 +94,7 @@ def _supervise(settings: Settings) -> int:
 
 
 def _keyed(settings: Settings) -> bool:
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.keys import key_ring
 
     if os.environ.get(settings.gateway_key_env):
@@ -114,7 +114,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             certified under another policy.
         ArtefactError: The deployed model's files are missing or altered.
     """
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.deployment import Deployment
     from ultracore.distillation.serve.gate import Gate

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -42,8 +43,8 @@ class Batch:
 class Target(Protocol):
     """Where groups are written."""
 
-    def begin(self) -> None:
-        """Open a transaction."""
+    def begin(self, group: Sequence[Batch]) -> None:
+        """Open a transaction for these batches."""
         ...
 
     def write(self, batch: Batch) -> list[int]:
@@ -106,7 +107,7 @@ class GroupCommit:
             thread.join()
 
     def before_fork(self) -> None:
-        """Come to rest: SQLite forbids carrying an open database across a fork."""
+        """Come to rest: neither an open database nor a connection may be carried across a fork."""
         self._turn.acquire()
         self._target.release()
 
@@ -175,12 +176,12 @@ class GroupCommit:
         if not group:
             return []
         try:
-            self._target.begin()
+            self._target.begin(group)
             results = [self._attempt(batch) for batch in group]
             self._target.commit()
         except Exception as error:  # noqa: BLE001 - whatever it was, every caller must hear of it
             reason = self._abandon(error)
-            return [LogError(reason) for _ in group]
+            return [type(reason)(str(reason)) for _ in group]
         return results
 
     def _tend(self, *, closing: bool) -> float | None:
@@ -190,11 +191,11 @@ class GroupCommit:
             self._abandon(error)
             return None
 
-    def _abandon(self, error: Exception) -> str:
+    def _abandon(self, error: Exception) -> LogError:
         try:
-            return str(self._target.abandon(error))
+            return self._target.abandon(error)
         except Exception as second:  # noqa: BLE001 - a writer that dies here would leave its callers waiting for ever
-            return f"{error}; and then {second}"
+            return LogError(f"{error}; and then {second}")
 
     def _attempt(self, batch: Batch) -> Result:
         try:

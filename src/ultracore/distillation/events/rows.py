@@ -15,7 +15,7 @@ from ultracore.distillation.events.facts import Event, Metadata
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.store import instant
 
-__all__ = ["INDEX_COLUMNS", "Stored", "event_of", "index_of", "metadata_of", "row_of"]
+__all__ = ["INDEX_COLUMNS", "Stored", "event_of", "index_of", "is_storable", "metadata_of", "row_of"]
 
 INDEX_COLUMNS = (
     "position", "event_id", "type", "version", "aggregate", "aggregate_type", "tenant", "agent", "subject",
@@ -117,11 +117,12 @@ def _check_text(row: Row) -> None:
     except UnicodeEncodeError:
         text = "\0"
     if "\0" in text:
-        bad = next(value for value in row[:-1] if isinstance(value, str) and not _is_storable(value))
+        bad = next(value for value in row[:-1] if isinstance(value, str) and not is_storable(value))
         raise EventError(f"{row.type}: {bad!r} in its metadata holds NUL or a lone surrogate")
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
+    """Whether a column of text may hold it; what it may not hold cannot be found either."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -7,8 +7,6 @@ what the events mean, and when threads take turns (`group_commit`).
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +18,9 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
+from ultracore.distillation.events.forks import survive_forks
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
 from ultracore.distillation.events.rows import event_of, row_of
 from ultracore.distillation.events.spool import Spool
@@ -28,7 +28,6 @@ from ultracore.distillation.events.sqlite_reader import Filters, Reader, marks
 from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.events.store import Expected
 from ultracore.distillation.events.witness import Witness
-from ultracore.distillation.settings import Settings, load_settings
 
 __all__ = ["SqliteEventStore", "open_store"]
 
@@ -86,7 +85,7 @@ class SqliteEventStore:
         self._writer = GroupCommit(writer)
         self._reader = Reader(self.path, busy_timeout)
         self._finalizer = weakref.finalize(self, _shut, self._writer, self._reader)
-        _open_stores.add(self)
+        survive_forks(self._writer, self._reader)
 
     def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
         """Hand events over for one atomic append; never waits for the log's disk.
@@ -179,68 +178,6 @@ class SqliteEventStore:
         return batch
 
 
-_open_stores: weakref.WeakSet[SqliteEventStore] = weakref.WeakSet()
-_by_path: dict[Path, SqliteEventStore] = {}
-_by_path_lock = threading.Lock()
-
-
-def open_store(home: Path, settings: Settings | None = None) -> SqliteEventStore:
-    """The log in the folder `home`, created where it is missing; one store for all of this process.
-
-    A logger, an importer and agents of one process share its writer, and with it each sync. How it syncs and
-    where its checkpoints go, what is redacted and whether it seals, is set by `DISTILL_LOG_SYNC` and the like, see
-    `Settings`; whoever opens it first decides.
-
-    Args:
-        home: The folder.
-        settings: Read from the environment by default.
-    """
-    path = Path(home).expanduser().absolute() / "log.db"
-    settings = load_settings(home=str(home)) if settings is None else settings
-    with _by_path_lock:
-        store = _by_path.get(path)
-        if store is None or store.closed or not path.exists():
-            store = _by_path[path] = SqliteEventStore(
-                path,
-                synchronous="NORMAL" if settings.log_sync == "relaxed" else "FULL",
-                loss_window=settings.log_loss_window_seconds,
-                checkpoints=settings.checkpoints_path,
-                protection=protection_at(path.parent, settings),
-            )
-        return store
-
-
 def _shut(writer: GroupCommit, reader: Reader) -> None:
     writer.close()
     reader.close()
-
-
-def _before_fork() -> None:
-    _by_path_lock.acquire()
-    _resting.extend(_open_stores)
-    for store in _resting:
-        store._writer.before_fork()
-        store._reader.lock.acquire()
-        store._reader.release()
-
-
-def _after_fork(in_child: bool) -> None:
-    for store in _resting:
-        store._reader.lock.release()
-        if in_child:
-            store._writer.after_fork_in_child()
-        else:
-            store._writer.after_fork_in_parent()
-    _resting.clear()
-    _by_path_lock.release()
-
-
-_resting: list[SqliteEventStore] = []
-"""Stores that wait for a fork to be over; the list keeps them alive meanwhile."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _after_fork(in_child=False),
-        after_in_child=lambda: _after_fork(in_child=True),
-    )

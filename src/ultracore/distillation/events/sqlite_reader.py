@@ -19,11 +19,12 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
 from ultracore.distillation.events.codec import part_of
+from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.sqlite_blocks import BLOCK, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
 from ultracore.distillation.events.store import instant
 
-__all__ = ["OF_AGGREGATE", "Filters", "Reader", "marks"]
+__all__ = ["OF_AGGREGATE", "Filters", "Reader", "findable", "marks"]
 
 PAGE_BLOCKS = 16
 PAGE_POSITIONS = 1024
@@ -77,6 +78,11 @@ def marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
 
 
+def findable(value: Any) -> Any:
+    """The value, or one that is in no row where text cannot be bound."""
+    return value if not isinstance(value, str) or is_storable(value) else "\0"
+
+
 class Reader:
     """Reads rows of intact blocks, or raises.
 
@@ -102,7 +108,7 @@ class Reader:
             if self._connection is None:
                 self._connection = connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
             try:
-                return self._connection.execute(query, arguments).fetchall()
+                return self._connection.execute(query, tuple(map(findable, arguments))).fetchall()
             except apsw.Error as error:
                 raise explain(error, self._path) from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -21,7 +21,7 @@ from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.sqlite_blocks import HEAD, BlockWriter, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
-from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE
+from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE, findable
 from ultracore.distillation.events.store import Expected
 from ultracore.distillation.events.witness import Witness
 
@@ -83,7 +83,7 @@ class Writer:
             self._connection, self._suspect = connection, False
         return self._connection
 
-    def begin(self) -> None:
+    def begin(self, group: Sequence[Batch]) -> None:
         """See `Target`; takes the lock that processes share, and the next position."""
         connection = self.open()
         if not self._path.exists() or self._path.stat().st_ino != self._inode:
@@ -200,7 +200,7 @@ class Writer:
         if expected is None:
             return
         query = f"SELECT count(*) FROM events WHERE {OF_AGGREGATE}"  # noqa: S608 - our own constant
-        found = self.open().execute(query, (expected.aggregate_id, expected.aggregate_id)).get
+        found = self.open().execute(query, [findable(expected.aggregate_id)] * 2).get
         if found != expected.events:
             raise ConcurrencyError(
                 f"{expected.aggregate_id} has {found} events, not {expected.events}: somebody appended first; "

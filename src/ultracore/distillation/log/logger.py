@@ -25,7 +25,7 @@ from ultracore.distillation.events import (
     SessionStartedEvent,
 )
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.log.history import Row, rows_from_log
 from ultracore.distillation.log.sessions import Session, SessionStats, SessionSummary
 from ultracore.distillation.settings import load_settings

@@ -166,6 +166,13 @@ class Protection:
         except (ValueError, InvalidTag):
             raise EventError("a line that waited for the log was altered, or another keyring sealed it") from None
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Which keyring it is, telling nothing of its keys; `None` where nothing is sealed and there is none."""
+        if not self._encrypt and not self.has_keyring:
+            return None
+        return hmac.digest(self.keyring.secret, b"distill-fingerprint-1", "sha256").hex()
+
     def persist(self) -> None:
         """Make the keys of what was protected durable; before the log's own commit.
 
