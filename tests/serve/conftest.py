@@ -394,6 +394,7 @@ class Fakes:
     response = staticmethod(response)
     events = staticmethod(events)
     ROME_CALL = ROME_CALL
+    PING_CALL = ToolCall("ping", {})
 
 
 @pytest.fixture(scope="session")
