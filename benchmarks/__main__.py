@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, gateway, log, privacy, replay, speed, splits, start, students
+from benchmarks import certificates, errors, gateway, log, privacy, replay, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "certificates", "splits", "speed", "log", "start", "gateway", "replay", "privacy")
+NAMES = ("students", "errors", "certificates", "splits", "speed", "log", "start", "gateway", "replay", "privacy")
 HERE = ROOT / "benchmarks"
 
 
@@ -65,6 +65,11 @@ def _students(options: argparse.Namespace, size: Size) -> Iterator[Job]:
             )
 
 
+def _errors(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or SETS:
+        yield f"errors/{name}", lambda name=name: errors.measure_errors(name, options.data, size)  # type: ignore[misc]
+
+
 def _splits(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     for name in options.only or splits.PLANS:
         if name in splits.PLANS:
@@ -101,6 +106,7 @@ def _privacy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
 
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
+    "errors": _errors,
     "certificates": _certificates,
     "splits": _splits,
     "speed": _speed,

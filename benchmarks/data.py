@@ -54,9 +54,16 @@ FILES = {
     ),
     "airline-claude": ("tau2-bench/airline.claude-opus-4-6", "tau2-bench/airline.claude-sonnet-4-5"),
     "snips": ("snips/train", "snips/test"),
+    "sgd": ("sgd/train", "sgd/dev"),
+    "banking77": ("banking77/train", "banking77/test"),
+    "metatool": ("metatool/single",),
+    "seal-tools": ("seal-tools/in_domain", "seal-tools/out_domain"),
+    "bfcl-live": ("bfcl/live.gold",),
 }
 BANK_CONVERSATIONS = 600
-SNIPS_ROWS = 3000
+ROWS = 3000
+TEST_ROWS = 1000
+"""Of the large sets of single turns, so many rows train and test; `--full` takes all."""
 
 
 class MissingDataError(Exception):
@@ -68,7 +75,7 @@ class Size(NamedTuple):
 
     Attributes:
         quick: A few tasks and two folds: shows that it works, and says nothing else.
-        full: All of the SNIPS training rows.
+        full: All rows of the large sets of single turns.
     """
 
     quick: bool = False
@@ -149,17 +156,44 @@ def _recurring(data: Path, size: Size) -> list[Part]:
     return [Part([d for d in decisions if d.trial < 3], [d for d in decisions if d.trial == 3])]
 
 
-def _snips(data: Path, size: Size) -> list[Part]:
-    train, test = (list(_read(data, file)) for file in FILES["snips"])
-    n = len(train) if size.full else 200 if size.quick else SNIPS_ROWS
-    return [Part(sample(train, n), test[:100] if size.quick else test)]
+def _files(name: str, *, calls_only: bool = False) -> Callable[[Path, Size], list[Part]]:
+    """Trained on the first file, tested on the second."""
+
+    def parts(data: Path, size: Size) -> list[Part]:
+        train, test = ([d for d in _read(data, f) if d.is_call or not calls_only] for f in FILES[name])
+        return [_sampled(train, test, size)]
+
+    return parts
+
+
+def _marked(name: str) -> Callable[[Path, Size], list[Part]]:
+    """Trained and tested as the rows are marked; whatever is no test row trains."""
+
+    def parts(data: Path, size: Size) -> list[Part]:
+        marked: dict[bool, list[Decision]] = {False: [], True: []}
+        for file in FILES[name]:
+            for split, decision in _split_rows(data, file):
+                marked[split.startswith("test")].append(decision)
+        return [_sampled(marked[False], marked[True], size)]
+
+    return parts
+
+
+def _sampled(train: list[Decision], test: list[Decision], size: Size) -> Part:
+    rows, test_rows = (200, 100) if size.quick else (ROWS, TEST_ROWS)
+    return Part(train, test) if size.full else Part(sample(train, rows), sample(test, test_rows))
 
 
 SETS: dict[str, Callable[[Path, Size], list[Part]]] = {
     "telecom": _folds("telecom"),
     "airline": _folds("airline"),
     "telecom-solo": _folds("telecom-solo"),
-    "snips": _snips,
+    "snips": _files("snips"),
+    "sgd": _files("sgd", calls_only=True),
+    "banking77": _files("banking77"),
+    "metatool": _marked("metatool"),
+    "seal-tools": _marked("seal-tools"),
+    "bfcl-live": _marked("bfcl-live"),
     "airline-claude": _folds("airline-claude"),
     "airline-recurring": _recurring,
     "bank": _folds("bank"),
@@ -168,6 +202,11 @@ SETS: dict[str, Callable[[Path, Size], list[Part]]] = {
 
 
 def _read(data: Path, file: str) -> Iterator[Decision]:
+    return (decision for _, decision in _split_rows(data, file))
+
+
+def _split_rows(data: Path, file: str) -> Iterator[tuple[str, Decision]]:
+    """Each decision with the part that its source put it into."""
     path = data / f"{file}.jsonl.gz"
     if not path.exists():
         raise MissingDataError(f"needs data at {path} (give the folder with --data or $DISTILL_BENCH_DATA)")
@@ -175,7 +214,8 @@ def _read(data: Path, file: str) -> Iterator[Decision]:
     systems = _json(path.parent / "systems")
     with gzip.open(path) as lines:
         for line in lines:
-            yield _decision(msgspec.json.decode(line), tools, systems, file)
+            row = msgspec.json.decode(line)
+            yield str(row.get("split") or ""), _decision(row, tools, systems, file)
 
 
 def _decision(row: dict[str, Any], tools: dict[str, Any], systems: dict[str, str], file: str) -> Decision:

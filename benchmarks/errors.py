@@ -1,0 +1,177 @@
+"""Where does the student go wrong? Every disagreement of one division, by kind, by tool and by argument.
+
+    python -m benchmarks errors --only telecom sgd
+
+What this file does not know: how the student could do better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.data import Size, parts_of
+from benchmarks.sections import Section, Table, share
+from ultracore.distillation.agreement import normalise, same_tools, strict
+from ultracore.distillation.decisions import Decision
+from ultracore.distillation.students.compact.arguments import question_for
+from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
+from ultracore.distillation.students.compact.sources import Sources
+from ultracore.distillation.students.compact.sparse import document_of
+from ultracore.distillation.students.compact.student import CompactStudent
+from ultracore.distillation.students.compact.transcript import Transcript, key_of
+from ultracore.distillation.tools import Tool, ToolCall, canonical_json
+from ultracore.distillation.train.fit import fit_compact
+
+__all__ = ["Failure", "failures", "measure_errors"]
+
+SHOWN = 12
+"""Rows of the tables of tools and of arguments."""
+
+NEGATION = re.compile(r"\b(?:no|not|never|except|without|instead|don't|doesn't|isn't|rather than|but)\b", re.IGNORECASE)
+"""English; counts where a negation stands in the user's last words, not what it does there."""
+
+
+class Failure(NamedTuple):
+    """One disagreement, or one argument of it.
+
+    Attributes:
+        kind: What went wrong.
+        tool: What the teacher chose.
+        argument: Which argument was wrong, "" where it was not an argument.
+        negated: Whether the user's last words hold a negation.
+    """
+
+    kind: str
+    tool: str
+    argument: str
+    negated: bool
+
+
+def measure_errors(name: str, data: Path, size: Size) -> Section:
+    """The first division of a set."""
+    part = parts_of(name, data, size)[0]
+    student = fit_compact(part.train, seed=0).student
+    found = [list(failures(d, later, student)) for d, later in zip(part.test, _later(part.test), strict=True)]
+    n = len(found)
+    about = f"{n:,} decisions, the first division only; trained on {len(part.train):,}"
+    return Section(
+        f"errors/{name}", about, [_kinds(name, found, n), _tools(name, part.test, found), _places(name, found)]
+    )
+
+
+def failures(decision: Decision, later: set[bytes], student: CompactStudent) -> Iterator[Failure]:
+    """What is wrong with the student's answer; nothing where it agrees strictly, or cannot be compared.
+
+    Args:
+        decision: The teacher's.
+        later: Identities of the calls that the teacher makes later in the episode.
+        student: Whose answer it is.
+    """
+    state, theirs = decision.state, decision.calls
+    ours = student.propose(state).calls
+    if strict(ours, theirs, state.tools) is not False:
+        return
+    transcript = Transcript(state, told=student.evidence.prompts.varying(state.messages))
+    negated = bool(NEGATION.search(transcript.last_user_text))
+    if same_tools(ours, theirs) and len(ours) == 1:
+        for argument, kind in _wrong_arguments(theirs[0], ours[0], transcript, student):
+            yield Failure(kind, decision.action, argument, negated)
+    else:
+        yield Failure(_wrong_calls(decision, ours, later, transcript), decision.action, "", negated)
+
+
+def _wrong_calls(decision: Decision, ours: Sequence[ToolCall], later: set[bytes], transcript: Transcript) -> str:
+    theirs = decision.calls
+    if not ours:
+        return "reply instead of call"
+    if len(ours) > 1 or len(theirs) > 1:
+        return "set of calls"
+    what = "call instead of reply" if not theirs else "other tool"
+    if _identity(ours[0]) in later:
+        return f"{what}: premature, the teacher makes this call later"
+    if _identity(ours[0]) in {_identity(call) for call in transcript.calls}:
+        return f"{what}: made already"
+    return what
+
+
+def _wrong_arguments(
+    theirs: ToolCall, ours: ToolCall, transcript: Transcript, student: CompactStudent
+) -> Iterator[tuple[str, str]]:
+    tool, learned = transcript.tools[theirs.name], student.evidence.learned
+    right, wrong = (_normal(call, tool) for call in (theirs, ours))
+    pool = Candidates(transcript)
+    sources = Sources(pool, student.evidence.encoder.encode(document_of(transcript)), learned)
+    before: list[tuple[Slot, Any]] = []
+    for slot in learned.knowledge.slots_of(tool):
+        a, b = value_at(right, slot.path), value_at(wrong, slot.path)
+        if a is not b and (ABSENT in (a, b) or canonical_json(a) != canonical_json(b)):
+            yield "/".join(slot.path), _wrong_value(slot, a, b, sources, before)
+        before.append((slot, a))
+
+
+def _wrong_value(slot: Slot, right: Any, chosen: Any, sources: Sources, before: Sequence[tuple[Slot, Any]]) -> str:
+    if right is ABSENT:
+        return "argument given, the teacher leaves it out"
+    if slot.key in sources.knowledge.free_text:
+        return "free text"
+    if slot.kind in ("list", "objects"):
+        return "list or array"
+    if key_of(right) not in question_for(slot, sources, before).keys:
+        return "candidate missing"
+    if chosen is ABSENT:
+        return "argument left out, the teacher gives it"
+    return "variant: a value from the same place" if _same_place(right, chosen, sources.pool) else "wrong candidate"
+
+
+def _same_place(right: Any, chosen: Any, pool: Candidates) -> bool:
+    places = [pool.index.get(key_of(value)) for value in (right, chosen)]
+    paths = [{pool.paths[s] for s in pool.sources(place)} if place is not None else set() for place in places]
+    return bool({path for path in paths[0] & paths[1] if not path.startswith("call:")})
+
+
+def _later(decisions: Sequence[Decision]) -> list[set[bytes]]:
+    calls: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+    for decision in decisions:
+        calls[decision.episode] += [(decision.step, _identity(call)) for call in decision.calls]
+    return [{call for step, call in calls[d.episode] if step > d.step} for d in decisions]
+
+
+def _identity(call: ToolCall) -> bytes:
+    return canonical_json([call.name, call.arguments or {}])
+
+
+def _normal(call: ToolCall, tool: Tool) -> dict[str, Any]:
+    return normalise(call, tool) or {}
+
+
+def _kinds(name: str, found: Sequence[Sequence[Failure]], n: int) -> Table:
+    counts = Counter(kind for group in found for kind in {failure.kind for failure in group})
+    negated = Counter(kind for group in found for kind in {failure.kind for failure in group if failure.negated})
+    rows = [[name, kind, str(count), share(count / n), str(negated[kind])] for kind, count in counts.most_common()]
+    return Table(
+        "Disagreements by kind",
+        ["data", "kind", "decisions", "% of all", "with a negation in the user's last words"],
+        rows,
+        "Strict. A call with two wrong arguments stands in two rows if they are wrong in two ways.",
+    )
+
+
+def _tools(name: str, decisions: Sequence[Decision], found: Sequence[Sequence[Failure]]) -> Table:
+    all_of = Counter(decision.action for decision in decisions)
+    wrong = Counter(group[0].tool for group in found if group)
+    rows = [
+        [name, tool, str(all_of[tool]), str(count), share(count / all_of[tool])]
+        for tool, count in wrong.most_common(SHOWN)
+    ]
+    return Table("Disagreements by the teacher's choice", ["data", "tool", "decisions", "wrong", "%"], rows)
+
+
+def _places(name: str, found: Sequence[Sequence[Failure]]) -> Table:
+    counts = Counter((f.tool, f.argument, f.kind) for group in found for f in group if f.argument)
+    rows = [[name, f"{tool}/{where}", kind, str(n)] for (tool, where, kind), n in counts.most_common(SHOWN)]
+    return Table("Disagreements by argument, same tool", ["data", "argument", "kind", "decisions"], rows)
