@@ -5,6 +5,7 @@ What this file does not know: folds, and the rankers that weigh the evidence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.agreement import Comparators
-from ultracore.distillation.students.compact.actions import ActionEvidence, Ngrams
+from ultracore.distillation.students.compact.actions import OTHER, ActionEvidence, Ngrams
 from ultracore.distillation.students.compact.arguments import Question, question_for
 from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
@@ -25,6 +26,9 @@ from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.tagging import fit_tagger
 
 __all__ = ["Asked", "fit_evidence", "questions_of"]
+
+LEAST_EXAMPLES = 3
+"""Of an action, before the linear models tell it from other rare ones."""
 
 
 class Asked(NamedTuple):
@@ -57,7 +61,7 @@ def fit_evidence(
     """
     encoder = prepared.encoder
     rows = [e.row for e in examples]
-    labels = [e.decision.action for e in examples]
+    labels = _frequent([e.decision.action for e in examples])
     weights = np.array([e.decision.weight for e in examples])
     ngrams = Ngrams({})
     for example in examples:
@@ -76,6 +80,12 @@ def fit_evidence(
         ),
         prompts=prepared.prompts,
     )
+
+
+def _frequent(actions: Sequence[str]) -> list[str]:
+    """The actions, rare ones under one name: thousands of classes of one example each teach nothing."""
+    counts = Counter(actions)
+    return [action if counts[action] >= LEAST_EXAMPLES else OTHER for action in actions]
 
 
 def _fit_intents(examples: Sequence[Example], encoder: CompiledEncoder) -> Linear:

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from ultracore.distillation.students.compact.knowledge import gold_values
 from ultracore.distillation.students.compact.slots import Slot
-from ultracore.distillation.students.compact.tagger import Tagger, ToolChain, pack_tagger
+from ultracore.distillation.students.compact.tagger import ANY_TOOL, Tagger, ToolChain, pack_tagger
 from ultracore.distillation.students.compact.tokens import Lexicon, Token, Use, describe, phrase_of, tokens_of
 from ultracore.distillation.students.compact.transcript import USERS, key_of, scalars
 from ultracore.distillation.tools import Tool
@@ -43,6 +43,13 @@ LEAST_DOUBLE = 0.005
 
 MAX_CELLS = 4_000_000
 """Tokens times labels of one tool; of more, a random sample of the sentences is learned from."""
+
+
+LEAST_SENTENCES = 10
+LEAST_RARE = 0.1
+"""If this share of the sentences belongs to tools of fewer sentences than that, a chain for any tool is fitted."""
+
+ANY_SLOT = Slot(f"{ANY_TOOL}/value", ANY_TOOL, ("value",), "scalar", False, {})
 
 
 class _Sentence(NamedTuple):
@@ -89,9 +96,11 @@ def fit_tagger(
     """
     sentences = [s for example in examples if (s := _sentence(example, knowledge_slots)) is not None]
     spoken = _spoken_slots(sentences)
-    if not spoken:
+    strangers = _any_tool(sentences)
+    if not spoken and not strangers:
         return None
     names = {_name(slot) for slots in spoken.values() for slot in slots}
+    names |= {_name(slot) for sentence in sentences for slot, _ in sentence.given if strangers}
     uses = _uses(sentences, names)
     lexicon = Lexicon.count(uses.values())
     of_tool: dict[str, list[_Sentence]] = defaultdict(list)
@@ -102,7 +111,18 @@ def fit_tagger(
         _fit_tool(tool, slots, _sample(of_tool[tool], len(slots), random), lexicon, uses)
         for tool, slots in sorted(spoken.items())
     ]
+    if strangers:
+        chains.append(_fit_tool(ANY_TOOL, [ANY_SLOT], _sample(strangers, 1, random), lexicon, uses))
     return pack_tagger(chains, lexicon)
+
+
+def _any_tool(sentences: Sequence[_Sentence]) -> list[_Sentence]:
+    """The sentences with every value marked alike, where many tools are too rare to be learned one by one."""
+    counts = Counter(sentence.tool for sentence in sentences)
+    rare = sum(n for n in counts.values() if n < LEAST_SENTENCES)
+    if rare < LEAST_RARE * len(sentences):
+        return []
+    return [s._replace(tool=ANY_TOOL, given=[(ANY_SLOT, phrase) for _, phrase in s.given]) for s in sentences]
 
 
 def _sentence(example: Example, knowledge_slots: Callable[[Tool], tuple[Slot, ...]]) -> _Sentence | None:

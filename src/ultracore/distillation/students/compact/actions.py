@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, availability
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
@@ -25,18 +26,21 @@ from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import REPLY, Tool
 
-__all__ = ["ACTION_FEATURES", "ActionEvidence", "Ngrams", "action_rows", "shortlist"]
+__all__ = ["ACTION_FEATURES", "OTHER", "ActionEvidence", "Ngrams", "action_rows", "shortlist"]
 
 Floats = NDArray[np.float32]
 
 MAX_ACTIONS = 40
 """Actions ranked in full; of more tools, those that the linear model and the descriptions favour."""
 
-RARE = 1e-4
-"""Probability of an action that a linear model has never seen."""
+OTHER = ""
+"""The class of all actions that a linear model has hardly or never seen."""
+
+LEAST = 1e-4
+"""Of the probability of an action."""
 
 _STATE = 16
-ACTION_FEATURES = 28 + AVAILABILITY_FEATURES + _STATE
+ACTION_FEATURES = 31 + AVAILABILITY_FEATURES + _STATE
 
 
 class Ngrams(msgspec.Struct):
@@ -88,12 +92,11 @@ class ActionEvidence(NamedTuple):
     prompts: Prompts = Prompts()
 
 
-def shortlist(transcript: Transcript, words: Mapping[str, float]) -> list[str]:
+def shortlist(transcript: Transcript, words: Mapping[str, float], fit: Mapping[str, float]) -> list[str]:
     """The actions to rank: a reply, and the tools offered, the likelier ones first if there are many."""
     names = list(transcript.tools)
     if len(names) >= MAX_ACTIONS:
-        overlap = {name: _description_overlap(transcript.tools[name], transcript) for name in names}
-        names.sort(key=lambda name: (-words.get(name, RARE) - 0.2 * overlap[name], name))
+        names.sort(key=lambda name: (-words.get(name, LEAST) - 0.2 * fit[name], name))
         names = names[: MAX_ACTIONS - 1]
     return [REPLY, *names]
 
@@ -112,10 +115,11 @@ def action_rows(
     Returns:
         The actions, and [actions, ACTION_FEATURES] float32.
     """
-    words = evidence.words.softmax(row)
-    structure = evidence.structure.softmax(row)
+    words, structure = (_shared(model.softmax(row), transcript) for model in (evidence.words, evidence.structure))
     intents = evidence.intents.sigmoid(row) if evidence.intents.classes else {}
-    names = shortlist(transcript, words)
+    fit = evidence.encoder.matcher.similarities(transcript)
+    names = shortlist(transcript, words, fit)
+    ranked = sorted(fit.values())[-2:]
     state = _state_features(transcript)
     used = {name: transcript.actions.count(name) for name in names}
     pending = sorted((intents.get(name, 0.0), name) for name in names if not used[name] and name != REPLY)[-2:]
@@ -132,6 +136,7 @@ def action_rows(
                 other,
                 *_history_features(name, used[name], transcript),
                 *_text_features(name, transcript),
+                *_match_features(fit.get(name, 0.0), ranked),
                 *at_hand[place],
                 *state,
             ]
@@ -139,10 +144,18 @@ def action_rows(
     return names, np.array(rows, np.float32)
 
 
+def _shared(shares: dict[str, float], t: Transcript) -> dict[str, float]:
+    """Probabilities in which the tools offered that the model does not know share what it keeps for others."""
+    unknown = sum(name not in shares for name in t.tools)
+    shares[OTHER] = max(shares.get(OTHER, 0.0) / max(unknown, 1), LEAST)
+    return shares
+
+
 def _model_features(
     name: str, t: Transcript, words: Mapping[str, float], structure: Mapping[str, float], ngrams: Ngrams
 ) -> list[float]:
-    p_words, p_structure = words.get(name, RARE), structure.get(name, RARE)
+    unknown = LEAST if name == REPLY else words[OTHER], LEAST if name == REPLY else structure[OTHER]
+    p_words, p_structure = words.get(name, unknown[0]), structure.get(name, unknown[1])
     best = max(words.values(), default=1.0)
     return [
         math.log(p_words + 1e-5),
@@ -187,6 +200,13 @@ def _text_features(name: str, t: Transcript) -> list[float]:
     ]
 
 
+def _match_features(fit: float, ranked: Sequence[float]) -> list[float]:
+    """How well a description fits, and by how much better than the best of the others (a reply: than all)."""
+    best = ranked[-1] if ranked else 0.0
+    rival = best if fit < best else ranked[0] if len(ranked) > 1 else 0.0
+    return [fit, fit - rival, float(fit >= best > 0.0)]
+
+
 def _description_overlap(tool: Tool, t: Transcript) -> float:
     """Share of the user's last words that name or describe the tool, rare ones counting more."""
     if not t.last_user_words:
@@ -200,7 +220,7 @@ def _description_overlap(tool: Tool, t: Transcript) -> float:
 @lru_cache(maxsize=8192)
 def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str]]:
     """Words of a tool's name, and those that only its description has."""
-    words = tuple(words_of(name.replace("_", " ")))
+    words = tuple(name_words(name))
     return words, frozenset(words_of(description)) - set(words)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
 from ultracore.distillation.students.compact.knowledge import SlotKnowledge
+from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
@@ -38,9 +39,13 @@ MIN_AFFIX = 3
 NAME_SIMILARITY = 0.5
 """A path whose last step is at least this similar to the argument's name is a source without evidence."""
 
+BESIDE = 30
+"""Characters before a value, and half as many behind it, that may say what it is."""
+
 _LINKS = 10
-_SLOT = 28
+_SLOT = 33
 _TAKEN = 21
+_CHOSEN = 3
 ARGUMENT_FEATURES = STATIC_FEATURES + _LINKS + 2 * _SLOT
 """Columns that describe a candidate to the ranker."""
 
@@ -197,7 +202,7 @@ def _describe(
         return np.zeros((0, ARGUMENT_FEATURES), np.float32)
     own = table.own[kept]
     own[:, _TAKEN] = len(taken) / 4 if slot.repeats else -1.0
-    links = _links(pool, [table.alternatives[i].place for i in kept], before, taken)
+    links = _links(pool, [table.alternatives[i] for i in kept], before, taken)
     return np.hstack([table.static[kept], links, own, own - own.max(axis=0, keepdims=True)])
 
 
@@ -213,6 +218,8 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
     rows = []
     n = counts.values + 1.0
     size = math.log1p(len(alternatives))
+    about = _About(slot, t.last_user_text)
+    strangeness = sources.knowledge.strangeness(slot) / 3
     for place, value, key in alternatives:
         path, prior, similarity = _provenance(slot, pool, priors, place)
         rank, unused_rank = ranks[path], unused_ranks[path]
@@ -252,6 +259,8 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
                 heard.get(key, 0.0) if key else 1.0 - max(heard.values(), default=0.0),
                 float(bool(heard)),
                 float(place >= 0 and pool.keys[place] != key and value is not ABSENT),
+                *about.features(key),
+                strangeness,
             )
         )
     return np.array(rows, np.float32).reshape(len(rows), _SLOT)
@@ -260,6 +269,28 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
 @lru_cache(maxsize=65536)
 def _words(key: str) -> tuple[str, ...]:
     return tuple(words_of(key))
+
+
+class _About:
+    """How a slot's name and description speak of a value, and of the words beside it in a text."""
+
+    def __init__(self, slot: Slot, text: str) -> None:
+        self._name = frozenset(name_words(slot.name))
+        self._description = str(slot.schema.get("description") or "").lower()
+        self._described = frozenset(words_of(self._description)) - self._name
+        self._text = text.lower()
+
+    def features(self, key: str) -> tuple[float, float, float, float]:
+        """Words of the name and of the description beside the value; is it in the description; where it was said."""
+        said = key.lower()
+        at = self._text.find(said) if len(said) > 1 else -1
+        known = float(len(said) > 2 and said in self._description)
+        if at < 0:
+            return 0.0, 0.0, known, -1.0
+        beside = self._text[max(0, at - BESIDE) : at] + " " + self._text[at + len(said) : at + len(said) + BESIDE // 2]
+        words = frozenset(words_of(beside))
+        near = len(words & self._name) / max(len(self._name), 1)
+        return near, min(len(words & self._described), 4) / 4, known, at / len(self._text)
 
 
 def _share(words: Sequence[str], among: frozenset[str]) -> float:
@@ -287,11 +318,14 @@ def _attribute_evidence(attributes: Collection[str], counts: SlotKnowledge) -> t
     return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
 
 
-def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot, Any]], taken: Sequence[Any]) -> Floats:
+def _links(
+    pool: Candidates, kept: Sequence[Alternative], before: Sequence[tuple[Slot, Any]], taken: Sequence[Any]
+) -> Floats:
     """How a candidate belongs with the values chosen already: [candidates, _LINKS] float32."""
-    out = np.zeros((len(places), _LINKS), np.float32)
+    out = np.zeros((len(kept), _LINKS), np.float32)
     chosen = dict.fromkeys(key_of(v) for _, value in before for _, v in scalars(value))  # in order: the last counts
     chosen |= dict.fromkeys(key_of(value) for value in taken)
+    out[:, _CHOSEN] = [alternative.key in chosen for alternative in kept]
     known = [pool.index[key] for key in chosen if key in pool.index]
     if not known:
         return out
@@ -301,6 +335,7 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
     ids = frozenset().union(*(pool.ids(place) for place in latest)) - chosen.keys()
     words = frozenset().union(*(pool.around(place).words for place in latest))
     user = pool.transcript.user_words
+    places = [alternative.place for alternative in kept]
     belongs = {group: _likeness(pool.surroundings[group].words, words, user) for group in _groups(pool, places)}
     for row, place in enumerate(places):
         if place < 0:
@@ -311,7 +346,7 @@ def _links(pool: Candidates, places: Sequence[int], before: Sequence[tuple[Slot,
             1.0,
             bool(at & turns),
             bool(at & answers),
-            key in chosen,
+            key in chosen or kept[row].key in chosen,
             min(len(shared) - (key in shared), 5) / 5,
             *belongs[pool.group[place]],
             min(len(taken), 4) / 4,

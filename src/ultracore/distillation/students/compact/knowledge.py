@@ -6,7 +6,7 @@ Plain counts, kept as JSON. What this file does not know: how the counts are wei
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -73,6 +73,7 @@ class Knowledge(msgspec.Struct, weakref=True):
         free_text: Slot keys whose values are prose; no candidate can fill them.
         together: Whether the teacher was seen to make several calls in one message.
         alone: Tools that were called often, and never followed by another call in the same message.
+        pooled: What is known of slots of one name (`name:...`), and of one type (`type:...`), of all tools together.
     """
 
     slots: dict[str, SlotKnowledge] = {}
@@ -80,14 +81,22 @@ class Knowledge(msgspec.Struct, weakref=True):
     free_text: list[str] = []
     together: bool = False
     alone: list[str] = []
+    pooled: dict[str, SlotKnowledge] = {}
 
     def may_go_on(self, tool: str) -> bool:
         """Whether a call of this tool may be followed by another one in the same message."""
         return self.together and tool not in self.alone
 
     def of(self, slot: Slot) -> SlotKnowledge:
-        """The counts of a slot, empty ones if it was never seen."""
-        return self.slots.get(slot.key) or SlotKnowledge()
+        """The counts of a slot; if it was never seen, those of its name, then of its type, together."""
+        return next((found for key in _keys(slot) if (found := self._counts(key)) is not None), SlotKnowledge())
+
+    def strangeness(self, slot: Slot) -> int:
+        """0 for a slot that was seen, 1 where only its name was, 2 where only its type was, else 3."""
+        return next((level for level, key in enumerate(_keys(slot)) if self._counts(key) is not None), 3)
+
+    def _counts(self, key: str) -> SlotKnowledge | None:
+        return self.slots.get(key) or self.pooled.get(key)
 
     def priors(self, slot: Slot) -> dict[str, float]:
         """`SlotKnowledge.priors` of a slot, computed once."""
@@ -116,6 +125,7 @@ class Knowledge(msgspec.Struct, weakref=True):
         """Count over decisions whose arguments are known."""
         knowledge = cls({}, schemas, sorted("/".join(pair) for pair in free_text))
         tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
+        slots: dict[str, Slot] = {}
         for decision, pool in zip(decisions, candidates, strict=True):
             tools = {tool.name: tool for tool in decision.state.tools}
             for call in decision.calls[:1]:
@@ -123,12 +133,40 @@ class Knowledge(msgspec.Struct, weakref=True):
                     continue
                 for slot in knowledge.slots_of(tools[call.name]):
                     for part, values in _parts(slot, call.arguments):
+                        slots[part.key] = part
                         _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), values, pool)
                         for value in values:
                             tasks[part.key, key_of(value)].add(decision.task)
         for key, counts in knowledge.slots.items():
             _settle(counts, {text: len(tasks[key, text]) for text in counts.constants})
+        knowledge.pooled = _pool(knowledge.slots, slots)
         return knowledge
+
+
+def _keys(slot: Slot) -> tuple[str, str, str]:
+    declared = slot.schema.get("type")
+    return slot.key, f"name:{slot.name.lower()}", f"type:{slot.kind}:{declared if isinstance(declared, str) else ''}"
+
+
+def _pool(counts: dict[str, SlotKnowledge], slots: Mapping[str, Slot]) -> dict[str, SlotKnowledge]:
+    """Counts of slots of one name, and of one type, added up; constants belong to a name, not to a type."""
+    pooled: dict[str, SlotKnowledge] = {}
+    for key, slot in sorted(slots.items()):
+        own, (_, name, kind) = counts[key], _keys(slot)
+        for group in (name, kind):
+            into = pooled.setdefault(group, SlotKnowledge())
+            into.calls, into.present = into.calls + own.calls, into.present + own.present
+            into.values += own.values
+            for field in ("gold", "seen", "shapes"):
+                totals = getattr(into, field)
+                for text, n in getattr(own, field).items():
+                    totals[text] = totals.get(text, 0) + n
+        for text, (value, times, tasks) in own.constants.items():
+            _, before, in_tasks = pooled[name].constants.get(text, (value, 0, 0))
+            pooled[name].constants[text] = (value, before + times, in_tasks + tasks)
+    for sums in pooled.values():
+        sums.constants = _commonest(sums.constants)
+    return pooled
 
 
 def _parts(slot: Slot, arguments: dict[str, Any]) -> Iterator[tuple[Slot, list[Any]]]:
@@ -212,9 +250,13 @@ def _affixes(value: str, pool: Candidates) -> set[str]:
 
 def _settle(counts: SlotKnowledge, tasks: dict[str, int]) -> None:
     counts.seen = {path: count for path, count in counts.seen.items() if path in counts.gold}
-    ranked = sorted(counts.constants.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_CONSTANTS]
-    # in the order of the artefact, which sorts its keys: a loaded student must not differ from a fresh one
-    counts.constants = {text: (value, times, tasks[text]) for text, (value, times, _) in sorted(ranked)}
+    kept = _commonest(counts.constants)
+    counts.constants = {text: (value, times, tasks[text]) for text, (value, times, _) in kept.items()}
+
+
+def _commonest(constants: dict[str, tuple[Any, int, int]]) -> dict[str, tuple[Any, int, int]]:
+    """In the order of the artefact, which sorts its keys: a loaded student must not differ from a fresh one."""
+    return dict(sorted(sorted(constants.items(), key=lambda item: (-item[1][1], item[0]))[:MAX_CONSTANTS]))
 
 
 def _add(counts: dict[str, int], key: str) -> None:

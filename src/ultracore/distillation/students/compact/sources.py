@@ -18,7 +18,7 @@ from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
-from ultracore.distillation.students.compact.tagger import Reading, Spoken, Tagger
+from ultracore.distillation.students.compact.tagger import ANY_TOOL, Reading, Spoken, Tagger
 
 __all__ = ["Alternative", "Learned", "Meanings", "Sources", "Table"]
 
@@ -101,8 +101,9 @@ class Sources:
     def spoken(self, slot: Slot) -> list[Spoken]:
         """Stretches of the user's last words that may be values of the slot."""
         tagger = self._learned.tagger
-        if tagger is None or slot.tool not in tagger.tools:
+        tool = slot.tool if tagger is not None and slot.tool in tagger.tools else ANY_TOOL
+        if tagger is None or tool not in tagger.tools:
             return []
-        if slot.tool not in self._readings:
-            self._readings[slot.tool] = tagger.read(slot.tool, self.pool.transcript.last_user_text)
-        return [span for span in self._readings[slot.tool].spans if span.slot == slot.key]
+        if tool not in self._readings:
+            self._readings[tool] = tagger.read(tool, self.pool.transcript.last_user_text)
+        return [span for span in self._readings[tool].spans if tool == ANY_TOOL or span.slot == slot.key]

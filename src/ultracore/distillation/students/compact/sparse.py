@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ultracore.distillation.students.compact.matching import Matcher
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript, looks_like_id
 
@@ -165,6 +166,7 @@ class CompiledEncoder:
         width: Number of columns.
         structure_width: Number of leading columns that hold structure.
         offsets: First column of each field.
+        matcher: Compares descriptions of tools with what was said, by the same inverse document frequencies.
     """
 
     def __init__(self, encoder: SparseEncoder) -> None:
@@ -180,6 +182,8 @@ class CompiledEncoder:
                 column += 1
             self._tables.append((field, length, table))
         self.width = column
+        history = zip(encoder.names["history"], encoder.scales["history"], strict=True)
+        self.matcher = Matcher({name: scale for name, scale in history if " " not in name})
         self.structure_width = len(encoder.names["structure"])
 
     def encode(self, document: Document) -> Vector:

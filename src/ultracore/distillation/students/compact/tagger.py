@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.crf import Chain, Decoded, Span
 from ultracore.distillation.students.compact.tokens import Counts, Lexicon, Token, describe, tokens_of
 
-__all__ = ["Reading", "Spoken", "Tagger", "ToolChain", "pack_lines", "pack_tagger", "unpack_lines"]
+__all__ = ["ANY_TOOL", "Reading", "Spoken", "Tagger", "ToolChain", "pack_lines", "pack_tagger", "unpack_lines"]
 
 Array = NDArray[Any]
+
+ANY_TOOL = "*"
+"""Reads values for tools that have no chain of their own; it does not say for which argument."""
 
 
 class Spoken(NamedTuple):

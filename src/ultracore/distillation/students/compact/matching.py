@@ -1,0 +1,86 @@
+"""How well a tool's description fits what the user said last: the one thing known of a tool never called.
+
+Cosine of two bags of words and of their beginnings (a stem in any language that bends its ends), rare
+words counting more. What this file does not know: what calls of the tool looked like.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.tools import Tool
+
+__all__ = ["Matcher", "name_words"]
+
+STEM = 5
+"""Characters of a beginning; it counts half as much as the word."""
+
+MOST_RARE = 6.0
+"""Weight of a word that training never saw."""
+
+ARGUMENT_WEIGHT = 0.5
+"""Of the words that describe arguments, against those of the tool itself."""
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+Bag = dict[str, float]
+
+
+def name_words(name: str) -> list[str]:
+    """The words of a name, whether joined by underscores or by capitals.
+
+    Example:
+        >>> name_words("getOrder_details")
+        ['get', 'order', 'details']
+    """
+    return words_of(_CAMEL.sub(" ", name).replace("_", " "))
+
+
+class Matcher:
+    """Compares tools with what was said.
+
+    Args:
+        rarity: Inverse document frequency of words.
+    """
+
+    def __init__(self, rarity: dict[str, float]) -> None:
+        self._rarity = rarity
+        self._bags: dict[bytes, Bag] = {}
+
+    def similarities(self, transcript: Transcript) -> dict[str, float]:
+        """Cosine (0..1) of each offered tool with the user's last words."""
+        said = self._bag((word, 1.0) for word in sorted(transcript.last_user_words))
+        if not said:
+            return dict.fromkeys(transcript.tools, 0.0)
+        return {name: _product(said, self._described(tool)) for name, tool in transcript.tools.items()}
+
+    def _described(self, tool: Tool) -> Bag:
+        key = msgspec.json.encode(tool)
+        if key not in self._bags:
+            words = [(word, 1.0) for word in [*name_words(tool.name), *words_of(tool.description)]]
+            for name, schema in tool.properties.items():
+                about = [*name_words(name), *words_of(str(schema.get("description") or ""))]
+                words += [(word, ARGUMENT_WEIGHT) for word in about]
+            self._bags[key] = self._bag(words)
+        return self._bags[key]
+
+    def _bag(self, words: Iterable[tuple[str, float]]) -> Bag:
+        """A unit vector."""
+        bag: Bag = {}
+        for word, weight in words:
+            amount = weight * self._rarity.get(word, MOST_RARE)
+            bag[word] = max(bag.get(word, 0.0), amount)
+            stem = word[:STEM] + "-"
+            bag[stem] = max(bag.get(stem, 0.0), 0.5 * amount)
+        length = math.sqrt(sum(amount * amount for amount in bag.values())) or 1.0
+        return {word: amount / length for word, amount in bag.items()}
+
+
+def _product(left: Bag, right: Bag) -> float:
+    return sum(amount * right[word] for word, amount in left.items() if word in right)

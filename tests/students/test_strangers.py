@@ -1,0 +1,104 @@
+"""Tools and arguments that training never saw: their descriptions, their names and the teacher's habits must help."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ultracore.distillation.agreement import strict
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.arguments import _About
+from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
+from ultracore.distillation.students.compact.matching import Matcher, name_words
+from ultracore.distillation.students.compact.slots import slots_of
+from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train.fit import fit_compact
+
+THINGS = [
+    ("parcel", "carrier"), ("flight", "airline"), ("recipe", "kitchen"), ("garden", "plant"), ("museum", "painter"),
+    ("train", "station"), ("concert", "singer"), ("hotel", "resort"), ("doctor", "clinic"), ("movie", "director"),
+    ("planet", "orbit"), ("bridge", "river"), ("castle", "king"), ("school", "teacher"), ("engine", "motor"),
+    ("market", "trader"), ("forest", "ranger"), ("island", "harbour"), ("novel", "author"), ("stadium", "club"),
+]  # fmt: skip
+NAMES = ["Adastra", "Belmont", "Corvus", "Dunmore", "Elgin", "Farrow", "Galen", "Hythe", "Iona", "Jarrow"]
+
+
+def tool_for(thing: str, part: str) -> Tool:
+    schema = {"type": "object", "properties": {part: {"type": "string", "description": f"The {part} to look for"}}}
+    return Tool(f"find{thing.capitalize()}", f"Find a {thing} for somebody", {**schema, "required": [part]})
+
+
+def asked(things: list[tuple[str, str]], number: int, rng: random.Random) -> Decision:
+    thing, part = rng.choice(things)
+    offered = [*rng.sample([pair for pair in things if pair[0] != thing], 3), (thing, part)]
+    rng.shuffle(offered)
+    name = rng.choice(NAMES) + str(rng.randrange(10, 99))
+    text = rng.choice(["Please find a {} with {} {}", "I need the {} whose {} is {}"]).format(thing, part, name)
+    state = State([{"role": "user", "content": text}], [tool_for(*pair) for pair in offered])
+    call = ToolCall(f"find{thing.capitalize()}", {part: name})
+    return Decision(state=state, calls=(call,), episode=f"e{number}", task=f"t{number}")
+
+
+def test_a_tool_never_seen_is_called_with_its_argument() -> None:
+    rng = random.Random(0)
+    student = fit_compact([asked(THINGS[:14], i, rng) for i in range(70)], seed=0).student
+    unseen = [asked(THINGS[14:], i, rng) for i in range(40)]
+    found = [bool(strict(student.propose(d.state).calls, d.calls, d.state.tools)) for d in unseen]
+    assert sum(found) / len(found) > 0.8
+
+
+def test_names_are_words_however_they_are_joined() -> None:
+    assert name_words("getOrder_details") == name_words("get_order_details") == ["get", "order", "details"]
+
+
+def test_a_description_that_fits_better_is_more_similar() -> None:
+    tools = [Tool("a", "Book a table in a restaurant"), Tool("b", "Weather forecast for a city")]
+    transcript = Transcript(State([{"role": "user", "content": "Will the weather be fine?"}], tools))
+    fit = Matcher({}).similarities(transcript)
+    assert fit["b"] > fit["a"] == 0.0
+    bent = Transcript(State([{"role": "user", "content": "forecasting"}], tools))
+    assert Matcher({}).similarities(bent)["b"] > 0, "beginnings of words count"
+    assert Matcher({}).similarities(Transcript(State([], tools))) == {"a": 0.0, "b": 0.0}
+
+
+def test_rare_words_count_more() -> None:
+    tools = [Tool("a", "order"), Tool("b", "invoice")]
+    transcript = Transcript(State([{"role": "user", "content": "order invoice"}], tools))
+    fit = Matcher({"order": 1.0, "invoice": 5.0}).similarities(transcript)
+    assert fit["b"] > fit["a"]
+
+
+def test_a_slot_never_seen_borrows_from_its_name_then_from_its_type() -> None:
+    rng = random.Random(1)
+    decisions = [asked(THINGS[:4], i, rng) for i in range(20)]
+    from ultracore.distillation.train.examples import prepare
+
+    pools = [example.pool for example in prepare(decisions).examples]
+    knowledge = Knowledge.count(decisions, pools, {}, [])
+    (known,) = slots_of(tool_for("flight", "airline"))
+    (same_name,) = slots_of(tool_for("plane", "airline"))
+    (same_type,) = slots_of(tool_for("plane", "pilot"))
+    (strange,) = slots_of(Tool("f", parameters={"properties": {"n": {"type": "integer"}}}))
+    assert [knowledge.strangeness(slot) for slot in (known, same_name, same_type, strange)] == [0, 1, 2, 3]
+    assert knowledge.of(same_name).gold == knowledge.of(known).gold != {}
+    assert knowledge.of(same_name).constants == knowledge.of(known).constants
+    everything = sum(knowledge.slots[key].calls for key in knowledge.slots)
+    assert knowledge.of(same_type).calls == everything == 20
+    assert knowledge.of(same_type).constants == {}, "values of another argument are no constants of this one"
+    assert knowledge.of(strange) == SlotKnowledge()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("with airline Corvus", "Corvus", (1.0, 0.0, 0.0)),
+        ("Corvus, please", "Corvus", (0.0, 0.0, 0.0)),
+        ("look for Corvus", "Corvus", (0.0, 0.5, 0.0)),
+        ("any carrier", "look", (0.0, 0.0, 1.0)),
+    ],
+)
+def test_words_beside_a_value_say_what_it_is(text: str, key: str, expected: tuple[float, ...]) -> None:
+    (slot,) = slots_of(tool_for("flight", "airline"))
+    assert _About(slot, text).features(key)[:3] == expected
