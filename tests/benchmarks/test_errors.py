@@ -1,0 +1,70 @@
+"""The error analysis names the kind of each disagreement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from benchmarks.errors import failures
+
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.students.compact.prompts import Prompts
+from ultracore.distillation.students.compact.student import CompactStudent
+from ultracore.distillation.tools import Tool, ToolCall, canonical_json
+from ultracore.distillation.train.fit import fit_compact
+
+TOOL = Tool("ship", parameters={"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]})
+TOOLS = [TOOL, Tool("refund"), Tool("ask")]
+
+
+class Fake:
+    """Proposes what it was told to."""
+
+    def __init__(self, *calls: ToolCall) -> None:
+        self.calls = calls
+        self.evidence = type("Evidence", (), {"prompts": Prompts()})()
+
+    def propose(self, state: State) -> Proposal:
+        return Proposal(self.calls)
+
+
+def decided(*calls: ToolCall, text: str = "ship #12", before: tuple[dict[str, Any], ...] = ()) -> Decision:
+    state = State([*before, {"role": "user", "content": text}], TOOLS)
+    return Decision(state=state, calls=calls, episode="e", task=text)
+
+
+def ship(order: str) -> ToolCall:
+    return ToolCall("ship", {"order": order})
+
+
+REFUND, ASK = ToolCall("refund", {}), ToolCall("ask", {})
+MADE = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "ask", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "kind"),
+    [
+        ((), (), None),
+        ((ship("#1"),), (ship("#1"),), None),
+        ((ship("#1"),), (), "reply instead of call"),
+        ((), (ship("#1"),), "call instead of reply"),
+        ((ship("#1"),), (ship("#1"), ASK), "set of calls"),
+        ((ship("#1"),), (REFUND,), "other tool: premature, the teacher makes this call later"),
+        ((), (ASK,), "call instead of reply: made already"),
+    ],
+)
+def test_kinds_of_wrong_calls(theirs: tuple[ToolCall, ...], ours: tuple[ToolCall, ...], kind: str | None) -> None:
+    later = {canonical_json(["refund", {}])}
+    found = list(failures(decided(*theirs, before=(MADE,)), later, Fake(*ours)))  # type: ignore[arg-type]
+    assert [failure.kind for failure in found] == ([] if kind is None else [kind])
+
+
+def test_kinds_of_wrong_arguments() -> None:
+    student = fit_compact([decided(ship(f"#{i}"), text=f"ship #{i}") for i in range(100, 130)]).student
+    answer = CompactStudent(student.evidence, student.rankers, student.memory)
+    answer.propose = Fake(ship("#777")).propose  # type: ignore[method-assign]
+    missing = list(failures(decided(ship("#1001"), text="not #777"), set(), answer))
+    assert [(f.kind, f.argument, f.negated) for f in missing] == [("candidate missing", "order", True)]
+    variant = list(failures(decided(ship("#778"), text="ship #777 or #778"), set(), answer))
+    assert [f.kind for f in variant] == ["variant: a value from the same place"]
