@@ -31,7 +31,7 @@ class Fake:
 
 def decided(*calls: ToolCall, text: str = "ship #12", before: tuple[dict[str, Any], ...] = ()) -> Decision:
     state = State([*before, {"role": "user", "content": text}], TOOLS)
-    return Decision(state=state, calls=calls, episode="e", task=text)
+    return Decision(state=state, calls=calls, episode=text, task=text)
 
 
 def ship(order: str) -> ToolCall:
@@ -61,10 +61,10 @@ def test_kinds_of_wrong_calls(theirs: tuple[ToolCall, ...], ours: tuple[ToolCall
 
 
 def test_kinds_of_wrong_arguments() -> None:
-    student = fit_compact([decided(ship(f"#{i}"), text=f"ship #{i}") for i in range(100, 130)]).student
+    student = fit_compact([decided(ship(f"A{i}"), text=f"ship A{i}") for i in range(100, 130)]).student
     answer = CompactStudent(student.evidence, student.rankers, student.memory)
-    answer.propose = Fake(ship("#777")).propose  # type: ignore[method-assign]
-    missing = list(failures(decided(ship("#1001"), text="not #777"), set(), answer))
+    answer.propose = Fake(ship("A777")).propose  A type: ignore[method-assign]
+    missing = list(failures(decided(ship("A1001"), text="not A777"), set(), answer))
     assert [(f.kind, f.argument, f.negated) for f in missing] == [("candidate missing", "order", True)]
-    variant = list(failures(decided(ship("#778"), text="ship #777 or #778"), set(), answer))
+    variant = list(failures(decided(ship("A778"), text="ship A777 or A778"), set(), answer))
     assert [f.kind for f in variant] == ["variant: a value from the same place"]
