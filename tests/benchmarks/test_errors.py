@@ -63,7 +63,7 @@ def test_kinds_of_wrong_calls(theirs: tuple[ToolCall, ...], ours: tuple[ToolCall
 def test_kinds_of_wrong_arguments() -> None:
     student = fit_compact([decided(ship(f"A{i}"), text=f"ship A{i}") for i in range(100, 130)]).student
     answer = CompactStudent(student.evidence, student.rankers, student.memory)
-    answer.propose = Fake(ship("A777")).propose  A type: ignore[method-assign]
+    answer.propose = Fake(ship("A777")).propose  # type: ignore[method-assign]
     missing = list(failures(decided(ship("A1001"), text="not A777"), set(), answer))
     assert [(f.kind, f.argument, f.negated) for f in missing] == [("candidate missing", "order", True)]
     variant = list(failures(decided(ship("A778"), text="ship A777 or A778"), set(), answer))
