@@ -13,7 +13,7 @@ import pytest
 
 from ultracore.distillation.checks import check_event_store
 from ultracore.distillation.errors import ConfigurationError, EventError, LogError
-from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent
+from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent, spool
 from ultracore.distillation.events.codec import MAX_PAYLOAD_BYTES
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.sqlite import SqliteEventStore
@@ -76,11 +76,12 @@ def test_a_bad_batch_does_not_fail_its_neighbours(path: Path) -> None:
     store.close()
 
 
-def test_a_large_append_is_one_transaction(path: Path) -> None:
+def test_a_large_append_is_one_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "MAX_BYTES_IN_MEMORY", 1 << 20)  # so that most of it waits in a file
     store = SqliteEventStore(path)
     text = random.Random(0).randbytes(20_000).hex()  # what is sealed is compressed before; this stays large
     assert len(store.append(fact(context={"text": text}) for _ in range(900))) == 900
-    assert sum(1 for event in store.read() if event.to_dict()["data"]["context"]["text"] == text) == 900
+    assert sum(1 for event in store.read() if event.to_dict()["data"]["context"]["text"] == text) == 90
     store.close()
     assert {file.suffix for file in path.parent.iterdir() if file.is_file()} <= {".db", ".lock"}
 
@@ -264,3 +265,35 @@ def test_one_store_for_a_home(tmp_path: Path) -> None:
     assert again is not store
     assert again.append([RetrainTriggeredEvent.record(model_id="m", reason="scheduled")]) == [1]
     again.close()
+
+
+def test_a_log_that_cannot_be_written_says_so(path: Path) -> None:
+    SqliteEventStore(path).close()
+
+    class ReadOnly(apsw.VFS):
+        def __init__(self) -> None:
+            super().__init__("read-only", apsw.vfs_names()[0], makedefault=True)
+
+        def xOpen(self, name, flags):  # type: ignore[no-untyped-def]  # noqa: N802
+            raise apsw.ReadOnlyError("read-only file system")
+
+    vfs = ReadOnly()
+    try:
+        with pytest.raises(LogError, match="permissions of file and folder"):
+            SqliteEventStore(path)
+    finally:
+        vfs.unregister()
+
+
+def test_a_store_says_what_an_acknowledgement_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "strict")
+    assert store.durability.startswith("strict")
+    store.close()
+    monkeypatch.setenv("DISTILL_LOG_SYNC", "relaxed")
+    monkeypatch.setenv("DISTILL_LOG_LOSS_WINDOW_SECONDS", "0.25")
+    store = open_store(tmp_path / "relaxed")
+    assert "last 250 ms" in store.durability
+    store.close()
+    monkeypatch.setenv("DISTILL_LOG_SYNC", "sometimes")
+    with pytest.raises(ConfigurationError, match="log_sync"):
+        open_store(tmp_path / "other")

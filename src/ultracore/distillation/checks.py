@@ -49,6 +49,8 @@ def check_event_store(make_store: MakeStore) -> None:
         _filters,
         _filters_by_agent_and_time,
         _refuses_duplicates_whole,
+        _keeps_large_appends_whole,
+        _does_not_fail_neighbours,
         _refuses_what_cannot_be_stored,
         _refuses_a_stale_expectation,
         _takes_threads,
@@ -138,6 +140,33 @@ def _refuses_duplicates_whole(store: EventStore, _: MakeStore) -> None:
     ids = {event.metadata.event_id, fresh.metadata.event_id}
     _expect(store.known(ids) == {event.metadata.event_id}, "known gives the ids that are there")
     _expect(store.append([fresh]) == [before + 1], "a refused append leaves no gap")
+
+
+def _keeps_large_appends_whole(store: EventStore, _: MakeStore) -> None:
+    tools = [{"name": f"tool_{k}", "description": "the same words in every event " * 4} for k in range(20)]
+    events: list[Event] = [
+        AgentDecisionEvent.record(agent_id="large", context={"n": n, "text": "words " * 300}, tools_available=tools)
+        for n in range(1500)
+    ]
+    before = store.last_position()
+    _raises(EventError, lambda: store.append([*events, events[0]]), "a large append with a bad end is refused")
+    _expect(store.last_position() == before, "a refused append stores nothing, however large")
+    _expect(store.append(events) == list(range(before + 1, before + 1501)), "a large append has consecutive positions")
+    read = list(store.read(after=before))
+    _expect(read == [event.at(before + k) for k, event in enumerate(events, 1)], "a large append reads back whole")
+    _expect(
+        [_at(e) for e in store.read(after=before + 700, limit=2)] == [before + 701, before + 702], "from its middle"
+    )
+
+
+def _does_not_fail_neighbours(store: EventStore, _: MakeStore) -> None:
+    known, *fresh = _events(5)
+    store.append([known])
+    start = store.last_position()
+    futures = [store.submit([event]) for event in (fresh[0], known, fresh[1], fresh[2], known, fresh[3])]
+    failed = [isinstance(future.exception(), EventError) for future in futures]
+    _expect(failed == [False, True, False, False, True, False], "a refused append does not fail its neighbours")
+    _expect([_at(event) for event in store.read(after=start)] == list(range(start + 1, start + 5)), "and leaves no gap")
 
 
 def _refuses_what_cannot_be_stored(store: EventStore, _: MakeStore) -> None:

@@ -56,7 +56,7 @@ def stats_command(home: Path | None, as_of: str | None, tenant: str | None, agen
         before = row.type
     console = Console()
     total = sum(row.n for row in found)
-    console.print(f"{folder}: {total:,} events", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{folder}: {total:,} events; {store.durability}", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
 
 

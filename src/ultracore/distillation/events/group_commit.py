@@ -130,8 +130,8 @@ class GroupCommit:
         """Start the writer where there is none; whoever comes second leaves it to the first."""
         if self._thread is None and self._starting.acquire(blocking=False):
             thread = threading.Thread(target=self._run, name="distill-log", daemon=True)
-            self._thread = thread
             thread.start()
+            self._thread = thread  # not before: nobody can join a thread that has not started
 
     def _run(self) -> None:
         wait: float | None = None
@@ -161,16 +161,16 @@ class GroupCommit:
             self._target.release()
 
     def _take(self, wait: float | None) -> tuple[list[Batch], bool]:
-        """Wait for one batch, then take all that are there; the end mark comes after all that were submitted."""
-        group: list[Batch] = []
+        """Wait for one batch, then take those that are there now, not those that come meanwhile: it would never end.
+
+        The end mark comes after all that were submitted before it.
+        """
         try:
-            item = self._queue.get(timeout=wait)
-            while item is not None:
-                group.append(item)
-                item = self._queue.get_nowait()
+            items = [self._queue.get(timeout=wait)]
         except queue.Empty:
-            return group, False
-        return group, True
+            return [], False
+        items += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        return [item for item in items if item is not None], None in items
 
     def _write(self, group: list[Batch]) -> list[Result]:
         if not group:

@@ -48,6 +48,9 @@ class SqliteEventStore:
         checkpoints: Folder of the signed checkpoints; none are signed by default (`open_store` names one).
         checkpoint_seconds: Seconds between two of them, while events come; one more is signed at the end.
 
+    Attributes:
+        durability: What an acknowledgement means here, in words.
+
     Raises:
         LogError: The file cannot be opened, is another program's, or a newer release wrote it.
 
@@ -82,6 +85,7 @@ class SqliteEventStore:
         witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
         writer = Writer(self.path, synchronous, busy_timeout, loss_window, self.protection.persist, witness)
         writer.open(create=True)
+        self.durability = _durability(synchronous, loss_window)
         self._writer = GroupCommit(writer)
         self._reader = Reader(self.path, busy_timeout)
         self._finalizer = weakref.finalize(self, _shut, self._writer, self._reader)
@@ -176,6 +180,12 @@ class SqliteEventStore:
         batch = Batch(rows, expected)
         self._writer.submit(batch)
         return batch
+
+
+def _durability(synchronous: str, loss_window: float) -> str:
+    if synchronous == "NORMAL":
+        return f"relaxed: a power loss may take the events of the last {1000 * loss_window:,.0f} ms"
+    return "strict: an acknowledged event survives a power loss"
 
 
 def _shut(writer: GroupCommit, reader: Reader) -> None:

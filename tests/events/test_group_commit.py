@@ -1,0 +1,192 @@
+"""One thread writes for all, and nobody who submits waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ultracore.distillation.errors import EventError, LogError
+from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.spool import Spool
+
+
+class Disk:
+    """A target that keeps batches in groups; its syncs take as long as `go` is closed."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.syncing = threading.Event()
+        self.groups: list[list[Batch]] = []
+        self.group: list[Batch] = []
+        self.failing = False
+        self.refused: set[int] = set()
+        self.closings: list[bool] = []
+        self.releases = 0
+
+    def begin(self) -> None:
+        self.group = []
+
+    def write(self, batch: Batch) -> list[int]:
+        if id(batch) in self.refused:
+            raise EventError("refused")
+        self.group.append(batch)
+        return [len(self.group)]
+
+    def commit(self) -> None:
+        self.syncing.set()
+        assert self.go.wait(20)
+        if self.failing:
+            raise OSError("sync failed")
+        self.groups.append(self.group)
+
+    def tend(self, *, closing: bool) -> float | None:
+        self.closings.append(closing)
+        return None
+
+    def abandon(self, error: Exception) -> LogError:
+        return LogError(f"told: {error}")
+
+    def release(self) -> None:
+        self.releases += 1
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def group(disk: Disk) -> Iterator[GroupCommit]:
+    made = GroupCommit(disk)
+    yield made
+    disk.go.set()
+    made.close()
+
+
+def batch() -> Batch:
+    return Batch(Spool(Path("unused")), None)
+
+
+def submit(group: GroupCommit, n: int) -> list[Batch]:
+    batches = [batch() for _ in range(n)]
+    for one in batches:
+        group.submit(one)
+    return batches
+
+
+def test_a_group_is_whatever_came_during_the_last_sync(group: GroupCommit, disk: Disk) -> None:
+    disk.go.clear()
+    first = submit(group, 1)
+    assert disk.syncing.wait(5)
+    rest = submit(group, 50)
+    disk.go.set()
+    assert [one.future.result(5) for one in first + rest] == [[1], *([k] for k in range(1, 51))]
+    assert disk.groups == [first, rest]
+
+
+def test_nobody_who_submits_waits_for_a_sync(group: GroupCommit, disk: Disk) -> None:
+    disk.go.clear()
+    submit(group, 1)
+    assert disk.syncing.wait(5)
+    began = time.monotonic()
+    submit(group, 1000)
+    assert time.monotonic() - began < 1
+
+
+def test_nobody_who_submits_waits_for_a_fork(group: GroupCommit, disk: Disk) -> None:
+    disk.go.clear()
+    submit(group, 1)
+    assert disk.syncing.wait(5)
+    fork = threading.Thread(target=group.before_fork)
+    fork.start()  # waits for the sync; nobody waits for it
+    began = time.monotonic()
+    waiting = submit(group, 10)
+    assert time.monotonic() - began < 1
+    disk.go.set()
+    fork.join(5)
+    released = disk.releases
+    group.after_fork_in_parent()
+    assert released
+    assert all(one.future.result(5) for one in waiting)
+
+
+def test_after_a_fork_the_child_begins_with_an_empty_queue(group: GroupCommit, disk: Disk) -> None:
+    submit(group, 1)[0].future.result(5)
+    thread = group._thread
+    group.before_fork()
+    group.after_fork_in_child()
+    assert group._thread is None
+    assert submit(group, 1)[0].future.result(5) == [1]
+    assert group._thread is not thread
+
+
+def test_a_refused_batch_does_not_fail_its_neighbours(group: GroupCommit, disk: Disk) -> None:
+    disk.go.clear()
+    submit(group, 1)
+    assert disk.syncing.wait(5)
+    batches = [batch() for _ in range(3)]
+    disk.refused = {id(batches[1])}
+    for one in batches:
+        group.submit(one)
+    disk.go.set()
+    assert [one.future.exception(5) is None for one in batches] == [True, False, True]
+
+
+def test_a_failed_sync_is_told_to_all_of_its_group_and_to_no_other(group: GroupCommit, disk: Disk) -> None:
+    disk.failing = True
+    with pytest.raises(LogError, match="told: sync failed"):
+        submit(group, 1)[0].future.result(5)
+    disk.failing = False
+    assert submit(group, 1)[0].future.result(5) == [1]
+
+
+def test_close_writes_what_was_submitted_and_says_that_it_closes(group: GroupCommit, disk: Disk) -> None:
+    batches = submit(group, 200)
+    group.close()
+    assert all(one.future.done() for one in batches)
+    assert disk.closings[-1] is True
+    assert True not in disk.closings[:-1]
+    with pytest.raises(LogError, match="closed"):
+        submit(group, 1)
+
+
+def test_whoever_submits_while_it_closes_gets_an_answer(disk: Disk) -> None:
+    for _ in range(30):
+        group = GroupCommit(disk)
+        taken: list[Batch] = []
+
+        def race(group: GroupCommit = group, taken: list[Batch] = taken) -> None:
+            while True:
+                one = batch()
+                try:
+                    group.submit(one)
+                except LogError:
+                    return
+                taken.append(one)
+                time.sleep(0)
+
+        threads = [threading.Thread(target=race) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.001)
+        group.close()
+        for thread in threads:
+            thread.join(5)
+        for one in taken:
+            assert one.future.exception(5) is None or isinstance(one.future.exception(5), LogError)
+
+
+def test_a_target_that_wants_to_be_called_again_is(disk: Disk) -> None:
+    disk.tend = lambda *, closing: disk.closings.append(closing) or 0.01  # type: ignore[method-assign, func-returns-value]
+    group = GroupCommit(disk)
+    submit(group, 1)[0].future.result(5)
+    deadline = time.monotonic() + 5
+    while len(disk.closings) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    group.close()
+    assert len(disk.closings) >= 5
