@@ -48,6 +48,9 @@ class PostgresEventStore:
         checkpoints: Folder of the signed statements about the chain, outside the database; null for none.
         checkpoint_seconds: Between two of them, while events come.
 
+    Attributes:
+        durability: What an acknowledgement means here, in words.
+
     Raises:
         LogUnavailableError: The server cannot be reached.
         LogError: It does not sync, a newer release wrote the log, this user may not create the tables, or the log
@@ -68,6 +71,7 @@ class PostgresEventStore:
         checkpoint_seconds: float = 60.0,
     ) -> None:
         self.url = url
+        self.durability = "strict: an acknowledged event was synced by the server"
         self.protection = protection_at(load_settings().home_path) if protection is None else protection
         self._patience = patience
         witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
