@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ class Disk:
         self.closings: list[bool] = []
         self.releases = 0
 
-    def begin(self) -> None:
+    def begin(self, group: Sequence[Batch]) -> None:
         self.group = []
 
     def write(self, batch: Batch) -> list[int]:
