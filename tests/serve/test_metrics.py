@@ -58,6 +58,8 @@ def test_requests_outcomes_audits_and_feedback_are_counted(fakes: Any, teacher: 
     assert found["distill_request_seconds_count", "student"] == 2
     assert (found["distill_events_lost_total",], found["distill_log_healthy",], found["distill_paused",]) == (0, 1, 0)
     assert found["distill_upstream_attempts_total", "audit", "ok"] == 2
+    assert found["distill_unknown_cost_total", "audit"] == 2
+    assert ("distill_cost_usd_total", "audit") not in found  # what has no price did not cost nothing
 
 
 def test_no_label_holds_what_a_client_sent(world: Any, fakes: Any, teacher: Any, teacher_url: str) -> None:

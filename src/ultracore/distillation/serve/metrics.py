@@ -58,7 +58,8 @@ class Metrics:
         self._shadows = counter("shadows", "Shadow decisions, by what the teacher said.", "would_send", "agrees")
         self._feedback = counter("feedback", "Feedback by what it said.", "success")
         self._attempts = counter("upstream_attempts", "Requests sent to the teacher.", "role", "status")
-        self._cost = counter("cost_usd", "What the teacher cost, where a price is known.", "role")
+        self._cost = counter("cost_usd", "What the teacher cost, where that is known.", "role")
+        self._unknown_cost = counter("unknown_cost", "Requests to the teacher of which the cost is not known.", "role")
         self._schemas = counter("tool_schema_changes", "Tools offered with another definition than certified.")
         self._lost = counter("events_lost", "Events that could not be written anywhere. Alarm on any.")
         self._refused = counter("refused", "Requests refused by the gateway.", "status")
@@ -88,7 +89,10 @@ class Metrics:
                 self._shadows.labels(_word(event.would_send), _word(event.agrees)).inc()
             case UpstreamAttemptedEvent():
                 self._attempts.labels(event.role, event.status).inc()
-                self._cost.labels(event.role).inc(event.cost_usd or 0.0)
+                if event.cost_usd is None:
+                    self._unknown_cost.labels(event.role).inc()
+                else:
+                    self._cost.labels(event.role).inc(event.cost_usd)
             case FeedbackRecordedEvent():
                 self._feedback.labels(_word(event.success)).inc()
             case ToolSchemaChangedEvent():
