@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ from hypothesis.stateful import (
 from ultracore.distillation.errors import ConcurrencyError, EventError
 from ultracore.distillation.events import AgentDecisionEvent, Event, Expected, RetrainTriggeredEvent
 from ultracore.distillation.events.block import rows
+from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.postgres_ledger import PostgresLedger
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite_ledger import SqliteLedger
@@ -43,8 +46,13 @@ class LogMachine(RuleBasedStateMachine):
         self.reopen()
 
     def reopen(self) -> None:
-        plain = Protection(Path(self.folder.name), redact="off", encrypt=False)
-        self.store = SqliteEventStore(Path(self.folder.name) / "log.db", protection=plain)
+        self.store = self.opened(Protection(Path(self.folder.name), redact="off", encrypt=False))
+
+    def opened(self, protection: Protection) -> SqliteEventStore | PostgresEventStore:
+        return SqliteEventStore(Path(self.folder.name) / "log.db", protection=protection)
+
+    def ledger(self) -> SqliteLedger | PostgresLedger:
+        return SqliteLedger(Path(self.folder.name) / "log.db")
 
     def event(self, kind: int, minutes: int) -> Event:
         self.number += 1
@@ -119,11 +127,29 @@ class LogMachine(RuleBasedStateMachine):
             return
         assert list(self.store.read()) == self.model
         self.store.close()
-        ledger = SqliteLedger(Path(self.folder.name) / "log.db")
+        ledger = self.ledger()
         assert verify(ledger).findings == []
         assert sum(len(rows(chained.block)) for chained in ledger.blocks()) == len(self.model)
         ledger.close()
         self.folder.cleanup()
+
+
+class PostgresMachine(LogMachine):
+    """The same of a log in PostgreSQL, in one database that is emptied for each run."""
+
+    url = ""
+
+    @initialize()
+    def open_first(self) -> None:
+        with psycopg.connect(self.url) as owner:
+            owner.execute("DROP SCHEMA IF EXISTS distill CASCADE")
+        super().open_first()
+
+    def opened(self, protection: Protection) -> SqliteEventStore | PostgresEventStore:
+        return PostgresEventStore(self.url, protection=protection)
+
+    def ledger(self) -> SqliteLedger | PostgresLedger:
+        return PostgresLedger(self.url)
 
 
 def passes(
@@ -148,8 +174,20 @@ def passes(
     return keep
 
 
-@pytest.mark.parametrize(("runs", "steps"), [(8, 25), pytest.param(500, 50, marks=pytest.mark.slow)])
+many = pytest.mark.parametrize(("runs", "steps"), [(8, 25), pytest.param(500, 50, marks=pytest.mark.slow)])
+
+
+@many
 def test_a_log_is_a_list(runs: int, steps: int) -> None:
+    check_machine(LogMachine, runs, steps)
+
+
+@many
+def test_a_log_in_postgres_is_a_list(database: str, runs: int, steps: int) -> None:
+    check_machine(type("Machine", (PostgresMachine,), {"url": database}), runs, steps)
+
+
+def check_machine(machine: type[LogMachine], runs: int, steps: int) -> None:
     kept = settings(
         max_examples=runs,
         stateful_step_count=steps,
@@ -157,7 +195,7 @@ def test_a_log_is_a_list(runs: int, steps: int) -> None:
         suppress_health_check=list(HealthCheck),
         database=None,
     )
-    run_state_machine_as_test(LogMachine, settings=kept)
+    run_state_machine_as_test(machine, settings=kept)
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from ultracore.distillation.cli import main
 from ultracore.distillation.errors import ConfigurationError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event, postgres_schema
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.postgres import PostgresEventStore
 from ultracore.distillation.events.postgres_connection import connect
 from ultracore.distillation.events.privacy.protection import Protection
@@ -244,6 +245,86 @@ def test_commands_use_the_log_that_is_set(
     assert store.last_position() == 2
     store.close()
     assert not (home / "log.db").exists()
+
+
+def damage(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as owner:
+        for table in postgres_schema.TABLES:
+            owner.execute(f"ALTER TABLE distill.{table} DISABLE TRIGGER append_only")
+        for statement in statements:
+            owner.execute(statement)
+        for table in postgres_schema.TABLES:
+            owner.execute(f"ALTER TABLE distill.{table} ENABLE TRIGGER append_only")
+
+
+FLIP = "UPDATE distill.{0} SET {1} = set_byte({1}, 9, 255 - get_byte({1}, 9)) WHERE {2}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("SELECT 1", ""),
+        (FLIP.format("blocks", "data", "first = 2"), "position 2 "),
+        (FLIP.format("blocks", "rows", "first = 2"), "position 2 "),
+        (FLIP.format("blocks", "hash", "first = 2"), "position 2 "),
+        (FLIP.format("blocks", "previous", "first = 2"), "position 2 "),
+        ("UPDATE distill.blocks SET sums = sums || '\\x00'::bytea WHERE first = 2", "position 2 "),
+        ("DELETE FROM distill.blocks WHERE first = 2", "positions 2 to 2 are missing"),
+        ("UPDATE distill.events SET tenant = 'x' WHERE position = 3", "position 3 "),
+        ("DELETE FROM distill.events WHERE position = 3", "position 3 "),
+        ("DELETE FROM distill.parts", "position 1 "),
+        (FLIP.format("parts", "data", "true"), "position 1 "),
+        ("UPDATE distill.store SET store_id = 'x'", "those of another log"),
+        ("", None),
+    ],
+)
+def test_verify_names_what_was_altered(
+    database: str, home: Path, monkeypatch: pytest.MonkeyPatch, statement: str, finding: str | None
+) -> None:
+    monkeypatch.setenv("DISTILL_LOG_URL", database)
+    store = open_store(home)
+    for _ in range(3):
+        store.append([fact()])
+    store.close()
+    if finding is None:
+        with psycopg.connect(database) as owner:
+            owner.execute("ALTER TABLE distill.blocks DISABLE TRIGGER append_only")
+        finding = "distill.blocks is missing or disabled"
+    else:
+        damage(database, statement)
+    outcome = CliRunner().invoke(main, ["verify"])
+    assert outcome.exit_code == bool(finding), outcome.output
+    assert (finding or "as it was written; 1 signed checkpoints agree") in outcome.output
+
+
+def test_nothing_is_appended_to_a_damaged_tail(founded: str) -> None:
+    damage(founded, FLIP.format("blocks", "data", "first = 1"))
+    store = PostgresEventStore(founded)
+    with pytest.raises(LogError, match="damaged at positions 1 to 1: nothing is appended"):
+        store.append([fact()])
+    store.close()
+
+
+def test_a_log_that_lost_its_end_is_not_appended_to(database: str) -> None:
+    store = PostgresEventStore(database)
+    store.append([fact()])
+    store.append([fact()])
+    damage(database, "DELETE FROM distill.blocks WHERE first = 2", "DELETE FROM distill.events WHERE position = 2")
+    with pytest.raises(LogError, match="ends at position 1, but 2 was acknowledged"):
+        store.append([fact()])
+    store.close()
+
+
+@pytest.mark.parametrize("words", [["backup", "to"], ["restore", "from"], ["log", "sql", "SELECT 1"]])
+def test_commands_for_files_say_what_to_use_instead(
+    founded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILL_LOG_URL", founded)
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 2
+    assert "in PostgreSQL: " in outcome.output
+    assert not (tmp_path / "to").exists()
 
 
 def test_without_the_package_the_install_line_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

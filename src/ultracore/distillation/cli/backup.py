@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import find_home, refuse_postgres, settings_at
 from ultracore.distillation.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ def restore_command(source: Path, keys_from: Path | None, home: Path | None, nev
 
 
 def _places(settings: Settings) -> Places:
+    refuse_postgres(
+        "use pg_dump or the server's own backup, and copy models, keys and checkpoints; see docs/postgres.md"
+    )
     from ultracore.distillation.backup import Places
 
     return Places(settings.home_path, settings.keys_path, settings.checkpoints_path, settings.tombstones_path)

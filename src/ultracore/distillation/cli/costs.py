@@ -29,7 +29,7 @@ def costs_command(home: Path | None, tenant: str | None) -> None:
 
     Prices come from the file that the setting `upstreams` names; a cost without a price is unknown.
     """
-    from ultracore.distillation.events.sqlite import open_store
+    from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.costs import COST_EVENTS, tally
 
     store = open_store(find_home(home))

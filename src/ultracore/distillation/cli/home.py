@@ -12,7 +12,7 @@ from typing import Any
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import Settings, load_settings
 
-__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "home_or_new", "settings_at"]
+__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "home_or_new", "refuse_postgres", "settings_at"]
 
 DEFAULT_OUT = "distill-report"
 LOG = "log.db"
@@ -42,6 +42,18 @@ def find_home(folder: Path | None) -> Path:
         places = " or ".join(str(home) for home in candidates)
         raise ConfigurationError(f"there is no decision log in {places}; run `distill run FILE` or name its folder")
     return found
+
+
+def refuse_postgres(instead: str) -> None:
+    """For what works on a log's file only.
+
+    Raises:
+        ConfigurationError: The log that is set is in PostgreSQL.
+    """
+    if load_settings().log_url is not None:
+        raise ConfigurationError(
+            f"this works on a log in a file, and DISTILL_LOG_URL names one in PostgreSQL: {instead}"
+        )
 
 
 def home_or_new(folder: Path | None) -> Path:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import LOG, find_home
+from ultracore.distillation.cli.home import LOG, find_home, refuse_postgres
 
 if TYPE_CHECKING:
     from ultracore.distillation.events import Event, EventStore
@@ -167,7 +167,12 @@ def open_log(home: Path | None) -> tuple[Any, Path]:
 
 
 def log_file(home: Path | None) -> Path:
-    """The file of that log."""
+    """The file of that log.
+
+    Raises:
+        ConfigurationError: It is in PostgreSQL.
+    """
+    refuse_postgres("ask the view distill.log in psql")
     return find_home(home) / LOG
 
 

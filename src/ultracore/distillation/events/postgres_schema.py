@@ -15,7 +15,7 @@ from psycopg import errors
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.postgres_connection import Connection, explain, name_of
 
-__all__ = ["LOCK", "MIGRATIONS", "check_keyring", "migrate"]
+__all__ = ["LOCK", "MIGRATIONS", "TABLES", "check_keyring", "migrate"]
 
 LOCK = 0x64_69_73_74
 """The advisory lock that writers of one database share: "dist"."""
@@ -25,6 +25,8 @@ HAS_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = 'distill'"
 HAS_MIGRATIONS = """
     SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'distill' AND c.relname = '_migrations'"""
+
+TABLES = ("store", "keyring", "blocks", "parts", "events", "_migrations")
 
 Migration = Callable[[Connection], None]
 
@@ -88,7 +90,7 @@ def _append_only(connection: Connection) -> None:
                 USING ERRCODE = 'restrict_violation';
         END $$
         """)
-    for table in ("store", "keyring", "blocks", "parts", "events", "_migrations"):
+    for table in TABLES:
         connection.execute(f"""
             CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON distill.{table}
             FOR EACH STATEMENT EXECUTE FUNCTION distill.refuse()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from ultracore.distillation.errors import LogError, LogUnavailableError
+from ultracore.distillation.events.block import Block, Chained
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.postgres_blocks import Group
@@ -35,6 +36,8 @@ BEGIN = f"""
     SET LOCAL idle_in_transaction_session_timeout = '{BUSY_SECONDS}s';
     SELECT pg_advisory_xact_lock({LOCK})"""
 
+NEWEST = "SELECT first, previous, hash, events, rows, sums, data FROM distill.blocks ORDER BY first DESC LIMIT 1"
+
 
 class Writer:
     """See `Target`.
@@ -53,6 +56,7 @@ class Writer:
         self._witness = witness
         self._packer = Packer()
         self._acknowledged = 0
+        self._is_verified = False
         self._connection: Connection | None = None
         self._group: Group | None = None
 
@@ -71,6 +75,7 @@ class Writer:
                 raise
             self.release()  # the server was restarted since the last group: nothing was sent yet
             self.open().execute(BEGIN)
+        self._verify_tail()
         self._group = group = Group(self.open(), batches, self._packer)
         if group.next <= self._acknowledged:
             raise LogError(
@@ -117,8 +122,24 @@ class Writer:
         """See `Target`."""
         self._packer.close()
         connection, self._connection, self._group = self._connection, None, None
+        self._is_verified = False
         if connection is not None:
             connection.close()
+
+    def _verify_tail(self) -> None:
+        """Once a connection: the newest block is whole, for nothing is chained to a damaged one."""
+        if self._is_verified:
+            return
+        found = self.open().execute(NEWEST, binary=True).fetchone()
+        if found is not None:
+            first, previous, digest, *content = found
+            newest = Chained(first, previous, digest, Block(*content))
+            if not newest.is_intact:
+                raise LogError(
+                    f"the decision log {name_of(self._url)} is damaged at positions {newest.first} to {newest.last}: "
+                    "nothing is appended to it; `distill verify` says more; restore a backup"
+                )
+        self._is_verified = True
 
     def _open_group(self) -> Group:
         if self._group is None:
