@@ -13,14 +13,26 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, errors, gateway, log, privacy, replay, speed, splits, start, students
+from benchmarks import certificates, errors, gateway, log, privacy, replay, robustness, speed, splits, start, students
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
 
 Job = tuple[str, Callable[[], Section]]
 
-NAMES = ("students", "errors", "certificates", "splits", "speed", "log", "start", "gateway", "replay", "privacy")
+NAMES = (
+    "students",
+    "errors",
+    "certificates",
+    "splits",
+    "robustness",
+    "speed",
+    "log",
+    "start",
+    "gateway",
+    "replay",
+    "privacy",
+)
 HERE = ROOT / "benchmarks"
 
 
@@ -76,6 +88,14 @@ def _splits(options: argparse.Namespace, size: Size) -> Iterator[Job]:
             yield f"splits/{name}", lambda name=name: splits.measure_splits(name, options.data, size)  # type: ignore[misc]
 
 
+def _robustness(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    if options.only is None or "bank" in options.only:
+        yield "robustness", lambda: robustness.measure_robustness(quick=size.quick)
+    for name in ("snips", "airline", "telecom"):
+        if options.only is None or name in options.only:
+            yield f"robustness/{name}", lambda name=name: robustness.measure_shift(name, options.data, size)  # type: ignore[misc]
+
+
 def _certificates(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "certificates", lambda: _simulated(2 if size.quick else 100)
 
@@ -109,6 +129,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "errors": _errors,
     "certificates": _certificates,
     "splits": _splits,
+    "robustness": _robustness,
     "speed": _speed,
     "log": _log,
     "start": _start,

@@ -38,6 +38,7 @@ from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
 from ultracore.distillation.train.examples import Example, Prepared, prepare
+from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
 
@@ -136,7 +137,7 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     evidence = fit_evidence(examples, prepared, schemas, comparators, seed)
     memory = ContextMemory.build(decisions)
     development = _calibrate(layers.development, layers.final)
-    student = CompactStudent(evidence, layers.final, memory)
+    student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions))
     return FitResult(student, development, comparators, time.perf_counter() - began)
 
 

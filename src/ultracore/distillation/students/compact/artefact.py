@@ -18,6 +18,7 @@ from ultracore.distillation.students.artefact import read_artefact, write_artefa
 from ultracore.distillation.students.compact.actions import ACTION_FEATURES, ActionEvidence, Ngrams
 from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
+from ultracore.distillation.students.compact.familiarity import Familiarity
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
@@ -50,6 +51,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     memory: ContextMemory
     tagger: dict[str, Any] | None = None
     prompts: Prompts = Prompts()
+    familiarity: Familiarity = Familiarity()
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -69,6 +71,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         knowledge=learned.knowledge,
         memory=student.memory,
         prompts=evidence.prompts,
+        familiarity=student.familiarity,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
     )
     arrays: dict[str, NDArray[Any]] = {}
@@ -112,6 +115,7 @@ def load_student(folder: Path) -> CompactStudent:
         Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
         config.memory,
         model_id,
+        config.familiarity,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ultracore.distillation.decisions import State
@@ -17,6 +18,7 @@ from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.compact.actions import ActionEvidence
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.drafts import Draft, draft_calls
+from ultracore.distillation.students.compact.familiarity import Familiarity
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.parallel import complete
@@ -27,6 +29,8 @@ from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import ToolCall
 
 __all__ = ["CompactStudent", "Rankers", "select", "whole_message"]
+
+ANYTHING = Familiarity()
 
 
 class Rankers:
@@ -72,12 +76,21 @@ class CompactStudent:
         rankers: The rankers.
         memory: Contexts seen in training.
         model_id: Hash of the artefact.
+        familiarity: Says which messages are too strange to be sure of anything.
     """
 
-    def __init__(self, evidence: ActionEvidence, rankers: Rankers, memory: ContextMemory, model_id: str = "") -> None:
+    def __init__(
+        self,
+        evidence: ActionEvidence,
+        rankers: Rankers,
+        memory: ContextMemory,
+        model_id: str = "",
+        familiarity: Familiarity = ANYTHING,
+    ) -> None:
         self.evidence = evidence
         self.rankers = rankers
         self.memory = memory
+        self.familiarity = familiarity
         self._model_id = model_id
 
     @property
@@ -96,7 +109,8 @@ class CompactStudent:
         drafts = draft_calls(transcript, Candidates(transcript), row, self.evidence, rankers.actions, rankers.arguments)
         first = select(drafts, rankers.calls)
         whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments)
-        return proposal_of(whole, rankers.gate, transcript)
+        proposal = proposal_of(whole, rankers.gate, transcript)
+        return proposal if self.familiarity.is_familiar(state) else msgspec.structs.replace(proposal, confidence=0.0)
 
     def recall(self, state: State) -> Proposal | None:
         """What the context memory says; see `students.base.Recalls`."""
