@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultracore.distillation.agreement import Comparators
@@ -136,6 +136,7 @@ def test_the_interval_holds_the_estimate_and_widens_with_dependence() -> None:
     assert few_high - few_low > high - low
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("pq"), st.integers(0, 2)), max_size=12), st.randoms()
 )
@@ -156,3 +157,15 @@ def test_to_dict_is_plain_json() -> None:
     assert set(result) >= {"tool", "whole_call", "pairs", "per_tool", "same_state"}
     assert [row["tool"] for row in result["per_tool"]] == ["act", "look"]
     assert result["same_state"]["whole_call"] == pytest.approx(0.0)
+
+
+def test_each_argument_has_a_ceiling_of_its_own() -> None:
+    """Of three runs two differ in `b`; an argument left out is a difference, a default is none."""
+    given = ({"a": 1, "b": "x"}, {"a": 1.0, "b": "x"}, {"a": 1, "b": "y"}, {"a": 1})
+    rows = [decided([user("hi")], ToolCall("act", given[i]), episode=str(i)) for i in range(3)]
+    row = measure_ceiling(rows, NONE).exact.per_tool[0]
+    assert row.arguments == {"a": 1.0, "b": 1 / 3}
+    rows = [decided([user("hi")], ToolCall("act", given[i]), episode=str(i)) for i in (0, 3)]
+    assert measure_ceiling(rows, NONE).exact.per_tool[0].arguments == {"a": 1.0, "b": 0.0}
+    loose = Comparators(declared={"act": {"b": "free_text"}})
+    assert measure_ceiling(rows, loose).exact.per_tool[0].arguments == {"a": 1.0, "b": 1.0}

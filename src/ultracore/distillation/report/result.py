@@ -68,6 +68,7 @@ class SelfAgreementOfTool(TypedDict, total=False):
     same_tool: float
     whole_call: float | None
     pairs: int
+    arguments: dict[str, float]
 
 
 class SelfAgreement(TypedDict, total=False):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ultracore.distillation.agreement import Comparators, same_tools, strict, tolerant
 from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, prompt_fingerprint, text_of
-from ultracore.distillation.tools import canonical_json, fingerprint
+from ultracore.distillation.tools import ToolCall, canonical_json, fingerprint
 
 __all__ = ["Ceiling", "SelfAgreement", "ToolSelfAgreement", "measure_ceiling", "same_state_key"]
 
@@ -38,12 +38,14 @@ class ToolSelfAgreement(msgspec.Struct, frozen=True, kw_only=True):
         same_tool: Share of the other decisions that call the same tools.
         whole_call: Share that agree strictly; `None` where arguments were not recorded.
         pairs: Pairs of decisions of which at least one chose the tool.
+        arguments: By argument: share of the pairs in which both made one call of the tool that agree on it strictly.
     """
 
     tool: str
     same_tool: float
     whole_call: float | None
     pairs: int
+    arguments: dict[str, float] = {}
 
 
 class SelfAgreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +191,7 @@ def _self_agreement(
         contexts=sum(bool(group) for group in found),
         tasks=len({task for pair in pairs for task in (pair.a.task, pair.b.task)}),
         interval={name: interval for name, interval in intervals.items() if interval is not None},
-        per_tool=_per_tool(pairs),
+        per_tool=_per_tool(pairs, comparators),
     )
 
 
@@ -229,22 +231,38 @@ def _mean(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _per_tool(pairs: Sequence[_Pair]) -> tuple[ToolSelfAgreement, ...]:
+def _per_tool(pairs: Sequence[_Pair], comparators: Comparators) -> tuple[ToolSelfAgreement, ...]:
     sides: defaultdict[str, list[_Pair]] = defaultdict(list)
     for pair in pairs:
         sides[pair.a.action].append(pair)
         sides[pair.b.action].append(pair)
-    rows = [_tool_row(tool, seen) for tool, seen in sides.items()]
+    rows = [_tool_row(tool, seen, comparators) for tool, seen in sides.items()]
     return tuple(sorted(rows, key=lambda row: (-row.pairs, row.tool)))
 
 
-def _tool_row(tool: str, sides: Sequence[_Pair]) -> ToolSelfAgreement:
+def _tool_row(tool: str, sides: Sequence[_Pair], comparators: Comparators) -> ToolSelfAgreement:
     return ToolSelfAgreement(
         tool=tool,
         same_tool=sum(pair.tool for pair in sides) / len(sides),
         whole_call=_mean([_whole(pair) for pair in sides if pair.whole is not None]),
         pairs=len({id(pair) for pair in sides}),
+        arguments=_per_argument([p for p in sides if p.tool and p.whole is not None], comparators),
     )
+
+
+def _per_argument(pairs: Sequence[_Pair], comparators: Comparators) -> dict[str, float]:
+    found: defaultdict[str, list[bool]] = defaultdict(list)
+    for a, b, *_ in pairs:
+        if len(a.calls) == 1:
+            for name in {*(a.calls[0].arguments or {}), *(b.calls[0].arguments or {})}:
+                left, right = ([_only(call, name) for call in side.calls] for side in (a, b))
+                found[name].append(strict(left, right, a.state.tools, comparators) is True)
+    return {name: sum(agree) / len(agree) for name, agree in sorted(found.items())}
+
+
+def _only(call: ToolCall, name: str) -> ToolCall:
+    given = call.arguments or {}
+    return ToolCall(call.name, {name: given[name]} if name in given else {})
 
 
 def _bootstrap(pairs: Sequence[_Pair], agrees: Callable[[_Pair], bool], seed: int) -> Interval | None:
