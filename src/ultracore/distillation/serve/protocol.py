@@ -18,6 +18,8 @@ __all__ = ["BoundedProtocol"]
 HEAD_SECONDS = 10.0
 """From the connection, or the first byte of a later request, to the end of the head."""
 
+READ_SECONDS = 0.25
+
 MAX_HEAD = 64 * 1024
 """Bytes of method, path and headers; nginx takes 32 KiB."""
 
@@ -82,6 +84,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
+        """What came while the event loop was busy elsewhere is read before a timer may close the connection."""
+        self._deadline = self.loop.call_later(READ_SECONDS, self._still_nothing)
+
+    def _still_nothing(self) -> None:
         self._deadline = None
         if self._head_bytes:
             self._refuse(RequestError(408, "the request did not arrive in time", code="request_timeout"))
