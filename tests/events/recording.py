@@ -18,7 +18,7 @@ SECTORS = (512, 4096)
 
 
 class Step(NamedTuple):
-    """One thing that happened: `write`, `truncate`, `sync`, `delete`, or `ack` of a position."""
+    """One thing that happened: `write`, `truncate`, `sync`, `failed` sync, `delete`, or `ack` of a position."""
 
     kind: str
     file: str = ""
@@ -32,11 +32,20 @@ class Recorder(apsw.VFS):
 
     def __init__(self, trace: list[Step]) -> None:
         self.base = apsw.vfs_names()[0]
+        self.syncs = 0
+        self.failing = range(0)  # which of the syncs fail, counted from 0
         super().__init__("recorder", self.base, makedefault=True)
         self.trace = trace
 
+    def sync(self, name: str) -> None:
+        """Called for each sync, before it is done."""
+        self.syncs += 1
+        if self.syncs - 1 in self.failing:
+            self.trace.append(Step("failed", name))
+            raise apsw.IOError("sync failed")
+
     def xOpen(self, name, flags):  # type: ignore[no-untyped-def]  # noqa: N802
-        return RecordedFile(self.base, self.trace, name, flags)
+        return RecordedFile(self, name, flags)
 
     def xDelete(self, filename, syncdir):  # type: ignore[no-untyped-def]  # noqa: N802
         self.trace.append(Step("delete", Path(filename).name))
@@ -44,10 +53,11 @@ class Recorder(apsw.VFS):
 
 
 class RecordedFile(apsw.VFSFile):
-    def __init__(self, base: str, trace: list[Step], name, flags) -> None:  # type: ignore[no-untyped-def]
-        self.trace = trace
+    def __init__(self, recorder: Recorder, name, flags) -> None:  # type: ignore[no-untyped-def]
+        self.recorder = recorder
+        self.trace = recorder.trace
         self.name = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary").name
-        super().__init__(base, name, flags)
+        super().__init__(recorder.base, name, flags)
 
     def xWrite(self, data, offset):  # type: ignore[no-untyped-def]  # noqa: N802
         self.trace.append(Step("write", self.name, offset, bytes(data), time.monotonic()))
@@ -58,17 +68,17 @@ class RecordedFile(apsw.VFSFile):
         super().xTruncate(size)
 
     def xSync(self, flags):  # type: ignore[no-untyped-def]  # noqa: N802
+        self.recorder.sync(self.name)
         super().xSync(flags)
         self.trace.append(Step("sync", self.name, time=time.monotonic()))
 
 
 @contextmanager
-def recording() -> Iterator[list[Step]]:
-    trace: list[Step] = []
+def recording() -> Iterator[Recorder]:
     before = apsw.vfs_names()[0]
-    recorder = Recorder(trace)
+    recorder = Recorder([])
     try:
-        yield trace
+        yield recorder
     finally:
         recorder.unregister()
         assert apsw.vfs_names()[0] == before
@@ -85,6 +95,8 @@ class Disk:
         if step.kind == "sync":
             for waiting in self.pending.pop(step.file, []):
                 apply(self.files.setdefault(step.file, bytearray()), waiting)
+        elif step.kind == "failed":  # the kernel calls these pages clean and never writes them again
+            self.pending.pop(step.file, None)
         elif step.kind == "delete":
             self.files.pop(step.file, None)
             self.pending.pop(step.file, None)

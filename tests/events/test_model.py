@@ -174,7 +174,9 @@ def passes(
     return keep
 
 
-many = pytest.mark.parametrize(("runs", "steps"), [(8, 25), pytest.param(500, 50, marks=pytest.mark.slow)])
+many = pytest.mark.parametrize(
+    ("runs", "steps"), [(8, 25), pytest.param(500, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 
 
 @many

@@ -18,6 +18,7 @@ from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite_ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
+LONG = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PREAMBLE = """
 import os, sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=250)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == 0, err
     return out
 
@@ -60,7 +61,7 @@ def check(path: Path) -> int:
     return len(positions)
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=LONG)])
 def test_no_acknowledged_event_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
     """Four writers and a reader; each time one of the writers is killed and another begins."""
     path, chance = tmp_path / "log.db", random.Random(7)
@@ -92,7 +93,7 @@ def killed(process: subprocess.Popen[str]) -> set[int]:
     return {int(line) for line in out[: out.rfind("\n") + 1].split()}
 
 
-@pytest.mark.parametrize("each", [100, pytest.param(2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("each", [100, pytest.param(2500, marks=LONG)])
 def test_eight_processes_leave_no_gap_and_followers_skip_nothing(tmp_path: Path, each: int) -> None:
     path = tmp_path / "log.db"
     SqliteEventStore(path).close()
@@ -121,7 +122,7 @@ assert seen == list(range(1, n + 1)), seen
     assert check(path) == total
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(50, marks=LONG)])
 def test_many_processes_may_open_a_fresh_log_at_once(tmp_path: Path, times: int) -> None:
     code = """
 import warnings

@@ -14,10 +14,14 @@ import pytest
 from ultracore.distillation.checks import check_event_store
 from ultracore.distillation.errors import ConfigurationError, EventError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event, RetrainTriggeredEvent, spool
+from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.codec import MAX_PAYLOAD_BYTES
+from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite_sql import sql_connection
+from ultracore.distillation.events.sqlite_writer import Writer
 
 
 @pytest.fixture
@@ -297,3 +301,22 @@ def test_a_store_says_what_an_acknowledgement_means(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DISTILL_LOG_SYNC", "sometimes")
     with pytest.raises(ConfigurationError, match="log_sync"):
         open_store(tmp_path / "other")
+
+
+def test_a_tail_that_vanished_while_the_disk_failed_is_noticed(path: Path) -> None:
+    writer = Writer(path, "FULL", 1.0, 1.0)
+    writer.open(create=True)
+    group = GroupCommit(writer)
+    for number in range(3):
+        rows = Spool(path.parent)
+        rows.add(Row(f"e{number}", "T", 1, "a", "t", "t", None, None, "2026-01-01T00:00:00+00:00", None, None, b"{}"))
+        batch = Batch(rows, None)
+        group.submit(batch)
+        batch.future.result(10)
+    connection = apsw.Connection(str(path))
+    connection.execute("DELETE FROM blocks WHERE first = 3; DELETE FROM events WHERE position = 3")
+    connection.close()
+    writer.abandon(apsw.IOError("the disk failed"))
+    with pytest.raises(LogError, match="ends at position 2, but 3 was acknowledged"):
+        writer.open()
+    group.close()

@@ -44,7 +44,7 @@ def traced(*words: str, path: Path, appends: int) -> tuple[list[str], str]:
     """What the appender printed, and the trace of its system calls."""
     trace = path.with_suffix(".trace")
     command = [STRACE, "-f", "-y", "-o", str(trace), *words, sys.executable, "-c", APPENDER, str(path), str(appends)]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), trace.read_text(errors="replace")
 
@@ -64,7 +64,7 @@ def unsynced_acks(trace: str) -> tuple[int, int]:
 
 
 @with_strace
-@pytest.mark.parametrize("appends", [150, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("appends", [150, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_no_acknowledgement_is_written_before_its_sync_returned(tmp_path: Path, appends: int) -> None:
     _, trace = traced("-e", "trace=pwrite64,fsync,fdatasync,write", path=tmp_path / "log.db", appends=appends)
     assert unsynced_acks(trace) == (appends, 0)
