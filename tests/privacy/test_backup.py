@@ -185,6 +185,16 @@ def test_a_backup_never_overwrites_and_a_failed_one_leaves_nothing(live: SqliteE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "live"]
 
 
+def test_a_log_in_postgresql_is_copied_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DISTILL_LOG_URL", "postgresql://user@127.0.0.1/x")
+    with pytest.raises(SystemExit) as stop:
+        main(["restore", str(tmp_path), "--home", str(tmp_path / "r")])
+    assert stop.value.code == 2
+    assert "pg_dump" in capsys.readouterr().err
+
+
 def test_the_commands(live: SqliteEventStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         ["backup", str(tmp_path / "b"), "--home", str(home_of(live))],

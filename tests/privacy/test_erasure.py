@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.privacy.stored import everything
 
 from ultracore.distillation.cli import main
 from ultracore.distillation.erasure import Erasure, Plan, erase, forget_again, plan
@@ -77,10 +78,6 @@ class World:
     def events(self, kind: type[Event]) -> list[Any]:
         return list(self.store.read(types=[kind.event_type]))
 
-    def bytes(self) -> bytes:
-        files = [file for file in self.home.rglob("*") if file.is_file()]
-        return b"\n".join([*(str(file).encode() for file in files), *(file.read_bytes() for file in files)])
-
     def verifies(self) -> bool:
         ledger = SqliteLedger(self.home / "log.db")
         report = verify(ledger, [])
@@ -132,7 +129,7 @@ def test_a_tenth_of_all_people_are_erased(world: World, people: int, gone: int, 
     for name in victims:
         world.erase("default", name)
     world.store.close()
-    left = world.bytes()
+    left = everything(world.home)
     assert not [name for name in victims if canary[name].encode() in left or name.encode() in left]
     assert world.verifies()
     world.open()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.privacy.stored import everything
 
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import (
@@ -219,6 +220,19 @@ def test_what_belongs_to_a_person_needs_the_keys_of_person_and_day(protection: P
     ):
         with pytest.raises(InvalidTag):
             AESGCM(secret).decrypt(sealed[17:29], sealed[29:], about)
+
+
+def test_a_secret_in_what_events_share_is_found_each_time_though_clean_parts_are_looked_at_once(tmp_path: Path) -> None:
+    store = SqliteEventStore(tmp_path / "log.db")
+    key = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWx0123456789"
+    clean, secret = ([{"name": "f", "description": f"{word} {'tool ' * 100}"}] for word in ("a", key))
+    store.append(
+        [AgentDecisionEvent.record(agent_id="a", tools_available=tools) for tools in (clean, secret, clean, secret)]
+    )
+    counts = [event.metadata.redacted for event in store.read()]
+    assert counts == [{}, {"openai_key": 1}, {}, {"openai_key": 1}]
+    store.close()
+    assert key.encode() not in everything(tmp_path)
 
 
 def test_without_a_durable_key_nothing_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,7 @@ KEY = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWx0123456789"
         ("1234567890123456", None),
         ("task-abcdefghijklmnopqrstuvwxyz", None),
         ("a4111111111111111b", None),
+        (f"task-abcdefghijklmnopqrstuvwxyz {KEY}", "task-abcdefghijklmnopqrstuvwxyz [redacted:openai_key]"),
     ],
 )  # fmt: skip
 def test_what_is_a_secret_and_what_only_looks_like_one(text: str, left: str | None) -> None:

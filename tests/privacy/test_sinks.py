@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.privacy.stored import everything
 
 from ultracore.distillation.cli import main
 from ultracore.distillation.errors import DistillationError
@@ -21,13 +22,6 @@ from ultracore.distillation.serve.spill import Spill
 SECRET = "sk-proj-CanaryCanaryCanary0123456789abcdef"
 PERSON = "carla-canary@example.org"
 TEXT = f"my key is {SECRET} and I am {PERSON}"
-
-
-def everything(*folders: Path) -> bytes:
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    assert files
-    names = "\n".join(map(str, files)).encode()
-    return b"".join([names, *(file.read_bytes() for file in files)])
 
 
 def no_canary(content: bytes) -> None:
@@ -121,7 +115,7 @@ def test_what_waits_for_the_log_is_sealed_and_comes_into_it(tmp_path: Path) -> N
     spill = Spill(tmp_path / "spill", protection=store.protection)
     event = _decision()
     assert spill.add([event])
-    no_canary(everything(tmp_path))
+    no_canary(everything(tmp_path / "spill"))
     spill.drain(store)
     (found,) = store.read()
     assert (found.metadata.event_id, found.user_id) == (event.metadata.event_id, PERSON)  # type: ignore[attr-defined]

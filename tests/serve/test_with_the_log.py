@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.privacy.stored import everything
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.events.sqlite import SqliteEventStore
@@ -59,10 +60,12 @@ def test_all_that_is_written_of_a_request_is_the_persons_who_asked(
             assert (await client.post("/v1/feedback", json=told)).status_code == 201
 
     asyncio.run(talk())
+    store.close()  # what was submitted without waiting is written now
+    store = SqliteEventStore(tmp_path / "log.db")
     events = [event for event in store.read() if event.personal]
     assert {event.metadata.subject for event in events} == {store.protection.pseudonym("default", "carla@example.org")}
     assert {event.event_type for event in events} >= {
         "AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED", "AUDIT_RECORDED", "FEEDBACK_RECORDED"
     }  # fmt: skip
-    assert b"carla" not in b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"carla" not in everything(tmp_path)
     store.close()
