@@ -68,8 +68,8 @@ class KeyFile:
 
 
 def _connect(path: Path) -> apsw.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its other files the same permissions
+    if not path.exists():
+        _make(path)
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
     connection.execute("PRAGMA secure_delete=ON")
@@ -83,6 +83,18 @@ def _connect(path: Path) -> apsw.Connection:
         with connection:
             connection.execute(f"{SCHEMA} PRAGMA user_version={FORMAT}")
     return connection
+
+
+def _make(path: Path) -> None:
+    """An empty file that survives a power loss: SQLite syncs what is in it, not that it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its other files the same permissions
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _retry(change: Callable[[], object]) -> None:
