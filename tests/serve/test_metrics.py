@@ -72,10 +72,12 @@ def test_no_label_holds_what_a_client_sent(world: Any, fakes: Any, teacher: Any,
             body = fakes.chat("canary-text", model="canary-model")
             await client.post("/v1/chat/completions", json=body, headers=headers)
             await client.get("/v1/canary-path", headers=headers)
+            await client.get("/v1/models", headers={"authorization": "Bearer canary-guess"})
             return (await client.get("/metrics", headers=headers)).text
 
     page = run(ask())
     assert "canary" not in page
+    assert counts(page)["distill_refused_total", "401"] == 1
     assert key.secret not in page
     assert "distill_requests_total" in page
 

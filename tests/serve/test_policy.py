@@ -221,6 +221,7 @@ def test_a_budget_is_exact_over_processes_and_restarts(tmp_path: Path) -> None:
     tomorrow = Budgets(tmp_path, lambda: NOON.replace(day=2))
     tomorrow.take("a", policy)
     tomorrow.take("b", policy)
+    assert len(list(tmp_path.iterdir())) == 2  # yesterday's file is gone
 
 
 def test_dollars_count_what_was_paid_audits_included(tmp_path: Path) -> None:

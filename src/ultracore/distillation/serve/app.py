@@ -113,9 +113,12 @@ def create_app(
     gateway = Gateway(store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, spill=spill)
     decider.on_disabled = gateway.disabled
     routes = endpoints(gateway, Operations(gateway, control, clock))
+    refused = gateway.metrics.refused
     app = Starlette(
         routes=[_route(endpoint) for endpoint in routes],
-        middleware=[Middleware(Guard, ring=ring, control=control, clock=clock, tenant=settings.tenant)],
+        middleware=[
+            Middleware(Guard, ring=ring, control=control, clock=clock, tenant=settings.tenant, refused=refused)
+        ],
         exception_handlers={
             RequestError: partial(_on_request_error, gateway),
             HTTPException: _on_http_error,

@@ -109,8 +109,15 @@ class _Day:
         stored = os.pread(self._file, _COUNTS.size, 0)
         if len(stored) == _COUNTS.size:
             self.requests, self.dollars = _COUNTS.unpack(stored)
+        else:  # a new day: the files of the others have done their work
+            self._forget_earlier_days()
         return self
 
     def __exit__(self, *_: object) -> None:
         os.pwrite(self._file, _COUNTS.pack(self.requests, self.dollars), 0)
         os.close(self._file)
+
+    def _forget_earlier_days(self) -> None:
+        for path in self._path.parent.iterdir():
+            if path.name[:10] < self._path.name[:10]:
+                path.unlink(missing_ok=True)

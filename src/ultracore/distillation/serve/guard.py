@@ -44,16 +44,24 @@ class Guard:
         control: Keeps the ring up to date; while it cannot, an unknown key gets 503, for it may be a new one.
         clock: Tells the time.
         tenant: Whose requests are made without a key, on a keyless loopback server.
+        refused: Called with the status of each refusal.
     """
 
     def __init__(
-        self, app: ASGIApp, ring: KeyRing, control: Control, clock: Callable[[], datetime], tenant: str
+        self,
+        app: ASGIApp,
+        ring: KeyRing,
+        control: Control,
+        clock: Callable[[], datetime],
+        tenant: str,
+        refused: Callable[[int], None],
     ) -> None:
         self._app = app
         self._ring = ring
         self._control = control
         self._clock = clock
         self._anyone = Key(key_id="", tenant=tenant, scope=Scope.ADMIN)
+        self._refused = refused
         self._limits = Limits()
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -64,6 +72,7 @@ class Guard:
             key = self._caller(Headers(scope=scope))
             self._limits.enter(key)
         except RequestError as error:
+            self._refused(error.status)
             return await error_response(error)(scope, receive, send)
         try:
             await self._app({**scope, "distill.caller": key}, receive, send)

@@ -7,6 +7,7 @@ does not know: how anything is decided.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -32,7 +33,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """Counts; a `Witness` of the journal.
+    """Counts; a `Witness` of the journal. A count with its labels is looked up once, which is most of its cost.
 
     Args:
         healthy: Tells whether the log can be written.
@@ -49,8 +50,8 @@ class Metrics:
             ("spill_bytes", "Bytes of events that wait for the log.", waiting),
         )
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"distill_{name}", text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return functools.cache(Counter(f"distill_{name}", text, labels, registry=registry).labels)
 
         self._requests = counter("requests", "Requests by who answered them, and why.", "endpoint", "source", "reason")
         self._outcomes = counter("outcomes", "Answers by how they ended.", "source", "status")
@@ -60,41 +61,44 @@ class Metrics:
         self._attempts = counter("upstream_attempts", "Requests sent to the teacher.", "role", "status")
         self._cost = counter("cost_usd", "What the teacher cost, where that is known.", "role")
         self._unknown_cost = counter("unknown_cost", "Requests to the teacher of which the cost is not known.", "role")
-        self._schemas = counter("tool_schema_changes", "Tools offered with another definition than certified.")
-        self._lost = counter("events_lost", "Events that could not be written anywhere. Alarm on any.")
+        changes = "Tools offered with another definition than certified."
+        self._schemas = Counter("distill_tool_schema_changes", changes, registry=registry)
+        lost = "Events that could not be written anywhere. Alarm on any."
+        self._lost = Counter("distill_events_lost", lost, registry=registry)
         self._refused = counter("refused", "Requests refused by the gateway.", "status")
-        self._seconds = Histogram(
+        seconds = Histogram(
             "distill_request_seconds", "Until the answer ended.", ["source"], registry=registry, buckets=SECONDS
         )
+        self._seconds = functools.cache(seconds.labels)
 
     def decided(self, exchange: Exchange) -> None:
         """A request has its verdict."""
         self._asked[exchange.receipt] = source = "student" if exchange.reason is None else "teacher"
-        self._requests.labels(exchange.dialect.path, source, exchange.reason or "").inc()
+        self._requests(exchange.dialect.path, source, exchange.reason or "").inc()
 
     def refused(self, status: int) -> None:
         """A request was refused with this status."""
-        self._refused.labels(str(status)).inc()
+        self._refused(str(status)).inc()
 
     def wrote(self, event: Event) -> None:
         """See `Witness.wrote`."""
         match event:
             case DecisionOutcomeEvent():
                 source = self._asked.pop(event.decision_id, "teacher")
-                self._outcomes.labels(source, event.status).inc()
-                self._seconds.labels(source).observe((event.execution_time_ms or 0.0) / 1000)
+                self._outcomes(source, event.status).inc()
+                self._seconds(source).observe((event.execution_time_ms or 0.0) / 1000)
             case AuditRecordedEvent():
-                self._audits.labels(_word(event.agrees)).inc()
+                self._audits(_word(event.agrees)).inc()
             case ShadowRecordedEvent():
-                self._shadows.labels(_word(event.would_send), _word(event.agrees)).inc()
+                self._shadows(_word(event.would_send), _word(event.agrees)).inc()
             case UpstreamAttemptedEvent():
-                self._attempts.labels(event.role, event.status).inc()
+                self._attempts(event.role, event.status).inc()
                 if event.cost_usd is None:
-                    self._unknown_cost.labels(event.role).inc()
+                    self._unknown_cost(event.role).inc()
                 else:
-                    self._cost.labels(event.role).inc(event.cost_usd)
+                    self._cost(event.role).inc(event.cost_usd)
             case FeedbackRecordedEvent():
-                self._feedback.labels(_word(event.success)).inc()
+                self._feedback(_word(event.success)).inc()
             case ToolSchemaChangedEvent():
                 self._schemas.inc()
 

@@ -5,6 +5,7 @@ Pure: the same request gets the same word. What this file does not know: certifi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,18 @@ from ultracore.distillation.tools import fingerprint
 
 __all__ = ["Policy", "workload_of"]
 
-_VARYING = re.compile(
-    r"\S+@\S+"  # addresses of people
-    r"|\b[0-9a-f]{8}[0-9a-f-]{8,}\b"  # ids
-    r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b"
-    r"|\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b"
-    r"|\d+",
-    re.IGNORECASE,
+MAX_CACHED = 64 * 1024
+"""Characters of a system prompt whose name is remembered; 256 of them are 16 MiB at most."""
+
+_MONTHS = "January February March April May June July August September October November December"
+_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
+_CALENDAR = frozenset(
+    written + mark
+    for word in f"{_MONTHS} {_DAYS}".split()
+    for written in (word, word[:3], word.lower(), word.upper())
+    for mark in ("", ",", ".", ";", ":")
 )
+_DIGIT_OR_ADDRESS = re.compile(r"[\d@]")
 
 
 class Policy:
@@ -92,7 +97,17 @@ def workload_of(messages: Sequence[Mapping[str, Any]]) -> str:
         True
     """
     text = "\n".join(text_of(m) for m in messages if m.get("role") in SYSTEM_ROLES)
-    return "workload-" + fingerprint(_VARYING.sub("*", text))
+    return _workload(text) if len(text) < MAX_CACHED else _workload.__wrapped__(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _workload(text: str) -> str:
+    return "workload-" + fingerprint(" ".join("*" if _varies(word) else word for word in text.split()))
+
+
+def _varies(word: str) -> bool:
+    """Whether a word is of a date, or a number, an id or an address."""
+    return word in _CALENDAR or (not word.isalpha() and _DIGIT_OR_ADDRESS.search(word) is not None)
 
 
 def _drawn(session: str) -> float:
