@@ -76,7 +76,7 @@ def failures(decision: Decision, later: set[bytes], student: CompactStudent) -> 
     ours = student.propose(state).calls
     if strict(ours, theirs, state.tools) is not False:
         return
-    transcript = Transcript(state, told=student.evidence.prompts.varying(state.messages))
+    transcript = student.evidence.prompts.read(state)
     negated = bool(NEGATION.search(transcript.last_user_text))
     if same_tools(ours, theirs) and len(ours) == 1:
         for argument, kind in _wrong_arguments(theirs[0], ours[0], transcript, student):

@@ -96,7 +96,7 @@ def prepare(decisions: Sequence[Decision]) -> Prepared:
     cut: list[tuple[Decision, tuple[ToolCall, ...], frozenset[str]]] = []
     cut += [(decision, (), calls) for decision, calls in zip(decisions, later, strict=True)]
     cut += [(rest, pending, calls) for d, _, calls in cut for rest, pending in _cuts(d, habits)]
-    transcripts = [Transcript(d.state, pending, prompts.varying(d.state.messages)) for d, pending, _ in cut]
+    transcripts = [prompts.read(d.state, pending) for d, pending, _ in cut]
     documents = [document_of(transcript) for transcript in transcripts]
     encoder = SparseEncoder.fit(documents).compile()
     examples = [

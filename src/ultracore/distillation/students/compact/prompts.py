@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, text_of
+from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, text_of
+from ultracore.distillation.students.compact.moments import latest_month
+from ultracore.distillation.students.compact.transcript import Transcript, scalars
+from ultracore.distillation.tools import ToolCall
 
 __all__ = ["Prompts"]
 
@@ -28,10 +31,13 @@ class Prompts(msgspec.Struct, frozen=True):
     Attributes:
         constant: Line -> number of tasks that have it; kept in the model as text, for a look-up costs a microsecond.
         vary: Whether training saw any other line; if not, an unknown line is a new policy, and not read.
+        month: The month (`2024-05`) of most dates that the teacher gave as arguments: what a date without one
+            means in a conversation that names none.
     """
 
     constant: dict[str, int] = {}
     vary: bool = False
+    month: str = ""
 
     @classmethod
     def of(cls, decisions: Sequence[Decision]) -> Prompts:
@@ -42,13 +48,23 @@ class Prompts(msgspec.Struct, frozen=True):
             lines[task].update(_lines(prompt))
         counts = Counter(line for of_task in lines.values() for line in of_task)
         constant = {line: n for line, n in sorted(counts.items()) if n > COMMON * len(lines)}
-        return cls(constant, len(constant) < len(counts))
+        return cls(constant, len(constant) < len(counts), _usual_month(decisions))
+
+    def read(self, state: State, pending: Sequence[ToolCall] = ()) -> Transcript:
+        """The conversation, with what its system prompt tells."""
+        return Transcript(state, pending, self.varying(state.messages), self.month)
 
     def varying(self, messages: Iterable[Message]) -> str:
         """The lines of the system prompt that belong to this conversation."""
         if not self.vary:
             return ""
         return "\n".join(line for line in _lines(_prompt(messages)) if line not in self.constant)[-MAX_CHARACTERS:]
+
+
+def _usual_month(decisions: Iterable[Decision]) -> str:
+    given = (str(v) for d in decisions for call in d.calls for _, v in scalars(call.arguments or {}))
+    months = Counter(month for value in given if len(value) >= 10 and (month := latest_month(value)))
+    return min(months, key=lambda month: (-months[month], month), default="")
 
 
 def _prompt(messages: Iterable[Message]) -> str:

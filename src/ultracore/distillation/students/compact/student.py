@@ -61,7 +61,7 @@ def whole_message(
     """A draft with all further calls of its message, each the likeliest once those before it are pending."""
 
     def next_draft(pending: tuple[ToolCall, ...]) -> Draft:
-        transcript = Transcript(state, pending, evidence.prompts.varying(state.messages))
+        transcript = evidence.prompts.read(state, pending)
         row = evidence.encoder.encode(document_of(transcript))
         return draft_calls(transcript, Candidates(transcript), row, evidence, actions, arguments, most=1)[0]
 
@@ -103,7 +103,7 @@ class CompactStudent:
         remembered = self.recall(state)
         if remembered is not None:
             return remembered
-        transcript = Transcript(state, told=self.evidence.prompts.varying(state.messages))
+        transcript = self.evidence.prompts.read(state)
         row = self.evidence.encoder.encode(document_of(transcript))
         rankers = self.rankers
         drafts = draft_calls(transcript, Candidates(transcript), row, self.evidence, rankers.actions, rankers.arguments)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from ultracore.distillation.students.compact.moments import moments_of
+
 __all__ = ["Span", "shape_of", "spans_of", "trigram_similarity", "words_of"]
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -25,22 +27,7 @@ _SPANS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("labelled", re.compile(r"\b[A-Z][a-z]+ \d+\b")),
     ("quoted", re.compile(r"[\"“]([^\"”\n]{1,80})[\"”]|(?<!\w)['‘]([^'’\n]{2,80})['’](?!\w)")),
 )
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            *("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug"),
-            *("september sep sept", "october oct", "november nov", "december dec"),
-        ),
-        start=1,
-    )
-    for name in names.split()
-}
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_MONTH_DAY = re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}}))?", re.IGNORECASE)
-_DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTH})\b\.?(?:,? (\d{{4}}))?", re.IGNORECASE)
 _CAPITALS, _SMALL, _DIGITS = re.compile(r"[A-Z]+"), re.compile(r"[^\W\dA-Z_]+"), re.compile(r"\d+")
-_ISO_YEAR = re.compile(r"\b((?:19|20)\d\d)-\d\d-\d\d")
 
 
 class Span(NamedTuple):
@@ -67,29 +54,19 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def spans_of(text: str, year: int | None = None) -> Iterator[Span]:
+def spans_of(text: str, month: str | None = None) -> Iterator[Span]:
     """Every typed span of a text; one stretch may be of several types.
 
     Args:
         text: What somebody said.
-        year: The year that a date without one means; such dates are left out without it.
+        month: As `2024-05`: what a date without a year, or without a month, means; left out without it.
     """
     for kind, pattern in _SPANS:
         for match in pattern.finditer(text):
             said = next((group for group in match.groups() if group), match.group(0))
             yield Span(kind, _number(said) if kind == "number" else said, match.start())
-    for pattern, month, day in ((_MONTH_DAY, 1, 2), (_DAY_MONTH, 2, 1)):
-        for match in pattern.finditer(text):
-            stated = int(match.group(3)) if match.group(3) else year
-            if stated and 1 <= int(match.group(day)) <= 31:
-                month_number = _MONTHS[match.group(month).lower()]
-                yield Span("date", f"{stated:04d}-{month_number:02d}-{int(match.group(day)):02d}", match.start())
-
-
-@lru_cache(maxsize=8192)
-def latest_year(text: str) -> int | None:
-    """The latest year among the ISO dates of a text."""
-    return max((int(year) for year in _ISO_YEAR.findall(text)), default=None)
+    for kind, value, start in moments_of(text, month):
+        yield Span(kind, value, start)
 
 
 def shape_of(value: object) -> str:

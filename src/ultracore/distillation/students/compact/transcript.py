@@ -15,7 +15,8 @@ import msgspec
 
 from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_of
 from ultracore.distillation.errors import DataError
-from ultracore.distillation.students.compact.text import latest_year, spans_of, words_of
+from ultracore.distillation.students.compact.moments import latest_month
+from ultracore.distillation.students.compact.text import spans_of, words_of
 from ultracore.distillation.tools import ToolCall, parse_call
 
 __all__ = ["Leaf", "Thing", "Transcript", "Turn"]
@@ -90,6 +91,7 @@ class Transcript:
         state: The messages so far and the tools offered.
         pending: Calls chosen already for the message that is being decided.
         told: What the system prompt says of this conversation alone, see `prompts`.
+        month: As `2024-05`: what a date means that names neither month nor year, before the conversation has one.
 
     Attributes:
         turns: What was told, if anything, then the messages but the system's; the pending calls are the last one.
@@ -100,12 +102,14 @@ class Transcript:
         told: Whether the first turn is the system's.
     """
 
-    def __init__(self, state: State, pending: Sequence[ToolCall] = (), told: str = "") -> None:
+    def __init__(self, state: State, pending: Sequence[ToolCall] = (), told: str = "", month: str = "") -> None:
         self.tools = {tool.name: tool for tool in state.tools}
-        self.turns = _read(state.messages)
+        self.turns = _read(state.messages, month or None)
         self.told = bool(told)
         if told:
-            self.turns.insert(0, _remember({"role": "system", "content": told}, told, (), "", latest_year(told)))
+            self.turns.insert(
+                0, _remember({"role": "system", "content": told}, told, (), "", latest_month(told) or month or None)
+            )
         if pending:
             self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", None))
         self.actions = [action for turn in self.turns for action in _actions(turn)] + ["+"] * bool(pending)
@@ -226,14 +230,13 @@ def _actions(turn: Turn) -> list[str]:
     return ["U"] if turn.role in ("user", "context") else []
 
 
-def _read(messages: Sequence[Message]) -> list[Turn]:
+def _read(messages: Sequence[Message], month: str | None) -> list[Turn]:
     turns: list[Turn] = []
     names: dict[str, str] = {}
     waiting: list[str] = []
-    year = None
     for message in messages:
         text = text_of(message)
-        year = latest_year(text) or year
+        month = latest_month(text) or month
         if message.get("role") in SYSTEM_ROLES:
             continue
         calls = calls_of(message)
@@ -245,7 +248,7 @@ def _read(messages: Sequence[Message]) -> list[Turn]:
         if message.get("role") in ("tool", "function"):
             fallback = waiting.pop(0) if waiting else ""
             source = names.get(str(message.get("tool_call_id"))) or str(message.get("name") or fallback)
-        turns.append(_remember(message, text, calls, source, year))
+        turns.append(_remember(message, text, calls, source, month))
     return turns
 
 
@@ -261,21 +264,21 @@ def calls_of(message: Message) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: str, year: int | None) -> Turn:
+def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: str, month: str | None) -> Turn:
     content = message.get("content")
     plain = content if isinstance(content, str) else key_of(content) if content is not None else ""
     said = "".join(call.name + key_of(call.arguments) for call in calls)
-    key = (message.get("role"), source, plain, said, year)
+    key = (message.get("role"), source, plain, said, month)
     turn = _remembered.get(key)
     if turn is None:
-        turn = _turn(str(message.get("role")), text, content, calls, source, year)
+        turn = _turn(str(message.get("role")), text, content, calls, source, month)
         if len(_remembered) >= REMEMBERED_MESSAGES:
             _remembered.clear()
         _remembered[key] = turn
     return turn
 
 
-def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, year: int | None) -> Turn:
+def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, month: str | None) -> Turn:
     data: Any = None
     leaves: list[Leaf] = []
     if role in ("tool", "function"):
@@ -285,9 +288,9 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
         data = content
         _walk(content, "context", NOTHING, _thing(content, deep=True), leaves)
         text = "\n".join(str(value) for _, value in scalars(content) if isinstance(value, str))
-        leaves += _spoken("user", text, year)
+        leaves += _spoken("user", text, month)
     else:
-        leaves += _spoken(role, text, year)
+        leaves += _spoken(role, text, month)
     for call in calls:
         thing = _thing(call.arguments or {}, deep=True)
         leaves += [
@@ -316,10 +319,10 @@ def _parse(text: str) -> Any:
         return None
 
 
-def _spoken(role: str, text: str, year: int | None) -> list[Leaf]:
+def _spoken(role: str, text: str, month: str | None) -> list[Leaf]:
     leaves = []
     seen: dict[str, int] = {}
-    for span in spans_of(text[:20000], year):
+    for span in spans_of(text[:20000], month):
         order = seen[span.kind] = seen.get(span.kind, -1) + 1
         path = f"{role}:{span.kind}"
         leaves.append(Leaf(path, span.value, NOTHING, NOTHING))

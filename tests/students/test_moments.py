@@ -1,0 +1,69 @@
+"""What somebody says of dates and times, in the form that programs want it in."""
+
+from __future__ import annotations
+
+import pytest
+
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.moments import latest_month, moments_of
+from ultracore.distillation.students.compact.prompts import Prompts
+from ultracore.distillation.students.compact.text import spans_of
+from ultracore.distillation.tools import Tool, ToolCall
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("on May 7th", [("date", "2024-05-07")]),
+        ("the 7th of May, 2021", [("date", "2021-05-07")]),
+        ("on the 7th", [("day", "2024-03-07")]),
+        ("on May 7 and the 9th", [("date", "2024-05-07"), ("day", "2024-03-09")]),
+        ("May 45", []),
+        ("7 pm", [("time", "19:00")]),
+        ("7:30 p.m. sharp", [("time", "19:30")]),
+        ("12 am", [("time", "00:00")]),
+        ("12 pm", [("time", "12:00")]),
+        ("half past 7 in the morning", [("time", "07:30")]),
+        ("quarter to 8 in the evening", [("time", "19:45")]),
+        ("7 o'clock", [("time", "07:00"), ("time", "19:00")]),
+        ("17:45", [("time", "17:45")]),
+        ("25:00 or 7:75", []),
+        ("two seats", [("count", 2)]),
+        ("someone often", []),
+        ("7 apples", []),
+    ],
+)
+def test_moments(text: str, expected: list[tuple[str, str | int]]) -> None:
+    assert [(kind, value) for kind, value, _ in moments_of(text, "2024-03")] == expected
+
+
+def test_without_a_month_only_whole_dates_are_read() -> None:
+    assert list(moments_of("May 7th, the 8th", None)) == []
+    assert [value for _, value, _ in moments_of("May 7th, 2021", None)] == ["2021-05-07"]
+
+
+def test_they_are_spans_like_others() -> None:
+    assert ("time", "19:00") in [(span.kind, span.value) for span in spans_of("at 7 pm")]
+
+
+def test_the_latest_month_of_a_text_counts() -> None:
+    assert latest_month("from 2023-12-30 to 2024-01-02, born 1988-05-06") == "2024-01"
+    assert latest_month("in 2024") is None
+
+
+def test_the_month_that_the_teacher_usually_means_is_used_until_the_conversation_names_one() -> None:
+    tool = Tool("book", parameters={"type": "object", "properties": {"date": {"type": "string"}}})
+
+    def booked(number: int, text: str, date: str) -> Decision:
+        state = State([{"role": "user", "content": text}], [tool])
+        return Decision(state=state, calls=(ToolCall("book", {"date": date}),), episode=str(number), task=str(number))
+
+    dates = ["2019-03-01", "2019-03-07", "2020-01-01"]
+    prompts = Prompts.of([booked(i, "hello", date) for i, date in enumerate(dates)])
+    assert prompts.month == "2019-03"
+    values = [leaf.value for leaf in prompts.read(booked(9, "on the 4th", "").state).turns[0].leaves]
+    assert "2019-03-04" in values
+    named = State(
+        [{"role": "system", "content": "Today is 2024-05-15."}, {"role": "user", "content": "on the 4th"}], [tool]
+    )
+    assert "2024-05-04" in [leaf.value for leaf in prompts.read(named).turns[-1].leaves]
