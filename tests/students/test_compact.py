@@ -241,7 +241,8 @@ def test_values_take_the_declared_type(value: Any, kind: str, expected: Any) -> 
 
 def test_spans_are_shapes_of_writing_in_any_domain() -> None:
     found = {
-        (span.kind, span.value) for span in spans_of('Mail a.b@c.example, "two words", #A-12, 1,250.5 on May 3rd', "2025-01")
+        (span.kind, span.value)
+        for span in spans_of('Mail a.b@c.example, "two words", #A-12, 1,250.5 on May 3rd', "2025-01")
     }
     assert {
         ("email", "a.b@c.example"),
