@@ -13,7 +13,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import certificates, errors, gateway, log, privacy, replay, robustness, speed, splits, start, students
+from benchmarks import (
+    certificates,
+    errors,
+    gateway,
+    log,
+    postgres,
+    privacy,
+    replay,
+    robustness,
+    speed,
+    splits,
+    start,
+    students,
+)
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
 from benchmarks.sections import Section, load_sections, markdown, save
@@ -32,6 +45,7 @@ NAMES = (
     "gateway",
     "replay",
     "privacy",
+    "postgres",
 )
 HERE = ROOT / "benchmarks"
 
@@ -124,6 +138,10 @@ def _privacy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "privacy", lambda: privacy.measure_privacy(quick=size.quick)
 
 
+def _postgres(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "postgres", lambda: postgres.measure_postgres(quick=size.quick)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -136,6 +154,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "gateway": _gateway,
     "replay": _replay,
     "privacy": _privacy,
+    "postgres": _postgres,
 }
 
 

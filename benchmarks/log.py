@@ -26,7 +26,8 @@ from benchmarks.sections import Section, Table, number
 from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.events.block import Row
-from ultracore.distillation.events.group_commit import Batch, GroupCommit
+from ultracore.distillation.events.group_commit import Batch, GroupCommit, Target
+from ultracore.distillation.events.postgres import PostgresEventStore
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.rows import row_of
 from ultracore.distillation.events.spool import Spool
@@ -35,7 +36,18 @@ from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.log.of_files import read_traces
 from ultracore.distillation.teachers.scripted.traces import write_traces
 
-__all__ = ["measure_log"]
+__all__ = [
+    "BATCH",
+    "BYTES",
+    "Took",
+    "append_events",
+    "append_ready",
+    "count",
+    "events_of_bank",
+    "measure_log",
+    "prepared",
+    "timed",
+]
 
 BYTES = 2048
 BATCH = 512
@@ -63,21 +75,21 @@ def measure_log(*, quick: bool = False) -> Section:
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("DISTILL_BENCH_DISK")) as folder:
         home = Path(folder)
-        events, jsonl, grown = _events(home, 60 if quick else 600)
+        events, jsonl, grown = events_of_bank(home, 60 if quick else 600)
         plain = Protection(home / "plain", redact="off", encrypt=False)
         sealed = Protection(home / "sealed", redact="off")
         whole = Protection(home / "whole")
         size = float(np.mean([len(msgspec.json.encode(event.to_dict()["data"])) for event in events]))
         sync = _sync_times(home)
-        ready = _prepared(events, n, plain)
+        ready = prepared(events, n, plain)
         path = home / "big.db"
         add("append, ready rows", n, _append_rows(path, *ready))
         del ready
-        opened = _timed(lambda: _opened(path))
+        opened = timed(lambda: _opened(path))
         store = SqliteEventStore(path, protection=plain)
-        add("read, rows as stored", n, _timed(lambda: _count(store.rows())))
+        add("read, rows as stored", n, timed(lambda: count(store.rows())))
         decoded = min(n, some)
-        add("read, decoded", decoded, _timed(lambda: _count(store.read(until=decoded))))
+        add("read, decoded", decoded, timed(lambda: count(store.read(until=decoded))))
         store.close()
         sizes = {"in no order, not encrypted": path.stat().st_size / n}
         path.unlink()
@@ -86,9 +98,7 @@ def measure_log(*, quick: bool = False) -> Section:
             add(f"append, events, {name}", some, _append_events(file, events, some, protection))
             sizes[f"in no order, {name}, {some:,} events"] = file.stat().st_size / some
         waits = _waits(home / "waits.db", events, 20 if quick else 400, plain)
-        add(
-            "append, raw SQLite rows, 512 a transaction", some, _raw(home / "raw.db", _prepared(events, some, plain)[0])
-        )
+        add("append, raw SQLite rows, 512 a transaction", some, _raw(home / "raw.db", prepared(events, some, plain)[0]))
         beside = _eventsourcing(home, 500 if quick else 5_000)
     if beside:
         add("append, eventsourcing 9 on SQLite, 512 a save", int(beside[0]), Took(*beside[1:]))
@@ -115,7 +125,7 @@ def measure_log(*, quick: bool = False) -> Section:
     )
 
 
-def _events(home: Path, conversations: int) -> tuple[list[Event], int, int]:
+def events_of_bank(home: Path, conversations: int) -> tuple[list[Event], int, int]:
     """Decisions of about `BYTES` with at most three tools; bytes of the trace file and of the log it became."""
     file, path = home / "bank.jsonl", home / "bank.db"
     write_traces(file, n=conversations)
@@ -148,7 +158,7 @@ def _shuffled(items: Sequence[Any], n: int) -> Iterator[Any]:
         left -= len(order)
 
 
-def _prepared(events: Sequence[Event], n: int, protection: Protection) -> tuple[list[Row], dict[str, bytes]]:
+def prepared(events: Sequence[Event], n: int, protection: Protection) -> tuple[list[Row], dict[str, bytes]]:
     stored = [row_of(event, protection) for event in events]
     parts = {key: part for one in stored for key, part in one.parts.items()}
     return [s.row._replace(event_id=key, aggregate=key) for s in _shuffled(stored, n) if (key := new_event_id())], parts
@@ -157,12 +167,17 @@ def _prepared(events: Sequence[Event], n: int, protection: Protection) -> tuple[
 def _append_rows(path: Path, rows: Sequence[Row], parts: dict[str, bytes]) -> Took:
     writer = Writer(path, "FULL", 60.0, 1.0)
     writer.open(create=True)
-    group = GroupCommit(writer)
+    return append_ready(writer, path.parent, rows, parts)
+
+
+def append_ready(target: Target, folder: Path, rows: Sequence[Row], parts: dict[str, bytes]) -> Took:
+    """Append rows by batches of `BATCH`, so many in flight; the target is closed at the end."""
+    group = GroupCommit(target)
 
     def append() -> None:
         pending = []
         for start in range(0, len(rows), BATCH):
-            spool = Spool(path.parent)
+            spool = Spool(folder)
             spool.parts |= parts if start == 0 else {}
             for row in rows[start : start + BATCH]:
                 spool.add(row)
@@ -174,17 +189,21 @@ def _append_rows(path: Path, rows: Sequence[Row], parts: dict[str, bytes]) -> To
         for future in pending:
             future.result()
 
-    took = _timed(append)
+    took = timed(append)
     group.close()
     return took
 
 
 def _append_events(path: Path, events: Sequence[Event], n: int, protection: Protection) -> Took:
+    return append_events(SqliteEventStore(path, protection=protection), events, n)
+
+
+def append_events(store: PostgresEventStore | SqliteEventStore, events: Sequence[Event], n: int) -> Took:
+    """The same with events, which are encoded first; the store is closed at the end."""
     fresh = [
         msgspec.structs.replace(event, metadata=msgspec.structs.replace(event.metadata, event_id=new_event_id()))
         for event in _shuffled(events, n)
     ]
-    store = SqliteEventStore(path, protection=protection)
     store.append(fresh[:1])  # keys are made once
 
     def append() -> None:
@@ -196,7 +215,7 @@ def _append_events(path: Path, events: Sequence[Event], n: int, protection: Prot
         for future in pending:
             future.result()
 
-    took = _timed(append)
+    took = timed(append)
     store.close()
     return took
 
@@ -251,7 +270,7 @@ def _raw(path: Path, rows: Sequence[Row]) -> Took:
                     f"INSERT INTO events VALUES ({marks})", [(start + k, *row) for k, row in enumerate(part)]
                 )
 
-    took = _timed(append)
+    took = timed(append)
     connection.close()
     return took
 
@@ -288,11 +307,11 @@ def _opened(path: Path) -> None:
     store.close()
 
 
-def _count(items: Iterator[Any]) -> int:
+def count(items: Iterator[Any]) -> int:
     return sum(1 for _ in items)
 
 
-def _timed(work: Callable[[], Any]) -> Took:
+def timed(work: Callable[[], Any]) -> Took:
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return Took(time.process_time() - cpu, time.perf_counter() - wall)

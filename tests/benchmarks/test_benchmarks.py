@@ -10,6 +10,7 @@ from benchmarks.__main__ import main
 from benchmarks.cross_validation import LEVELS, STUDENT, Comparison, Measured, compare
 from benchmarks.data import FILES, MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
 from benchmarks.load import post, run_load
+from benchmarks.postgres_server import PostgresServer
 from benchmarks.sections import Section, Table, load_sections, markdown, save, share
 from benchmarks.servers import started
 from benchmarks.speed import first_tasks
@@ -244,6 +245,16 @@ def test_the_log_is_measured_without_data(tmp_path: Path, capsys: pytest.Capture
     assert main(["log", "--quick", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     for words in ("append, ready rows", "read, decoded", "bytes an event in the log", "sync of 16 KiB", "raw SQLite"):
+        assert words in printed
+
+
+@pytest.mark.slow
+def test_the_log_in_postgres_is_measured_by_a_server_of_its_own(
+    tmp_path: Path, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["postgres", "--quick", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("append, ready rows", "one event a transaction", "pg_test_fsync", "PostgreSQL 1", "fsync=on"):
         assert words in printed
 
 
