@@ -15,6 +15,7 @@ from ultracore.distillation.checks import check_event_store
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event, EventStore, Expected
 from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.sqlite import SqliteEventStore
 
 MakeStore = Callable[[], EventStore]
@@ -32,10 +33,11 @@ any_json = st.recursive(
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
+    sealed = Protection(tmp_path / "keys", redact="off")  # a number of sixteen digits would be taken for a card
     if request.param == "sqlite":
-        return lambda: SqliteEventStore(tmp_path / "log.db")
+        return lambda: SqliteEventStore(tmp_path / "log.db", protection=sealed)
     url = request.getfixturevalue("database")
-    return lambda: PostgresEventStore(url)
+    return lambda: PostgresEventStore(url, protection=sealed)
 
 
 @pytest.fixture

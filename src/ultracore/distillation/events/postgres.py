@@ -8,37 +8,28 @@ from __future__ import annotations
 
 import tempfile
 import time
-import weakref
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future
-from itertools import islice
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ultracore.distillation.errors import LogUnavailableError
-from ultracore.distillation.events.block import Row
+from ultracore.distillation.events.block_store import BlockStore
 from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
-from ultracore.distillation.events.forks import survive_forks
-from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.postgres_connection import Bell
-from ultracore.distillation.events.postgres_reader import Filters, Reader
+from ultracore.distillation.events.postgres_reader import Reader
 from ultracore.distillation.events.postgres_schema import check_keyring, migrate
 from ultracore.distillation.events.postgres_writer import Writer
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
-from ultracore.distillation.events.rows import event_of, is_storable, row_of
-from ultracore.distillation.events.spool import Spool
-from ultracore.distillation.events.store import Expected
 from ultracore.distillation.events.witness import Witness
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["PostgresEventStore"]
 
-IDS_AT_ONCE = 10_000
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 
 
-class PostgresEventStore:
+class PostgresEventStore(BlockStore):
     """Keeps the promises of `EventStore` in the schema `distill` of one database.
 
     Args:
@@ -72,75 +63,17 @@ class PostgresEventStore:
     ) -> None:
         self.url = url
         self.durability = "strict: an acknowledged event was synced by the server"
-        self.protection = protection_at(load_settings().home_path) if protection is None else protection
+        protection = protection_at(load_settings().home_path) if protection is None else protection
         self._patience = patience
         witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
-        writer = Writer(url, patience, self.protection.persist, witness)
+        writer = Writer(url, patience, protection.persist, witness)
         try:
             migrate(writer.open(), url)
-            check_keyring(writer.open(), url, self.protection.fingerprint)
+            check_keyring(writer.open(), url, protection.fingerprint)
         except BaseException:
             writer.release()
             raise
-        self._writer = GroupCommit(writer)
-        self._reader = Reader(url)
-        survive_forks(self._writer, self._reader)
-        self._finalizer = weakref.finalize(self, _shut, self._writer, self._reader)
-
-    def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
-        """Hand events over for one atomic append; never waits for the server.
-
-        The events are encoded here and now, so that a later change of a dict inside them is not stored.
-        See `EventStore.submit`.
-        """
-        return self._enqueue(events, expected).future
-
-    def append(self, events: Iterable[Event], *, expected: Expected | None = None) -> list[int]:
-        """`submit`, and wait; an interrupted wait withdraws what is not committed yet."""
-        batch = self._enqueue(events, expected)
-        try:
-            return batch.future.result()
-        except KeyboardInterrupt:
-            batch.withdrawn = True
-            raise
-
-    def read(
-        self,
-        *,
-        after: int = 0,
-        until: int | None = None,
-        types: Collection[str] | None = None,
-        tenant: str | None = None,
-        aggregate: str | None = None,
-        agent: str | None = None,
-        since: str | None = None,
-        until_time: str | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Event]:
-        """Events in order of position, page by page; those appended after the first one are left out."""
-        filters = Filters(types, tenant, aggregate, agent, since, until_time)
-        last = self.last_position()
-        rows = self._reader.rows(after, last if until is None else min(until, last), filters)
-        for position, row in rows if limit is None else islice(rows, max(0, limit)):
-            yield event_of(position, row, self._reader.part, self.protection)
-
-    def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Row]]:
-        """Positions and rows as they are stored, payloads not decoded: for copies, checks and statistics."""
-        last = self.last_position()
-        return self._reader.rows(after, last if until is None else min(until, last))
-
-    def known(self, event_ids: Collection[str]) -> set[str]:
-        """Those of the given ids that are in the log already."""
-        ids = filter(is_storable, event_ids)
-        found: set[str] = set()
-        while some := list(islice(ids, IDS_AT_ONCE)):
-            query = "SELECT event_id FROM distill.events WHERE event_id = ANY(%s)"
-            found.update(row[0] for row in self._reader.fetch(query, (some,)))
-        return found
-
-    def last_position(self) -> int:
-        """Position of the newest event, 0 for an empty log."""
-        return self._reader.last_position()
+        super().__init__(writer, Reader(url), protection, Path(tempfile.gettempdir()))
 
     def follow(
         self, *, after: int = 0, types: Collection[str] | None = None, timeout: float | None = None
@@ -172,27 +105,3 @@ class PostgresEventStore:
                     time.sleep(RETRY_SECONDS)
         finally:
             bell.close()
-
-    def close(self) -> None:
-        """Finish what was submitted, then let go of the connections; further calls raise `LogError`."""
-        self._finalizer()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return not self._finalizer.alive
-
-    def _enqueue(self, events: Iterable[Event], expected: Expected | None) -> Batch:
-        rows = Spool(Path(tempfile.gettempdir()))
-        for event in events:
-            row, parts = row_of(event, self.protection)
-            rows.add(row)
-            rows.parts |= parts
-        batch = Batch(rows, expected)
-        self._writer.submit(batch)
-        return batch
-
-
-def _shut(writer: GroupCommit, reader: Reader) -> None:
-    writer.close()
-    reader.close()

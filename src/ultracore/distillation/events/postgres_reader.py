@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 import psycopg
 import zstandard
@@ -18,13 +19,15 @@ import zstandard
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Block, Chained, DamagedBlockError, Row
+from ultracore.distillation.events.block_store import Filters
 from ultracore.distillation.events.codec import part_of
 from ultracore.distillation.events.postgres_connection import Connection, connect, explain, name_of
 from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.store import instant
 
-__all__ = ["Filters", "Reader"]
+__all__ = ["Reader"]
 
+IDS_AT_ONCE = 10_000
 PAGE_POSITIONS = 4096
 PAGE_BLOCKS = 256
 PAGE_BYTES = 8 * 1024 * 1024
@@ -46,35 +49,25 @@ OF_POSITIONS = (
 OF_AGGREGATE = "((aggregate = %s AND aggregate <> event_id) OR (event_id = %s AND aggregate = event_id))"
 
 
-class Filters(NamedTuple):
-    """The filters of `EventStore.read`, but for positions."""
-
-    types: Collection[str] | None = None
-    tenant: str | None = None
-    aggregate: str | None = None
-    agent: str | None = None
-    since: str | None = None
-    until_time: str | None = None
-
-    def sql(self) -> tuple[str, list[Any]]:
-        """Conditions on `distill.events`, and the values bound to them."""
-        found: list[tuple[str, list[Any]]] = []
-        if self.types is not None and len(self.types) == 1:  # an equality can be read in the order of the index
-            found.append(("type = %s", list(self.types)))
-        elif self.types is not None:
-            found.append(("type = ANY(%s)", [[value for value in self.types if is_storable(value)]]))
-        if self.aggregate is not None:
-            found.append((OF_AGGREGATE, [self.aggregate, self.aggregate]))
-        for condition, value in (("tenant = %s", self.tenant), ("agent = %s", self.agent)):
-            if value is not None:
-                found.append((condition, [value]))
-        for condition, time in (("occurred_at >= %s", self.since), ("occurred_at <= %s", self.until_time)):
-            if time is not None:
-                found.append((condition, [instant(time)]))
-        values = [value for _, some in found for value in some]
-        if not all(is_storable(value) for value in values if isinstance(value, str)):
-            return " AND false", []
-        return "".join(f" AND {condition}" for condition, _ in found), values
+def where_of(filters: Filters) -> tuple[str, list[Any]]:
+    """Conditions on `distill.events`, and the values bound to them."""
+    found: list[tuple[str, list[Any]]] = []
+    if filters.types is not None and len(filters.types) == 1:  # an equality can be read in the order of the index
+        found.append(("type = %s", list(filters.types)))
+    elif filters.types is not None:
+        found.append(("type = ANY(%s)", [[value for value in filters.types if is_storable(value)]]))
+    if filters.aggregate is not None:
+        found.append((OF_AGGREGATE, [filters.aggregate, filters.aggregate]))
+    for condition, value in (("tenant = %s", filters.tenant), ("agent = %s", filters.agent)):
+        if value is not None:
+            found.append((condition, [value]))
+    for condition, time in (("occurred_at >= %s", filters.since), ("occurred_at <= %s", filters.until_time)):
+        if time is not None:
+            found.append((condition, [instant(time)]))
+    values = [value for _, some in found for value in some]
+    if not all(is_storable(value) for value in values if isinstance(value, str)):
+        return " AND false", []
+    return "".join(f" AND {condition}" for condition, _ in found), values
 
 
 class Reader:
@@ -106,10 +99,19 @@ class Reader:
         found = self.fetch("SELECT first + events - 1 FROM distill.blocks ORDER BY first DESC LIMIT 1")
         return int(found[0][0]) if found else 0
 
-    def rows(self, after: int, last: int, filters: Filters = Filters()) -> Iterator[tuple[int, Row]]:  # noqa: B008 - immutable
+    def rows(self, after: int, last: int, filters: Filters) -> Iterator[tuple[int, Row]]:
         """Positions and rows in order, those after `after` up to and including `last`."""
-        where, arguments = filters.sql()
+        where, arguments = where_of(filters)
         return self._chosen(after, last, where, arguments) if where else self._all(after, last)
+
+    def known(self, event_ids: Collection[str]) -> set[str]:
+        """Those of the given ids that are in the log already."""
+        ids = filter(is_storable, event_ids)
+        found: set[str] = set()
+        while some := list(islice(ids, IDS_AT_ONCE)):
+            query = "SELECT event_id FROM distill.events WHERE event_id = ANY(%s)"
+            found.update(row[0] for row in self.fetch(query, (some,)))
+        return found
 
     def release(self) -> None:
         """Close the connection; `fetch` opens it again."""

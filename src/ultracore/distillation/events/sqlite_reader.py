@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
 import zstandard
@@ -18,14 +18,16 @@ import zstandard
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
+from ultracore.distillation.events.block_store import Filters
 from ultracore.distillation.events.codec import part_of
 from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.sqlite_blocks import BLOCK, chained
 from ultracore.distillation.events.sqlite_file import connect, explain
 from ultracore.distillation.events.store import instant
 
-__all__ = ["OF_AGGREGATE", "Filters", "Reader", "findable", "marks"]
+__all__ = ["OF_AGGREGATE", "Reader", "findable", "marks"]
 
+MAX_PARAMETERS = 500
 PAGE_BLOCKS = 16
 PAGE_POSITIONS = 1024
 PARTS_IN_MEMORY = 256
@@ -41,36 +43,26 @@ FROM_POSITION = f"{BLOCK} WHERE first >= {START} AND first <= ? ORDER BY first L
 AT_POSITION = f"{BLOCK} WHERE first <= ? ORDER BY first DESC LIMIT 1"
 
 
-class Filters(NamedTuple):
-    """The filters of `EventStore.read`, but for positions."""
-
-    types: Collection[str] | None = None
-    tenant: str | None = None
-    aggregate: str | None = None
-    agent: str | None = None
-    since: str | None = None
-    until_time: str | None = None
-
-    def sql(self) -> tuple[str, tuple[str, ...]]:
-        """Conditions on `events`, and the values bound to them."""
-        where, arguments = "", []
-        if self.types is not None:
-            where += f" AND type IN ({marks(self.types)})"
-            if FREQUENT.isdisjoint(self.types):  # so that the planner may use the index, which leaves them out
-                where += " AND type NOT IN ('AGENT_TOOL_SELECTED', 'DECISION_OUTCOME_RECORDED')"
-            arguments += list(self.types)
-        if self.aggregate is not None:
-            where += f" AND {OF_AGGREGATE}"
-            arguments += [self.aggregate, self.aggregate]
-        for condition, value in (("tenant =", self.tenant), ("agent =", self.agent)):
-            if value is not None:
-                where += f" AND {condition} ?"
-                arguments.append(value)
-        for condition, time in (("occurred_at >=", self.since), ("occurred_at <=", self.until_time)):
-            if time is not None:
-                where += f" AND {condition} ?"
-                arguments.append(instant(time))
-        return where, tuple(arguments)
+def where_of(filters: Filters) -> tuple[str, tuple[str, ...]]:
+    """Conditions on `events`, and the values bound to them."""
+    where, arguments = "", []
+    if filters.types is not None:
+        where += f" AND type IN ({marks(filters.types)})"
+        if FREQUENT.isdisjoint(filters.types):  # so that the planner may use the index, which leaves them out
+            where += " AND type NOT IN ('AGENT_TOOL_SELECTED', 'DECISION_OUTCOME_RECORDED')"
+        arguments += list(filters.types)
+    if filters.aggregate is not None:
+        where += f" AND {OF_AGGREGATE}"
+        arguments += [filters.aggregate, filters.aggregate]
+    for condition, value in (("tenant =", filters.tenant), ("agent =", filters.agent)):
+        if value is not None:
+            where += f" AND {condition} ?"
+            arguments.append(value)
+    for condition, time in (("occurred_at >=", filters.since), ("occurred_at <=", filters.until_time)):
+        if time is not None:
+            where += f" AND {condition} ?"
+            arguments.append(instant(time))
+    return where, tuple(arguments)
 
 
 def marks(values: Collection[str]) -> str:
@@ -117,10 +109,20 @@ class Reader:
         found = self.fetch("SELECT first + events - 1 FROM blocks ORDER BY first DESC LIMIT 1")
         return int(found[0][0]) if found else 0
 
-    def rows(self, after: int, last: int, filters: Filters = Filters()) -> Iterator[tuple[int, Row]]:  # noqa: B008 - immutable
+    def rows(self, after: int, last: int, filters: Filters) -> Iterator[tuple[int, Row]]:
         """Positions and rows in order, those after `after` up to and including `last`."""
-        where, arguments = filters.sql()
+        where, arguments = where_of(filters)
         return self._chosen(after, last, where, arguments) if where else self._all(after, last)
+
+    def known(self, event_ids: Collection[str]) -> set[str]:
+        """Those of the given ids that are in the log already."""
+        wanted = list(event_ids)
+        found: set[str] = set()
+        for start in range(0, len(wanted), MAX_PARAMETERS):
+            part = wanted[start : start + MAX_PARAMETERS]
+            query = f"SELECT event_id FROM events WHERE event_id IN ({marks(part)})"  # noqa: S608 - values are bound
+            found.update(row[0] for row in self.fetch(query, tuple(part)))
+        return found
 
     def row(self, position: int) -> Row:
         """One row, which is there; neighbours asked for one after the other are unpacked once."""
