@@ -125,6 +125,12 @@ def test_6_silence_here_leaves_time_to_ask_there(bench: Any, teachers: Any) -> N
     assert seen.numbers == [(1, "timeout", None), (2, "ok", 200)]
 
 
+def test_6_who_was_silent_is_not_asked_again_when_others_fail(bench: Any, teachers: Any) -> None:
+    seen = play(bench, teachers, bench.scenes.silent, second=bench.scenes.status(503))
+    assert [a.upstream for a in seen.attempts] == ["t0", "t1", "t1"]
+    assert seen.reply.status_code == 503
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_7_a_slow_first_token_is_waited_for(bench: Any, teachers: Any, stream: bool) -> None:
     seen = play(bench, teachers, bench.scenes.after(0.25), stream=stream)
