@@ -371,7 +371,12 @@ class TestCheckpoints:
         for i in range(3):
             store.append(events(i * 3, 1))
         store.close()
-        assert [c.position for c in read_checkpoints(tmp_path / "out")][-1] == 9
+        assert [c.position for c in read_checkpoints(tmp_path / "out")] == [3, 6, 9]
+        store = SqliteEventStore(tmp_path / "log.db", checkpoints=tmp_path / "out", checkpoint_seconds=3600.0)
+        for i in range(3, 5):
+            store.append(events(i * 3, 1))
+        store.close()
+        assert [c.position for c in read_checkpoints(tmp_path / "out")] == [3, 6, 9, 15]
         idle = SqliteEventStore(tmp_path / "log.db", checkpoints=tmp_path / "other")
         idle.close()
         assert not (tmp_path / "other").exists()
