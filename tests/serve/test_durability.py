@@ -105,7 +105,7 @@ def test_the_file_is_bounded_and_what_it_cannot_hold_is_counted(fakes: Any, tmp_
     spill.close()
 
 
-def test_an_event_is_never_twice_in_the_log(fakes: Any, tmp_path: Path) -> None:
+def test_an_event_is_never_twice_in_the_log(fakes: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store, spill = fakes.MemoryStore(), Spill(tmp_path)
     late = [decision("late"), decision("lost")]
     spill.add(late)
@@ -114,6 +114,7 @@ def test_an_event_is_never_twice_in_the_log(fakes: Any, tmp_path: Path) -> None:
     spill.drain(store)
     spill.close()
     assert [e.agent_id for e in store.of(DECISION, at_least=2)] == ["late", "lost"]
+    assert caplog.records == []  # and nobody is alarmed
 
 
 @given(cut=st.integers(0, 2000))
