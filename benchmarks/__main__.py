@@ -105,7 +105,7 @@ def _splits(options: argparse.Namespace, size: Size) -> Iterator[Job]:
 def _robustness(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     if options.only is None or "bank" in options.only:
         yield "robustness", lambda: robustness.measure_robustness(quick=size.quick)
-    for name in ("snips", "airline", "telecom"):
+    for name in ("airline", "telecom"):
         if options.only is None or name in options.only:
             yield f"robustness/{name}", lambda name=name: robustness.measure_shift(name, options.data, size)  # type: ignore[misc]
 

@@ -29,8 +29,9 @@ from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.certificates import certify_levels
-from ultracore.distillation.train.evaluate import columns, judge
+from ultracore.distillation.train.evaluate import columns, gate_rows, judge, tuned_for
 from ultracore.distillation.train.fit import fit_compact
+from ultracore.distillation.train.thresholds import coverage_and_agreement
 
 __all__ = [
     "Subject",
@@ -72,6 +73,7 @@ class Subject(NamedTuple):
     student: Student
     certificate: Certificate
     gate: Gate
+    tuned: dict[str, float]
 
 
 def subject(
@@ -85,7 +87,8 @@ def subject(
         development, judge(calibration, proposals, fit.comparators), [target],
         level="whole_call", delta=0.05, model_id="", teacher=TEACHER, offered=[*train, *calibration], seed=seed,
     )[target]  # fmt: skip
-    return Subject(fit.student, certificate, Gate(fit.student, certificate))
+    tuned = tuned_for(gate_rows(development, certificate), certificate)
+    return Subject(fit.student, certificate, Gate(fit.student, certificate), tuned)
 
 
 def sent_share(who: Subject, states: Sequence[State]) -> list[tuple[ToolCall, ...] | None]:
@@ -168,37 +171,53 @@ def measure_shift(name: str, data: Path, size: Size) -> Section:
     rows = []
     for label, (train, calibration, test) in _shifts(name, data, size).items():
         who = subject(train, calibration)
-        rows.append([name, label, str(len(set(units_of(calibration)))), *_held(who, test)])
-    columns_ = [
-        "data",
-        "test part",
-        "calibration units",
-        "certified",
-        "sent",
-        "agree, %",
-        "upper bound, %",
-        "clearly broken",
-    ]
+        rows.append([name, label, str(len(set(units_of(calibration)))), *_held(who, test), *_tuned(who, test)])
     table = Table(
-        "Under a mild shift", columns_, rows, f"Certificate at {TARGET:.0%}; upper bound: exact, one-sided 95 %."
-    )
+        "Under a mild shift",
+        ["data", "test part", "calibration units", "certified", "sent", "agree, %", "upper bound, %", "clearly broken",
+         "tuned: sent", "tuned: agree, %"],
+        rows,
+        f"Certificate at {TARGET:.0%}, thresholds tuned for it beside; upper bound: exact, one-sided 95 %, decisions as "
+        "if independent. Another teacher than the certified one never gets this far: the gateway relays such requests.",
+    )  # fmt: skip
     return Section(f"robustness/{name}", f"certified on one part, looked at on another of {name}", [table])
 
 
-def _shifts(name: str, data: Path, size: Size) -> dict[str, tuple[list[Decision], list[Decision], list[Decision]]]:
+Parts = tuple[list[Decision], list[Decision], list[Decision]]
+
+
+def _shifts(name: str, data: Path, size: Size) -> dict[str, Parts]:
+    """Training, calibration and test: the last quarter of the tasks, in their order, and something else changed too."""
     decisions = decisions_of(name, data)
     if size.quick:
         decisions = sample(decisions, 400)
-    tasks = sorted(set(units_of(decisions)))
-    late = set(tasks[int(0.75 * len(tasks)) :])
     unit = units_of(decisions)
+    tasks = list(dict.fromkeys(unit))
+    late = set(tasks[int(0.75 * len(tasks)) :])
     early, last = ([d for d, u in zip(decisions, unit, strict=True) if (u in late) is side] for side in (False, True))
-    found = {"last tasks": (*split_by_task(early, (0.6, 0.4), 0), last)}
-    if len({d.trial for d in decisions}) > 1:
-        final = max(d.trial for d in decisions)
-        parts = split_by_task([d for d in early if d.trial < final], (0.6, 0.4), 0)
-        found["other trial, last tasks"] = (*parts, [d for d in last if d.trial == final])
-    return found  # type: ignore[return-value]
+    found = {"last tasks": _cut(early, last)}
+    final = max(d.trial for d in decisions)
+    if final:
+        found["last tasks, other trial"] = _cut(
+            [d for d in early if d.trial < final], [d for d in last if d.trial == final]
+        )
+    other = sorted({d.teacher for d in decisions})[0]
+    if other != decisions[0].teacher:
+        found["last tasks, other teacher"] = _cut(
+            [d for d in early if d.teacher != other], [d for d in last if d.teacher == other]
+        )
+    return {label: parts for label, parts in found.items() if parts[2]}
+
+
+def _cut(early: Sequence[Decision], test: list[Decision]) -> Parts:
+    train, calibration = split_by_task(early, (0.6, 0.4), 0)
+    return train, calibration, test
+
+
+def _tuned(who: Subject, test: Sequence[Decision]) -> list[str]:
+    rows = gate_rows(judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS), who.certificate)
+    found = coverage_and_agreement(rows, who.tuned)
+    return [f"{found.sent:,} of {found.decisions:,}", share(found.agreement)]
 
 
 def _held(who: Subject, test: Sequence[Decision]) -> list[str]:

@@ -58,6 +58,7 @@ def test_true_risk_is_above_the_promise_at_most_delta_of_the_time(simulation: Mo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two CPU minutes; a busy machine takes its time
 def test_the_same_on_many_populations(simulation: ModuleType) -> None:
     check_violations(simulation, 5000)
 
