@@ -177,8 +177,8 @@ def measure_shift(name: str, data: Path, size: Size) -> Section:
         ["data", "test part", "calibration units", "certified", "sent", "agree, %", "upper bound, %", "clearly broken",
          "tuned: sent", "tuned: agree, %"],
         rows,
-        f"Certificate at {TARGET:.0%}, thresholds tuned for it beside; upper bound: exact, one-sided 95 %, decisions as "
-        "if independent. Another teacher than the certified one never gets this far: the gateway relays such requests.",
+        f"Certificate at {TARGET:.0%}, thresholds tuned for it beside; upper bound: exact, one-sided 95 %, decisions "
+        "as if independent. Another teacher than the certified one never gets this far: the gateway relays such requests.",
     )  # fmt: skip
     return Section(f"robustness/{name}", f"certified on one part, looked at on another of {name}", [table])
 
