@@ -178,7 +178,7 @@ def measure_shift(name: str, data: Path, size: Size) -> Section:
          "tuned: sent", "tuned: agree, %"],
         rows,
         f"Certificate at {TARGET:.0%}, thresholds tuned for it beside; upper bound: exact, one-sided 95 %, decisions "
-        "as if independent. Another teacher than the certified one never gets this far: the gateway relays such requests.",
+        "as if independent. Another teacher than the certified one never gets so far: the gateway relays its requests.",
     )  # fmt: skip
     return Section(f"robustness/{name}", f"certified on one part, looked at on another of {name}", [table])
 
