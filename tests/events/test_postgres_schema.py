@@ -177,6 +177,21 @@ def test_a_log_that_was_never_sealed_needs_no_keys(database: str, tmp_path: Path
     assert not list(tmp_path.glob("*/keyring.db"))
 
 
+class Unwritable(Protection):
+    """Keys that cannot be written."""
+
+    def persist(self) -> None:
+        raise LogError("the keyring cannot be written")
+
+
+def test_nothing_is_stored_whose_keys_are_not(database: str, tmp_path: Path) -> None:
+    store = PostgresEventStore(database, protection=Unwritable(tmp_path / "keys"))
+    with pytest.raises(LogError, match="keyring cannot be written"):
+        store.append([fact()])
+    assert store.last_position() == 0
+    store.close()
+
+
 SECRET = "hunter2"
 
 
