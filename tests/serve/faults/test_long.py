@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ultracore.distillation.events.sqlite import open_store
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.targets import Deadlines, Target
 from ultracore.distillation.serve.upstream import Upstream

@@ -15,13 +15,12 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block_store import BlockStore
 from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
-from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
 from ultracore.distillation.events.sqlite_reader import Reader
 from ultracore.distillation.events.sqlite_writer import Writer
 from ultracore.distillation.events.witness import Witness
 
-__all__ = ["SqliteEventStore", "open_store"]
+__all__ = ["SqliteEventStore"]
 
 POLL_SECONDS = 0.02
 
