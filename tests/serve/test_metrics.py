@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ultracore.distillation.events.sqlite import SqliteEventStore
@@ -83,8 +84,10 @@ def test_no_label_holds_what_a_client_sent(world: Any, fakes: Any, teacher: Any,
 
 
 def test_a_changed_tool_is_told_once_and_its_calls_escalate(
-    world: Any, fakes: Any, teacher: Any, teacher_url: str
+    world: Any, fakes: Any, teacher: Any, teacher_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    told, submit = [], world.store.submit
+    world.store.submit = lambda events, **options: (told.extend(e.event_type for e in events), submit(events))[1]
     changed = json.loads(json.dumps(fakes.TOOLS))
     changed[0]["function"]["description"] += ", and of a village"
 
@@ -96,7 +99,9 @@ def test_a_changed_tool_is_told_once_and_its_calls_escalate(
             return [reply.headers.get("x-distill-reason", "") for reply in replies]
 
     assert run(ask()) == ["schema_changed"] * 3 + [""]  # only the calls of that tool
+    assert told.count("TOOL_SCHEMA_CHANGED") == 1
     run(ask())  # another process: the log has the event, and takes no second one
+    assert caplog.records == []
     (event,) = world.store.of("TOOL_SCHEMA_CHANGED")
     assert (event.tool, event.model_id) == ("weather", "student-1")
     assert event.certified_fingerprint == world.gate.certificate.tools["weather"] != event.offered_fingerprint

@@ -113,8 +113,8 @@ class Journal:
         error = done.exception()
         with self._lock:
             self.healthy = not isinstance(error, LogError)
-        if error is not None:
-            logger.error("events could not be written to the decision log: %s", type(error).__name__)
+        if isinstance(error, LogError):
+            logger.error("the decision log does not take events: %s", type(error).__name__)
 
     def _save(self, done: Future[list[int]], events: tuple[Event, ...], *, known_is_well: bool = False) -> None:
         error = done.exception()
@@ -127,6 +127,7 @@ class Journal:
         return self._spill is not None and self._spill.add(events)
 
     def _count(self, count: int) -> None:
+        logger.error("%d events could not be written to the decision log, and are lost", count)
         with self._lock:
             self.lost += count
         for witness in self._witnesses:
