@@ -46,8 +46,10 @@ MAX_CELLS = 4_000_000
 
 
 LEAST_SENTENCES = 10
+LEAST_TOOLS = 12
 LEAST_RARE = 0.1
-"""If this share of the sentences belongs to tools of fewer sentences than that, a chain for any tool is fitted."""
+"""A chain for any tool is fitted if so many tools have fewer sentences than that, and such a share of them all: where
+tools are few, it would only take time."""
 
 ANY_SLOT = Slot(f"{ANY_TOOL}/value", ANY_TOOL, ("value",), "scalar", False, {})
 
@@ -119,8 +121,8 @@ def fit_tagger(
 def _any_tool(sentences: Sequence[_Sentence]) -> list[_Sentence]:
     """The sentences with every value marked alike, where many tools are too rare to be learned one by one."""
     counts = Counter(sentence.tool for sentence in sentences)
-    rare = sum(n for n in counts.values() if n < LEAST_SENTENCES)
-    if rare < LEAST_RARE * len(sentences):
+    rare = [n for n in counts.values() if n < LEAST_SENTENCES]
+    if len(rare) < LEAST_TOOLS or sum(rare) < LEAST_RARE * len(sentences):
         return []
     return [s._replace(tool=ANY_TOOL, given=[(ANY_SLOT, phrase) for _, phrase in s.given]) for s in sentences]
 
