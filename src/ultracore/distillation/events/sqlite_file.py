@@ -130,8 +130,10 @@ def _prepare(connection: apsw.Connection, path: Path, deadline: float) -> None:
 
 def _version(connection: apsw.Connection, path: Path) -> int:
     """Version of the tables, 0 where there are none yet."""
-    version: int = connection.pragma("user_version")
-    application = connection.pragma("application_id")
+    with connection:  # one view of all three: another process may be creating the tables this moment
+        version: int = connection.pragma("user_version")
+        application = connection.pragma("application_id")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if application == APPLICATION_ID and version > SCHEMA_VERSION:
         raise LogError(
             f"the decision log {path} was written by a newer release (format {version}, this one knows "
@@ -139,7 +141,7 @@ def _version(connection: apsw.Connection, path: Path) -> int:
         )
     if application == APPLICATION_ID:
         return version
-    if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+    if application or version or tables:
         raise LogError(f"{path} is another program's database; choose another home folder for the decision log")
     return 0
 
