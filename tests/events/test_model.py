@@ -174,17 +174,14 @@ def passes(
     return keep
 
 
-many = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     ("runs", "steps"), [(8, 25), pytest.param(500, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )
-
-
-@many
 def test_a_log_is_a_list(runs: int, steps: int) -> None:
     check_machine(LogMachine, runs, steps)
 
 
-@many
+@pytest.mark.parametrize(("runs", "steps"), [(8, 25), pytest.param(100, 50, marks=pytest.mark.slow)])
 def test_a_log_in_postgres_is_a_list(database: str, runs: int, steps: int) -> None:
     check_machine(type("Machine", (PostgresMachine,), {"url": database}), runs, steps)
 
