@@ -36,8 +36,8 @@ __all__ = ["measure_gateway"]
 WEIGHT = 8.0
 """How often each context that the student remembers counts as seen: recurring work."""
 
-ZIPF = 1.0
-"""The exponent with which the k-th most frequent request is asked, as 1 / k ** ZIPF."""
+ZIPF = 0.97
+"""The exponent with which the k-th most frequent request is asked, 1 / k ** ZIPF; so that a fifth and more is new."""
 
 CONNECTIONS = 64
 

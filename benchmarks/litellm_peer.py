@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.load import KEY
 from benchmarks.servers import Process, free_port
 
 __all__ = ["litellm"]
@@ -22,12 +23,13 @@ model_list:
   - model_name: "*"
     litellm_params: {{model: "openai/*", api_base: "{url}", api_key: "sk-teacher"}}
 litellm_settings: {{telemetry: false}}
+general_settings: {{master_key: "{key}"}}
 """
 
 
 @contextmanager
 def litellm(upstream: str) -> Iterator[Process]:
-    """A proxy with one worker, no database, and no key for its clients.
+    """A proxy with one worker, no database, and one key.
 
     Raises:
         CalledProcessError: It cannot be installed.
@@ -37,7 +39,7 @@ def litellm(upstream: str) -> Iterator[Process]:
         subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
         pip = [str(home / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "litellm[proxy]"], check=True)
-        (home / "config.yaml").write_text(CONFIG.format(url=upstream))
+        (home / "config.yaml").write_text(CONFIG.format(url=upstream, key=KEY))
         port = free_port()
         command = [str(home / "venv/bin/litellm"), "--config", str(home / "config.yaml"), "--port", str(port)]
         process = Process([*command, "--host", "127.0.0.1"], port, LITELLM_LOG="ERROR", LITELLM_MODE="PRODUCTION")

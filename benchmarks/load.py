@@ -16,7 +16,11 @@ from typing import NamedTuple
 import httptools
 import uvloop
 
-__all__ = ["Answer", "Load", "post", "run_load"]
+__all__ = ["KEY", "Answer", "Load", "post", "run_load"]
+
+
+KEY = "sk-benchmark-9f2c4e7a1b6d8035"
+"""LiteLLM's proxy does not start without a key that looks like one; the gateway on loopback needs none."""
 
 
 class Answer(NamedTuple):
@@ -39,7 +43,7 @@ class Load(NamedTuple):
 def post(body: bytes, path: str = "/v1/chat/completions") -> bytes:
     """A request as bytes."""
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nauthorization: Bearer sk-x\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nauthorization: Bearer {KEY}\r\n"
     )
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
