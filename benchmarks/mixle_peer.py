@@ -41,7 +41,7 @@ for text in given["test"]:
     began = time.process_time()
     call = caller.try_local(text)
     took.append(1000 * (time.process_time() - began))
-    found.append(call if call is None or isinstance(call, dict) else {"name": call.name, "arguments": call.arguments})
+    found.append(call)
 json.dump({"fit": fit, "took": took, "found": found}, open(sys.argv[2], "w"), default=str)
 """
 
@@ -69,7 +69,7 @@ def _run(home: Path, part: Part) -> dict[str, Any]:
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES], check=True)
     given = {
         "tools": [[tool.name, list(tool.properties), sorted(tool.required)] for tool in part.train[0].state.tools],
-        "train": [[_text(d), {"name": d.calls[0].name, "arguments": d.calls[0].arguments}] for d in part.train],
+        "train": [[_text(d), {"tool": d.calls[0].name, "args": d.calls[0].arguments}] for d in part.train],
         "test": [_text(d) for d in part.test],
     }
     (home / "in.json").write_bytes(msgspec.json.encode(given))
@@ -81,9 +81,9 @@ def _run(home: Path, part: Part) -> dict[str, Any]:
 
 
 def _proposal(call: dict[str, Any] | None) -> Proposal:
-    if call is None:
+    if call is None or call["tool"] is None:
         return Proposal()
-    return Proposal((ToolCall(call["name"], dict(call.get("arguments") or {})),), 1.0)
+    return Proposal((ToolCall(call["tool"], dict(call["args"])),), 1.0)
 
 
 def _text(decision: Decision) -> str:

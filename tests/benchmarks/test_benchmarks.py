@@ -159,7 +159,8 @@ def test_there_is_one_row_for_each_method(data: Path) -> None:
 
 def test_what_mixle_answers_becomes_a_proposal_and_what_it_defers_none() -> None:
     assert mixle_peer._proposal(None) == Proposal()
-    found = mixle_peer._proposal({"name": "f", "arguments": {"x": 1}})
+    assert mixle_peer._proposal({"tool": None, "args": {}}) == Proposal()
+    found = mixle_peer._proposal({"tool": "f", "args": {"x": 1}})
     assert found.calls == (ToolCall("f", {"x": 1}),)
 
 
