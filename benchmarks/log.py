@@ -27,12 +27,12 @@ from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.group_commit import Batch, GroupCommit, Target
-from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.rows import row_of
 from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_writer import Writer
+from ultracore.distillation.events.sqlite.writer import Writer
 from ultracore.distillation.log.of_files import read_traces
 from ultracore.distillation.teachers.scripted.traces import write_traces
 

@@ -21,8 +21,8 @@ from benchmarks.postgres_server import NoServerError, PostgresServer
 from benchmarks.sections import Section, Table, number
 from ultracore.distillation.events import Event
 from ultracore.distillation.events.base import new_event_id
-from ultracore.distillation.events.postgres import PostgresEventStore
-from ultracore.distillation.events.postgres_writer import Writer
+from ultracore.distillation.events.postgres.store import PostgresEventStore
+from ultracore.distillation.events.postgres.writer import Writer
 from ultracore.distillation.events.privacy.protection import Protection
 
 __all__ = ["measure_postgres"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ultracore.distillation.checks import check_event_store
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event, EventStore, Expected
-from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.sqlite import SqliteEventStore
 

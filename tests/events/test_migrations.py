@@ -10,9 +10,9 @@ import apsw
 import pytest
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events import Event, RetrainTriggeredEvent, sqlite_migrations
-from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_sql import sql_connection
+from ultracore.distillation.events import Event, RetrainTriggeredEvent
+from ultracore.distillation.events.sqlite import SqliteEventStore, migrations
+from ultracore.distillation.events.sqlite.sql import sql_connection
 
 STORES = Path(__file__).parents[1] / "golden" / "stores"
 VERSIONS = sorted(STORES.glob("*.db"))
@@ -53,7 +53,7 @@ def test_filters_and_sql_see_what_was_migrated(old: Path) -> None:
 
 def test_a_migration_that_fails_leaves_the_old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(shutil.copy(STORES / "log.v1.db", tmp_path / "log.db"))
-    monkeypatch.setattr(sqlite_migrations, "_agent", lambda text: 1 / 0)
+    monkeypatch.setattr(migrations, "_agent", lambda text: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         SqliteEventStore(path)
     connection = apsw.Connection(str(path))

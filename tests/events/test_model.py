@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 from ultracore.distillation.errors import ConcurrencyError, EventError
 from ultracore.distillation.events import AgentDecisionEvent, Event, Expected, RetrainTriggeredEvent
 from ultracore.distillation.events.block import rows
-from ultracore.distillation.events.postgres import PostgresEventStore
-from ultracore.distillation.events.postgres_ledger import PostgresLedger
+from ultracore.distillation.events.postgres.ledger import PostgresLedger
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
 START = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)

@@ -16,11 +16,12 @@ import pytest
 from benchmarks.postgres_server import PostgresServer
 
 from ultracore.distillation.errors import ConcurrencyError, LogError, LogUnavailableError
-from ultracore.distillation.events import AgentDecisionEvent, Event, Expected, RetrainTriggeredEvent, postgres_schema
-from ultracore.distillation.events import postgres_writer as writing
+from ultracore.distillation.events import AgentDecisionEvent, Event, Expected, RetrainTriggeredEvent
 from ultracore.distillation.events.opening import open_store
-from ultracore.distillation.events.postgres import PostgresEventStore
-from ultracore.distillation.events.postgres_connection import connect
+from ultracore.distillation.events.postgres import schema
+from ultracore.distillation.events.postgres import writer as writing
+from ultracore.distillation.events.postgres.connection import connect
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 
 
 def fact(event_id: str | None = None) -> Event:
@@ -51,7 +52,7 @@ PREAMBLE = """
 import sys
 from ultracore.distillation.errors import ConcurrencyError, LogError
 from ultracore.distillation.events import AgentDecisionEvent, Expected, RetrainTriggeredEvent
-from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 url, n = sys.argv[1], int(sys.argv[2])
 def fact():
     return AgentDecisionEvent.record(agent_id="a")
@@ -338,7 +339,7 @@ def test_a_writer_that_is_held_up_says_so(database: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(writing, "BEGIN", writing.BEGIN.replace("60s", "50ms"))
     store = PostgresEventStore(database)
     with psycopg.connect(database) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (postgres_schema.LOCK,))
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (schema.LOCK,))
         with pytest.raises(LogError, match="locked"):
             store.append([fact()])
     assert store.append([fact()]) == [1]

@@ -15,7 +15,7 @@ from benchmarks.postgres_server import PostgresServer
 
 from ultracore.distillation.errors import EventError, LogUnavailableError
 from ultracore.distillation.events import AgentDecisionEvent, Event
-from ultracore.distillation.events.postgres import PostgresEventStore
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 
 SOCKET = ".s.PGSQL.5432"
 

@@ -16,10 +16,11 @@ from click.testing import CliRunner
 
 from ultracore.distillation.cli import main
 from ultracore.distillation.errors import ConfigurationError, LogError
-from ultracore.distillation.events import AgentDecisionEvent, Event, postgres_schema
+from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.opening import open_store
-from ultracore.distillation.events.postgres import PostgresEventStore
-from ultracore.distillation.events.postgres_connection import connect
+from ultracore.distillation.events.postgres import schema
+from ultracore.distillation.events.postgres.connection import connect
+from ultracore.distillation.events.postgres.store import PostgresEventStore
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.settings import load_settings
 
@@ -52,9 +53,9 @@ def test_nothing_is_changed(founded: str, table: str) -> None:
 
 
 def test_an_older_schema_is_lifted(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = postgres_schema.MIGRATIONS
+    everything = schema.MIGRATIONS
     for count in range(1, len(everything) + 1):
-        monkeypatch.setattr(postgres_schema, "MIGRATIONS", everything[:count])
+        monkeypatch.setattr(schema, "MIGRATIONS", everything[:count])
         store = PostgresEventStore(database)
         assert store.append([fact()]) == [count]
         store.close()
@@ -67,7 +68,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(database: str, monkeypatch
     def broken(connection: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(postgres_schema, "MIGRATIONS", (*postgres_schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
     with pytest.raises(RuntimeError):
         PostgresEventStore(database)
     with psycopg.connect(database) as owner:
@@ -264,11 +265,11 @@ def test_commands_use_the_log_that_is_set(
 
 def damage(url: str, *statements: str) -> None:
     with psycopg.connect(url, autocommit=True) as owner:
-        for table in postgres_schema.TABLES:
+        for table in schema.TABLES:
             owner.execute(f"ALTER TABLE distill.{table} DISABLE TRIGGER append_only")
         for statement in statements:
             owner.execute(statement)
-        for table in postgres_schema.TABLES:
+        for table in schema.TABLES:
             owner.execute(f"ALTER TABLE distill.{table} ENABLE TRIGGER append_only")
 
 

@@ -11,10 +11,10 @@ import pytest
 from tests.events.recording import Disk, Step, recording
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events import AgentDecisionEvent, Event, sqlite_writer
+from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.privacy.protection import Protection
-from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite import SqliteEventStore, writer
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
 APPENDS = 60
@@ -49,7 +49,7 @@ def work(folder: Path, **options: object) -> list[Step]:
 
 @pytest.fixture(autouse=True)
 def short_write_ahead_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "CHECKPOINT_PAGES", 30)
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 30)
 
 
 def lost(trace: list[Step], folder: Path, cuts: int, seed: int) -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ import pytest
 
 from ultracore.distillation.events import AgentDecisionEvent
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
 LONG = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -151,10 +151,10 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 
 def test_one_process_moves_the_write_ahead_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ultracore.distillation.events import sqlite_writer
     from ultracore.distillation.events.election import Election
+    from ultracore.distillation.events.sqlite import writer
 
-    monkeypatch.setattr(sqlite_writer, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(writer, "CHECKPOINT_PAGES", 20)
     path = tmp_path / "log.db"
     rival = Election(tmp_path / "log.db.lock")
     assert rival.win()

@@ -20,8 +20,8 @@ from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.spool import Spool
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_sql import sql_connection
-from ultracore.distillation.events.sqlite_writer import Writer
+from ultracore.distillation.events.sqlite.sql import sql_connection
+from ultracore.distillation.events.sqlite.writer import Writer
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import AgentDecisionEvent, Event
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
 STRACE = shutil.which("strace")

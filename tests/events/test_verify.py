@@ -22,7 +22,7 @@ from ultracore.distillation.events.checkpoints import Checkpoint, Notary, read_c
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.rows import index_of
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger, intact_rows
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger, intact_rows
 from ultracore.distillation.events.verify import Report, verify
 
 TOOLS = [{"name": f"tool_{k}", "description": "What it does, in some more words."} for k in range(8)]

@@ -8,7 +8,7 @@ import apsw
 import zstandard
 
 from ultracore.distillation.events import block as blocks
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 
 
 def everything(*folders: Path) -> bytes:

@@ -21,7 +21,7 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.events.checkpoints import Notary, read_checkpoints
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 from ultracore.distillation.log import rows_from_log
 

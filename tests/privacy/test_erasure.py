@@ -28,7 +28,7 @@ from ultracore.distillation.events.privacy import tombstones
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.privacy.tombstones import Tombstone, bury, read_tombstones
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 from ultracore.distillation.log import rows_from_log
 

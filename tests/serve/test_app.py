@@ -18,8 +18,8 @@ from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEve
 from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.server import configure
-from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.tools import LOCAL_CALL_PREFIX

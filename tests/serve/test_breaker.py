@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ultracore.distillation.serve.breaker import Breaker, RetryBudget
+from ultracore.distillation.serve.upstream.breaker import Breaker, RetryBudget
 
 
 class Clock:

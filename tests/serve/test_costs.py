@@ -15,9 +15,9 @@ from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, UpstreamAttemptedEvent
 from ultracore.distillation.serve.audit import AuditLimits, Auditor, _Purse
 from ultracore.distillation.serve.costs import tally
-from ultracore.distillation.serve.prices import Price, Prices
-from ultracore.distillation.serve.targets import read_targets
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.prices import Price, Prices
+from ultracore.distillation.serve.upstream.targets import read_targets
 from ultracore.distillation.serve.wire import parse_chat_request
 
 FILE = """

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from ultracore.distillation.cli import main
 from ultracore.distillation.serve.gate import Reason
 from ultracore.distillation.serve.keys import Scope
-from ultracore.distillation.serve.prices import Price
-from ultracore.distillation.serve.targets import Deadlines, Target
+from ultracore.distillation.serve.upstream.prices import Price
+from ultracore.distillation.serve.upstream.targets import Deadlines, Target
 from ultracore.distillation.settings import AgentPolicy, Settings
 
 STRUCTS = (Settings, AgentPolicy, Target, Deadlines, Price)

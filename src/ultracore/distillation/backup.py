@@ -23,7 +23,7 @@ from ultracore.distillation.events.checkpoints import read_checkpoints
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.privacy.protection import KEYRING, Protection, protection_at
 from ultracore.distillation.events.sqlite import SqliteEventStore
-from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
 
 __all__ = ["Manifest", "Places", "back_up", "restore"]

@@ -16,8 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines
 
 Scene = Callable[["Stage"], Awaitable[None]]
 
@@ -220,7 +220,7 @@ class Bench:
 
     @asynccontextmanager
     async def gateway(self, *urls: str, local: bool = False, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-        from ultracore.distillation.serve.targets import Target
+        from ultracore.distillation.serve.upstream.targets import Target
 
         quick = Deadlines(connect=1.0, slot=0.5, first_byte=0.4, idle=0.4, total=3.0)
         targets = [Target(url=url, name=f"t{place}") for place, url in enumerate(urls)]

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.serve.addresses import allowed, parse_base_url
-from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.addresses import allowed, parse_base_url
+from ultracore.distillation.serve.upstream.targets import Deadlines
 
 
 class Listener:

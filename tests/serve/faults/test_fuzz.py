@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from ultracore.distillation.serve.calls import Attempt, Call, TeacherReply
-from ultracore.distillation.serve.connection import Connection
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.calls import Attempt, Call, TeacherReply
+from ultracore.distillation.serve.upstream.connection import Connection
 
 KEYS = ["model", "messages", "tools", "tool_choice", "stream", "n", "response_format", "functions", "stream_options"]
 ATOMS: list[Any] = [

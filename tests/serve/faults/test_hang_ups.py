@@ -13,8 +13,8 @@ import httpx2
 import msgspec
 import pytest
 
-from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines
 from ultracore.distillation.students.base import Proposal
 
 DECISION, OUTCOME, ATTEMPT = "AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED", "UPSTREAM_ATTEMPTED"

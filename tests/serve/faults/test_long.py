@@ -21,8 +21,8 @@ import pytest
 
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.decider import Decider
-from ultracore.distillation.serve.targets import Deadlines, Target
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines, Target
 from ultracore.distillation.students.base import Proposal
 
 OUTCOME = "DECISION_OUTCOME_RECORDED"

@@ -12,8 +12,8 @@ import pytest
 
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events.opening import open_store
-from ultracore.distillation.serve.targets import Deadlines, Target
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines, Target
 
 UPSTREAM, GATEWAY, CLIENT, QUERY, COOKIE = (
     f"sk-canary{word}5e1f0c2a9d4b7e6f" for word in ("upstream", "gateway", "client", "query", "cookie")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from ultracore.distillation.serve.prices import Price, Prices
+from ultracore.distillation.serve.upstream.prices import Price, Prices
 
 DECISION, OUTCOME, ATTEMPT = "AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED", "UPSTREAM_ATTEMPTED"
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from ultracore.distillation.serve.targets import Deadlines
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.targets import Deadlines
 
 OUTCOME = "DECISION_OUTCOME_RECORDED"
 PIECES = 60

@@ -24,7 +24,7 @@ FOLDER = click.Path(path_type=Path)
 
 @click.command(
     "backup",
-    epilog=examples("distill backup /mnt/backup/monday", "distill backup /mnt/a/monday --keys-to /mnt/b/monday"),
+    epilog=examples("distill backup /media/backup/monday", "distill backup /media/a/monday --keys-to /media/b/monday"),
 )
 @click.argument("to", type=FOLDER)
 @click.option("--keys-to", type=FOLDER, help="Another folder for the keyring, so that neither opens anything alone.")
@@ -43,8 +43,8 @@ def backup_command(to: Path, keys_to: Path | None, home: Path | None) -> None:
 @click.command(
     "restore",
     epilog=examples(
-        "distill restore /mnt/backup/monday",
-        "distill restore /mnt/a/monday --keys-from /mnt/b/monday --home .distill-restored",
+        "distill restore /media/backup/monday",
+        "distill restore /media/a/monday --keys-from /media/b/monday --home .distill-restored",
     ),
 )
 @click.argument("source", metavar="FROM", type=FOLDER)

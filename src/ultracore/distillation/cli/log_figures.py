@@ -97,7 +97,7 @@ def sql_command(query: str, home: Path | None, as_json: bool) -> None:
     """Ask a log in SQLite in SQL: table `events`, view `log` with each event's `payload`; nothing can be changed."""
     import apsw.ext
 
-    from ultracore.distillation.events.sqlite_sql import sql_connection
+    from ultracore.distillation.events.sqlite.sql import sql_connection
 
     connection = sql_connection(log_file(home))
     try:

@@ -17,15 +17,15 @@ from ultracore.distillation.cli.home import LOG, find_home, settings_at
 from ultracore.distillation.settings import Settings
 
 if TYPE_CHECKING:
-    from ultracore.distillation.events.postgres_ledger import PostgresLedger
-    from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+    from ultracore.distillation.events.postgres.ledger import PostgresLedger
+    from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 
 __all__ = ["verify_command"]
 
 DAMAGED = 1
 
 
-@click.command("verify", epilog=examples("distill verify", "distill verify --checkpoints /mnt/audit/checkpoints"))
+@click.command("verify", epilog=examples("distill verify", "distill verify --checkpoints /media/audit/checkpoints"))
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
 @click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of the signed checkpoints.")
 @click.pass_context
@@ -55,11 +55,11 @@ def verify_command(context: click.Context, home: Path | None, checkpoints: Path 
 def _ledger(settings: Settings) -> tuple[str, PostgresLedger | SqliteLedger]:
     """The log of the settings as it lies there, and what it is called."""
     if settings.log_url is None:
-        from ultracore.distillation.events.sqlite_ledger import SqliteLedger
+        from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 
         file = settings.home_path / LOG
         return str(file), SqliteLedger(file)
-    from ultracore.distillation.events.postgres_connection import name_of
-    from ultracore.distillation.events.postgres_ledger import PostgresLedger
+    from ultracore.distillation.events.postgres.connection import name_of
+    from ultracore.distillation.events.postgres.ledger import PostgresLedger
 
     return name_of(settings.log_url), PostgresLedger(settings.log_url)

@@ -15,7 +15,7 @@ from ultracore.distillation.events.privacy.protection import protection_at
 from ultracore.distillation.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from ultracore.distillation.events.postgres import PostgresEventStore
+    from ultracore.distillation.events.postgres.store import PostgresEventStore
     from ultracore.distillation.events.sqlite import SqliteEventStore
 
     AnyStore: TypeAlias = PostgresEventStore | SqliteEventStore
@@ -67,7 +67,7 @@ def _in_file(folder: Path, settings: Settings) -> SqliteEventStore:
 
 
 def _in_postgres(url: str, folder: Path, settings: Settings) -> PostgresEventStore:
-    from ultracore.distillation.events.postgres import PostgresEventStore  # its package is an extra
+    from ultracore.distillation.events.postgres.store import PostgresEventStore  # its package is an extra
 
     return PostgresEventStore(url, protection=protection_at(folder, settings), checkpoints=settings.checkpoints_path)
 

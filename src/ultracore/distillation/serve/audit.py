@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from ultracore.distillation.serve.attempts import asked, total
-from ultracore.distillation.serve.calls import Attempt, Call, UpstreamBroken
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.prices import Prices
 from ultracore.distillation.serve.replies import Reply
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.attempts import asked, total
+from ultracore.distillation.serve.upstream.calls import Attempt, Call, UpstreamBroken
+from ultracore.distillation.serve.upstream.prices import Prices
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.tools import ToolCall
 

@@ -12,13 +12,13 @@ import asyncio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from ultracore.distillation.serve.attempts import asked, total
-from ultracore.distillation.serve.calls import Attempt, Call, TeacherReply, UpstreamBroken
 from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.replies import Reader, Reply
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.upstream.attempts import asked, total
+from ultracore.distillation.serve.upstream.calls import Attempt, Call, TeacherReply, UpstreamBroken
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Call", "Relay", "hung_up"]

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.serve.addresses import ForbiddenAddress, parse_base_url
-from ultracore.distillation.serve.breaker import Breaker
-from ultracore.distillation.serve.calls import AttemptError, Call
-from ultracore.distillation.serve.connection import Connection
-from ultracore.distillation.serve.pool import Pool, PoolFull
-from ultracore.distillation.serve.targets import Deadlines, Target
+from ultracore.distillation.serve.upstream.addresses import ForbiddenAddress, parse_base_url
+from ultracore.distillation.serve.upstream.breaker import Breaker
+from ultracore.distillation.serve.upstream.calls import AttemptError, Call
+from ultracore.distillation.serve.upstream.connection import Connection
+from ultracore.distillation.serve.upstream.pool import Pool, PoolFull
+from ultracore.distillation.serve.upstream.targets import Deadlines, Target
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Server"]

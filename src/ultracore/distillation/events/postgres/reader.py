@@ -21,7 +21,7 @@ from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Block, Chained, DamagedBlockError, Row
 from ultracore.distillation.events.block_store import Filters
 from ultracore.distillation.events.codec import part_of
-from ultracore.distillation.events.postgres_connection import Connection, connect, explain, name_of
+from ultracore.distillation.events.postgres.connection import Connection, connect, explain, name_of
 from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.store import instant
 

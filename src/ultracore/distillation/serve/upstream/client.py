@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.serve.breaker import RetryBudget
-from ultracore.distillation.serve.calls import Attempt, Call, TeacherReply, UpstreamBroken
-from ultracore.distillation.serve.chain import Chain
-from ultracore.distillation.serve.prices import Prices
-from ultracore.distillation.serve.servers import Server
-from ultracore.distillation.serve.targets import Deadlines, Target, read_targets
+from ultracore.distillation.serve.upstream.breaker import RetryBudget
+from ultracore.distillation.serve.upstream.calls import Attempt, Call, TeacherReply, UpstreamBroken
+from ultracore.distillation.serve.upstream.chain import Chain
+from ultracore.distillation.serve.upstream.prices import Prices
+from ultracore.distillation.serve.upstream.servers import Server
+from ultracore.distillation.serve.upstream.targets import Deadlines, Target, read_targets
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 

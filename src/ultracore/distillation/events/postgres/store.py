@@ -15,10 +15,10 @@ from ultracore.distillation.errors import LogUnavailableError
 from ultracore.distillation.events.block_store import BlockStore
 from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
-from ultracore.distillation.events.postgres_connection import Bell
-from ultracore.distillation.events.postgres_reader import Reader
-from ultracore.distillation.events.postgres_schema import check_keyring, migrate
-from ultracore.distillation.events.postgres_writer import Writer
+from ultracore.distillation.events.postgres.connection import Bell
+from ultracore.distillation.events.postgres.reader import Reader
+from ultracore.distillation.events.postgres.schema import check_keyring, migrate
+from ultracore.distillation.events.postgres.writer import Writer
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
 from ultracore.distillation.events.witness import Witness
 from ultracore.distillation.settings import load_settings

@@ -33,7 +33,7 @@ from pathlib import Path
 import msgspec
 
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.serve.prices import Price
+from ultracore.distillation.serve.upstream.prices import Price
 
 __all__ = ["Deadlines", "Target", "Targets", "read_targets"]
 

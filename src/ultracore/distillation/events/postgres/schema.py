@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events.postgres_connection import Connection, explain, name_of
+from ultracore.distillation.events.postgres.connection import Connection, explain, name_of
 
 __all__ = ["LOCK", "MIGRATIONS", "TABLES", "check_keyring", "migrate"]
 

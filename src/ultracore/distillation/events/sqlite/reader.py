@@ -21,8 +21,8 @@ from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
 from ultracore.distillation.events.block_store import Filters
 from ultracore.distillation.events.codec import part_of
 from ultracore.distillation.events.rows import is_storable
-from ultracore.distillation.events.sqlite_blocks import BLOCK, chained
-from ultracore.distillation.events.sqlite_file import connect, explain
+from ultracore.distillation.events.sqlite.blocks import BLOCK, chained
+from ultracore.distillation.events.sqlite.file import connect, explain
 from ultracore.distillation.events.store import instant
 
 __all__ = ["OF_AGGREGATE", "Reader", "findable", "marks"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from ultracore.distillation.errors import ConfigurationError, LogError
-from ultracore.distillation.events import sqlite_migrations
+from ultracore.distillation.events.sqlite import migrations
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "connect", "explain"]
 
@@ -156,7 +156,7 @@ def _bring_up(connection: apsw.Connection, path: Path, version: int) -> None:
         if version == 0:
             _create(connection)
         elif version == 1:
-            sqlite_migrations.from_1(connection, _create)
+            migrations.from_1(connection, _create)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")

@@ -16,8 +16,8 @@ from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import GENESIS, Chained, DamagedBlockError, Row
 from ultracore.distillation.events.rows import INDEX_COLUMNS
-from ultracore.distillation.events.sqlite_blocks import BLOCK, chained
-from ultracore.distillation.events.sqlite_file import SCHEMA, SCHEMA_VERSION, explain
+from ultracore.distillation.events.sqlite.blocks import BLOCK, chained
+from ultracore.distillation.events.sqlite.file import SCHEMA, SCHEMA_VERSION, explain
 from ultracore.distillation.events.verify import IndexRow
 
 __all__ = ["SqliteLedger", "intact_rows"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from ultracore.distillation.serve.addresses import Destination, addresses_of
-from ultracore.distillation.serve.connection import Connection
+from ultracore.distillation.serve.upstream.addresses import Destination, addresses_of
+from ultracore.distillation.serve.upstream.connection import Connection
 
 __all__ = ["Pool", "PoolFull"]
 

@@ -16,8 +16,8 @@ from ultracore.distillation.events.block_store import BlockStore
 from ultracore.distillation.events.checkpoints import Notary
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
-from ultracore.distillation.events.sqlite_reader import Reader
-from ultracore.distillation.events.sqlite_writer import Writer
+from ultracore.distillation.events.sqlite.reader import Reader
+from ultracore.distillation.events.sqlite.writer import Writer
 from ultracore.distillation.events.witness import Witness
 
 __all__ = ["SqliteEventStore"]

@@ -11,11 +11,18 @@ import random
 import time
 from collections.abc import Sequence
 
-from ultracore.distillation.serve.breaker import RetryBudget
-from ultracore.distillation.serve.calls import Attempt, AttemptError, Call, TeacherReply, UpstreamBroken, reply_on
-from ultracore.distillation.serve.connection import Connection, ConnectionBroken
-from ultracore.distillation.serve.servers import Server
-from ultracore.distillation.serve.targets import Deadlines
+from ultracore.distillation.serve.upstream.breaker import RetryBudget
+from ultracore.distillation.serve.upstream.calls import (
+    Attempt,
+    AttemptError,
+    Call,
+    TeacherReply,
+    UpstreamBroken,
+    reply_on,
+)
+from ultracore.distillation.serve.upstream.connection import Connection, ConnectionBroken
+from ultracore.distillation.serve.upstream.servers import Server
+from ultracore.distillation.serve.upstream.targets import Deadlines
 
 __all__ = ["Chain"]
 

@@ -15,7 +15,7 @@ import msgspec
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.block import Row, split
 from ultracore.distillation.events.packer import Packer
-from ultracore.distillation.events.sqlite_blocks import BlockWriter
+from ultracore.distillation.events.sqlite.blocks import BlockWriter
 
 __all__ = ["from_1"]
 

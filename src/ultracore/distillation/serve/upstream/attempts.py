@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ultracore.distillation.events import UpstreamAttemptedEvent
-from ultracore.distillation.serve.calls import Attempt
 from ultracore.distillation.serve.exchange import Exchange
-from ultracore.distillation.serve.prices import Prices
+from ultracore.distillation.serve.upstream.calls import Attempt
+from ultracore.distillation.serve.upstream.prices import Prices
 
 __all__ = ["asked", "total"]
 

@@ -14,8 +14,8 @@ import zstandard
 
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block import Block, Chained
-from ultracore.distillation.events.postgres_connection import connect, explain, name_of
-from ultracore.distillation.events.postgres_schema import MIGRATIONS, TABLES
+from ultracore.distillation.events.postgres.connection import connect, explain, name_of
+from ultracore.distillation.events.postgres.schema import MIGRATIONS, TABLES
 from ultracore.distillation.events.rows import INDEX_COLUMNS
 from ultracore.distillation.events.verify import IndexRow
 

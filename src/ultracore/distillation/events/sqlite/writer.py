@@ -19,9 +19,9 @@ from ultracore.distillation.events.block import DamagedBlockError
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.packer import Packer
-from ultracore.distillation.events.sqlite_blocks import HEAD, BlockWriter, chained
-from ultracore.distillation.events.sqlite_file import connect, explain
-from ultracore.distillation.events.sqlite_reader import OF_AGGREGATE, findable
+from ultracore.distillation.events.sqlite.blocks import HEAD, BlockWriter, chained
+from ultracore.distillation.events.sqlite.file import connect, explain
+from ultracore.distillation.events.sqlite.reader import OF_AGGREGATE, findable
 from ultracore.distillation.events.store import Expected
 from ultracore.distillation.events.witness import Witness
 

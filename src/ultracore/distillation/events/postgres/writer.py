@@ -16,9 +16,9 @@ from ultracore.distillation.errors import LogError, LogUnavailableError
 from ultracore.distillation.events.block import Block, Chained
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.packer import Packer
-from ultracore.distillation.events.postgres_blocks import Group
-from ultracore.distillation.events.postgres_connection import CHANNEL, Connection, connect, explain, name_of
-from ultracore.distillation.events.postgres_schema import LOCK
+from ultracore.distillation.events.postgres.blocks import Group
+from ultracore.distillation.events.postgres.connection import CHANNEL, Connection, connect, explain, name_of
+from ultracore.distillation.events.postgres.schema import LOCK
 from ultracore.distillation.events.witness import Witness
 
 __all__ = ["Writer"]

@@ -15,7 +15,7 @@ from ultracore.distillation.errors import ConcurrencyError, EventError, LogError
 from ultracore.distillation.events.block import GENESIS, Block, Row, link, pack, split
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.packer import Packer
-from ultracore.distillation.events.postgres_connection import Connection
+from ultracore.distillation.events.postgres.connection import Connection
 from ultracore.distillation.events.rows import INDEX_COLUMNS, index_of, is_storable
 
 __all__ = ["Group"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ultracore.distillation.serve.connection import Connection, ConnectionBroken
+from ultracore.distillation.serve.upstream.connection import Connection, ConnectionBroken
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Attempt", "AttemptError", "Call", "TeacherReply", "UpstreamBroken"]

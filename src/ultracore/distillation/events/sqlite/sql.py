@@ -14,8 +14,8 @@ import apsw
 from ultracore.distillation.events.codec import inline
 from ultracore.distillation.events.privacy.protection import protection_at
 from ultracore.distillation.events.rows import metadata_of
-from ultracore.distillation.events.sqlite_file import connect
-from ultracore.distillation.events.sqlite_reader import Reader
+from ultracore.distillation.events.sqlite.file import connect
+from ultracore.distillation.events.sqlite.reader import Reader
 
 __all__ = ["sql_connection"]
 

@@ -1,0 +1,1 @@
+"""The decision log in PostgreSQL, for several processes and machines; needs the extra `postgres`."""
