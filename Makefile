@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= distill-report
 TRACES ?=
+WORKERS ?= 2
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -28,7 +29,7 @@ run: $(VENV)/.base  ## Run the whole loop on the example traces, or on your own:
 
 test: $(VENV)/.dev  ## Everyday tests: lint, types, layers, tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-all: $(VENV)/.dev  ## Everything, the long suites included; a skipped test is a failure
 	$(MAKE) --no-print-directory lint
