@@ -57,8 +57,9 @@ class Home:
         event = ModelDeployedEvent.record(model_id=model_id, model_name="m", training_duration_hours=0.1, **figures)
         self.store.append([event])
 
-    def revoke(self, model_id: str) -> None:
-        self.store.append([CertificateRevokedEvent.record(model_id=model_id, reason="live agreement")])
+    def revoke(self, model_id: str, *actions: str) -> None:
+        event = CertificateRevokedEvent.record(model_id=model_id, reason="live agreement", actions=list(actions))
+        self.store.append([event])
 
     def deployment(self) -> Deployment:
         return Deployment(self.registry, "default", lambda model: Gate(model.student, model.certificate))
@@ -155,6 +156,47 @@ def test_what_the_log_says_is_what_decides(home: Home) -> None:
     assert again.revoked
     (back,) = settled(deployment, home, lambda: home.deploy("one"))
     assert not back.revoked
+
+
+def test_some_actions_are_revoked_before_any_model_is_looked_up(home: Home) -> None:
+    home.publish("one")
+    home.deploy("one")
+    deployment = home.deployment()
+    gate, after = deployment.gate, home.store.last_position()
+    assert gate is not None
+    home.revoke("one", "weather")
+    home.revoke("one", "ping")
+    home.revoke("another", "track")
+    for event in home.store.read(after=after):
+        deployment.apply(event)
+    assert (gate.revoked_actions, gate.revoked) == ({"weather", "ping"}, False)
+    assert home.registry.active_id() == "one"  # the rest goes on being answered
+    assert settled(deployment, home, lambda: None) == []  # type: ignore[arg-type, return-value]
+    assert deployment.gate is gate
+    assert settled(deployment, home, lambda: home.deploy("one")) == []
+    assert gate.revoked_actions == frozenset()  # deployed anew: its certificate holds again
+    home.revoke("one", "weather")
+    home.revoke("one")
+    for event in home.store.read(after=after):
+        deployment.apply(event)
+    assert gate.revoked
+
+
+def test_a_revocation_is_obeyed_by_the_next_request_after_it_was_read(
+    home: Home, world: Any, fakes: Any, teacher: Any, teacher_url: str
+) -> None:
+    from ultracore.distillation.serve.upstream import Upstream
+
+    home.publish("one")
+    home.deploy("one")
+    with fakes.Running(
+        world.app(Upstream(teacher_url), store=home.store, gate=None, deployment=home.deployment())
+    ) as url:
+        ask = lambda: httpx2.post(f"{url}/chat/completions", json=fakes.chat(), timeout=20).headers  # noqa: E731
+        assert ask()["x-distill-source"] == "student"
+        home.revoke("one", "weather")
+        time.sleep(0.6)  # two looks into the log
+        assert (ask()["x-distill-source"], ask()["x-distill-reason"]) == ("teacher", "revoked")
 
 
 def test_a_model_that_cannot_be_loaded_is_named_and_the_next_one_is_tried(home: Home) -> None:

@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         agreement_floor: Share of the calls sent locally that must agree with the teacher (0..1).
         delta: Risk that a certificate is wrong (0..1): confidence is 1 - delta.
         audit_rate: Share of the calls sent locally that the teacher is asked about all the same (0..1).
+        audit_floor: To what the share falls, for each action of an agent, as its audits grow in number (0..1).
         audit_dollars_a_day: What each process may spend on that in a day; models without a known price are then
             not audited. No limit by default.
         upstream_url: OpenAI-compatible base URL of the teacher, ending in `/v1`.
@@ -96,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agreement_floor: float = 0.93
     delta: float = 0.05
     audit_rate: float = 0.05
+    audit_floor: float = 0.01
     audit_dollars_a_day: float | None = None
     upstream_url: str | None = None
     upstream_private: bool = False
@@ -171,7 +173,7 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from None
-    for name in ("agreement_floor", "delta", "audit_rate", "canary_share"):
+    for name in ("agreement_floor", "delta", "audit_rate", "audit_floor", "canary_share"):
         _check_share(name, getattr(settings, name))
     for agent, policy in settings.agents.items():
         _check_share(f"agents.{agent}.canary_share", policy.canary_share)

@@ -154,7 +154,10 @@ class CertificateDecidedEvent(Event, frozen=True, kw_only=True):
 
 
 class CertificateRevokedEvent(Event, frozen=True, kw_only=True):
-    """Live agreement fell below the floor: everything goes to the teacher again."""
+    """Live agreement fell below the floor: everything goes to the teacher again, or every call of some actions.
+
+    `actions` names these; none means all.
+    """
 
     event_type: ClassVar[str] = "CERTIFICATE_REVOKED"
     aggregate_type: ClassVar[str] = "model"
@@ -164,6 +167,7 @@ class CertificateRevokedEvent(Event, frozen=True, kw_only=True):
     reason: str
     upper_bound: float | None = None
     floor: float | None = None
+    actions: list[str] = []
 
 
 class ModelDeployedEvent(Event, frozen=True, kw_only=True):
@@ -270,7 +274,11 @@ class AlertResolvedEvent(Event, frozen=True, kw_only=True):
 
 
 class AuditRecordedEvent(Event, frozen=True, kw_only=True):
-    """The teacher was asked about a call that the student had sent."""
+    """The teacher was asked about a call that the student had sent to an agent.
+
+    `sampling_probability` is how likely it was that this call is looked at; `agrees` is `null` where no label
+    could be had.
+    """
 
     event_type: ClassVar[str] = "AUDIT_RECORDED"
     aggregate_type: ClassVar[str] = "decision"
@@ -283,3 +291,4 @@ class AuditRecordedEvent(Event, frozen=True, kw_only=True):
     agrees: bool | None
     sampling_probability: float
     teacher_calls: list[JsonObject] = []
+    agent_id: str = ""

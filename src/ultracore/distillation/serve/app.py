@@ -35,6 +35,7 @@ from ultracore.distillation.serve.guard import Guard, allowing, error_response
 from ultracore.distillation.serve.keys import KEY_EVENTS, KeyRing, Scope
 from ultracore.distillation.serve.operations import Operations
 from ultracore.distillation.serve.responses import RESPONSES
+from ultracore.distillation.serve.sampling import SHARE_EVENTS, AuditShares
 from ultracore.distillation.serve.spill import Spill
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.wire import RequestError
@@ -103,14 +104,17 @@ def create_app(
         ConfigurationError: Clients' keys are to be passed on to the teacher, but they are the gateway's.
     """
     ring, switch = KeyRing(env.get(settings.gateway_key_env) or None, settings.tenant), Switch()
-    looks = [ring.apply, switch.apply] + ([] if deployment is None else [deployment.apply])
-    control = Control(store, (*KEY_EVENTS, *PAUSE_EVENTS, *DEPLOYMENT_EVENTS), looks)
+    shares = AuditShares(settings, possible=upstream is not None)
+    looks = [ring.apply, switch.apply, shares.apply] + ([] if deployment is None else [deployment.apply])
+    control = Control(store, (*KEY_EVENTS, *PAUSE_EVENTS, *DEPLOYMENT_EVENTS, *SHARE_EVENTS), looks)
     control.look()
     if ring.required and upstream is not None and upstream.pass_authorization:
         raise ConfigurationError("with a gateway key the client's authorization is not the teacher's: set its own key")
     gate = gate if deployment is None else deployment.gate
     decider = decider or Decider()
-    gateway = Gateway(store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, spill=spill)
+    gateway = Gateway(
+        store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, shares=shares, spill=spill
+    )
     decider.on_disabled = gateway.disabled
     routes = endpoints(gateway, Operations(gateway, control, clock))
     refused = gateway.metrics.refused

@@ -3,7 +3,7 @@
 It runs after the answer has left and never delays one. Every exchange that was drawn leaves exactly
 one event; where no label could be had (the teacher failed, too many audits at once, the day's money
 is spent, shutdown) it says so, because an estimate that forgets those would be biased. What this file
-does not know: what agreement is good enough.
+does not know: how large the share is (`sampling`), and what agreement is good enough.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ class Auditor:
     Args:
         upstream: The teacher's servers.
         journal: Where the findings are written.
-        rate: Share of the answers to look at (0..1).
         limits: What audits may take.
         clock: Seconds, monotonic.
 
@@ -66,7 +65,6 @@ class Auditor:
         self,
         upstream: Upstream,
         journal: Journal,
-        rate: float,
         *,
         limits: AuditLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -74,7 +72,6 @@ class Auditor:
         self.unlabelled = 0
         self._upstream = upstream
         self._journal = journal
-        self._rate = rate
         self._limits = limits or AuditLimits()
         self._slots = asyncio.Semaphore(self._limits.concurrency)
         self._purse = _Purse(self._limits.dollars_a_day, upstream.prices, clock)
@@ -83,7 +80,7 @@ class Auditor:
 
     def consider(self, exchange: Exchange, headers: Mapping[str, str]) -> None:
         """Draw, and if drawn ask the teacher in the background."""
-        if not exchange.sampled(self._rate):
+        if not exchange.audited:
             return
         size = len(exchange.request.body)
         full = len(self._tasks) >= self._limits.backlog or self._bytes + size > self._limits.bytes
@@ -133,7 +130,7 @@ class Auditor:
         events = asked(exchange, "audit", attempts, usage, self._upstream.prices)
         self.unlabelled += calls is None
         self._purse.pay(total(events))
-        self._journal.later(*events, exchange.audit(self._rate, calls))
+        self._journal.later(*events, exchange.audit(calls))
 
 
 class _Purse:

@@ -44,6 +44,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         model_id: The student that was asked, "" if there is none.
         certificate_id: Fingerprint of its certificate.
         comparators: How arguments compare where the user declared it.
+        audit_share: How likely the answer is to be audited, if the student gives it.
         started: `time.perf_counter()` when the request was whole.
         clock: Tells the time.
     """
@@ -59,6 +60,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     certificate_id: str
     comparators: Comparators
+    audit_share: float
     started: float
     clock: Callable[[], datetime]
 
@@ -91,20 +93,17 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         said = (self.request.options.get(name) for name in ("safety_identifier", "user"))
         return next((value for value in said if isinstance(value, str) and value), None)
 
-    def sampled(self, rate: float) -> bool:
+    @property
+    def audited(self) -> bool:
         """Whether the audit looks at this exchange: drawn from its receipt, which is random."""
-        return int(self.receipt[:12], 16) < rate * 16**12
+        return int(self.receipt[:12], 16) < self.audit_share * 16**12
 
-    def student_decision(self, label_probability: float) -> AgentDecisionEvent:
-        """The student's call, before it is sent.
-
-        Args:
-            label_probability: How likely an audit is to label it.
-        """
+    def student_decision(self) -> AgentDecisionEvent:
+        """The student's call, before it is sent."""
         proposal = self._proposal
         calls = () if proposal is None else proposal.calls
         return self._decision(
-            "student", calls, confidence=self._confidence, reply=None, label_probability=label_probability
+            "student", calls, confidence=self._confidence, reply=None, label_probability=self.audit_share
         )
 
     def teacher_decision(self, reply: Reply) -> AgentDecisionEvent:
@@ -141,7 +140,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             clock=self.clock,
         )
 
-    def audit(self, rate: float, teacher: tuple[ToolCall, ...] | None) -> AuditRecordedEvent:
+    def audit(self, teacher: tuple[ToolCall, ...] | None) -> AuditRecordedEvent:
         """What the teacher would have done; `None` where it could not be asked."""
         proposal = self._proposal
         calls = () if proposal is None else proposal.calls
@@ -151,7 +150,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             model_id=self.model_id,
             action=action_of(calls),
             agrees=agrees,
-            sampling_probability=rate,
+            sampling_probability=self.audit_share,
+            agent_id=self.agent_id,
             teacher_calls=_plain(teacher or ()),
             subject=self.user_id,
             causation_id=self.receipt,

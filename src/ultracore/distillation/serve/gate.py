@@ -78,6 +78,10 @@ class Gate:
             do those of tools that an MCP annotation calls destructive, unless the certificate gives them a level.
         revoked: Whether the certificate was revoked after it was issued.
 
+    Attributes:
+        revoked: As given; may be set while serving.
+        revoked_actions: Tools for whose calls alone it was revoked; may be replaced while serving.
+
     Raises:
         ConfigurationError: The certificate is another student's.
     """
@@ -95,6 +99,7 @@ class Gate:
         self.student = student
         self.certificate = certificate
         self.revoked = revoked
+        self.revoked_actions: frozenset[str] = frozenset()
         self.certificate_id = fingerprint(msgspec.to_builtins(certificate))
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
@@ -179,6 +184,8 @@ class Gate:
             return Reason.UNKNOWN_TOOL, tool.name
         if known != print_now:
             return Reason.SCHEMA_CHANGED, tool.name
+        if tool.name in self.revoked_actions:
+            return Reason.REVOKED, tool.name
         if tool.name in self._never or (tool.destructive and tool.name not in self.certificate.levels):
             return Reason.POLICY, tool.name
         if self.certificate.level == "tool" and tool.takes_arguments:

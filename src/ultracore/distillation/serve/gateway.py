@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from ultracore.distillation.agreement import NO_COMPARATORS
+from ultracore.distillation.decisions import action_of
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
 from ultracore.distillation.serve.audit import AuditLimits, Auditor
@@ -26,7 +27,7 @@ from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.feedback import RequestIds, find_decision, parse_feedback
-from ultracore.distillation.serve.gate import Escalate, Gate, Reason
+from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.guard import caller_of, read_body
 from ultracore.distillation.serve.idempotency import Once, Place
 from ultracore.distillation.serve.journal import Journal
@@ -37,6 +38,7 @@ from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.operations import json_response
 from ultracore.distillation.serve.policy import Policy, workload_of
 from ultracore.distillation.serve.relay import Call, Relay
+from ultracore.distillation.serve.sampling import AuditShares
 from ultracore.distillation.serve.shadow import Shadow
 from ultracore.distillation.serve.spill import Spill
 from ultracore.distillation.serve.upstream import Upstream
@@ -74,6 +76,7 @@ class Gateway:
         clock: Callable[[], datetime],
         decider: Decider,
         switch: Switch,
+        shares: AuditShares,
         spill: Spill | None,
     ) -> None:
         self.gate = gate
@@ -83,6 +86,7 @@ class Gateway:
         self._settings = settings
         self._clock = clock
         self._decider = decider
+        self._shares = shares
         self._policy = Policy(settings, switch)
         self._budgets = Budgets(settings.home_path / "budgets", clock)
         self._ids = RequestIds()
@@ -96,9 +100,8 @@ class Gateway:
         )
         witnesses = (self.metrics, self._shadow, self._budgets, self._ids)
         self.journal = Journal(store, spill=spill, strict=settings.durability == "strict", witnesses=witnesses)
-        self._rate = settings.audit_rate if upstream is not None else 0.0
         limits = AuditLimits(dollars_a_day=settings.audit_dollars_a_day)
-        self._auditor = None if upstream is None else Auditor(upstream, self.journal, self._rate, limits=limits)
+        self._auditor = None if upstream is None else Auditor(upstream, self.journal, limits=limits)
 
     async def aclose(self) -> None:
         """Finish what runs in the background."""
@@ -195,26 +198,34 @@ class Gateway:
         session = session_of(parsed.messages, headers.get("x-distill-session"))
         agent_id = _agent(caller, headers, parsed)
         forced = headers.get("x-distill-force", "").lower() == "teacher"
-        verdict = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
+        refused = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
+        verdict = refused or await self._decider.decide(gate, parsed)
+        model_id = "" if gate is None else gate.student.model_id
         return Exchange(
             dialect=dialect,
             request=parsed,
             offer=offer,
-            verdict=verdict or await self._decider.decide(gate, parsed),
+            verdict=verdict,
             receipt=uuid.uuid4().hex,
             session=session,
             agent_id=agent_id,
             tenant=caller.tenant,
-            model_id="" if gate is None else gate.student.model_id,
+            model_id=model_id,
             certificate_id="" if gate is None else gate.certificate_id,
             comparators=NO_COMPARATORS if gate is None else gate.comparators,
+            audit_share=self._share(verdict, model_id, agent_id),
             started=started,
             clock=self._clock,
         )
 
+    def _share(self, verdict: Send | Escalate, model_id: str, agent_id: str) -> float:
+        if isinstance(verdict, Escalate):
+            return 0.0
+        return self._shares.of(model_id, agent_id, action_of(verdict.proposal.calls))
+
     async def _student(self, request: Request, exchange: Exchange) -> LocalAnswer:
         try:
-            await self.journal.durable(exchange.student_decision(self._rate))
+            await self.journal.durable(exchange.student_decision())
         except LogError:
             self.journal.later(exchange.outcome("error", "the decision log was not available"))
             message = "the decision log cannot be written; nothing is answered locally until it can"

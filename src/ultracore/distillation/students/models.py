@@ -1,8 +1,8 @@
 """The models as the log tells of them: which was trained when on what, certified or not, and which one answers.
 
 The last deployment of a tenant counts. A revoked certificate stops its model, and then nothing answers until a
-roll-back names another model (one that is not revoked) or a new one is deployed. What this file does not know:
-files.
+roll-back names another model (one that is not revoked) or a new one is deployed; one that is revoked for some
+actions only stops nothing here. What this file does not know: files.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def _deployed(event: ModelDeployedEvent, state: apsw.Connection) -> None:
 
 
 def _revoked(event: CertificateRevokedEvent, state: apsw.Connection) -> None:
-    _set(event, state, event.model_id, "revoked", event.reason, active=0, revoked=1)
+    if not event.actions:
+        _set(event, state, event.model_id, "revoked", event.reason, active=0, revoked=1)
 
 
 def _rolled_back(event: ModelRolledBackEvent, state: apsw.Connection) -> None:
