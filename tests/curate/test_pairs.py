@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ultracore.distillation.curate import pairs as module
+from ultracore.distillation.curate import kmeans as module
 from ultracore.distillation.curate.pairs import TOLERANCE, Pairs, find_pairs
 from ultracore.distillation.errors import DataError
 

@@ -20,10 +20,10 @@ from typing import Any, TypedDict
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
 from ultracore.distillation.curate.embed import Matrix, Row, check_matrix
+from ultracore.distillation.curate.kmeans import Clusters, cluster
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 
@@ -92,38 +92,33 @@ class CaR:
         matrix = check_matrix(embeddings, len(decisions)) if len(decisions) else np.zeros((0, 1), np.float32)
         return await asyncio.to_thread(self._select, decisions, matrix)
 
-    def _cluster(self, embeddings: Matrix) -> tuple[Labels, float | None]:
-        labels = _k_means(embeddings, self.n_clusters, self.seed)
-        return labels, _silhouette(embeddings, labels, self.seed)
+    def _cluster(self, embeddings: Matrix) -> tuple[Clusters, float | None]:
+        found = cluster(embeddings, self.n_clusters, seed=self.seed)
+        return found, _silhouette(embeddings, found.label, self.seed)
 
     def _select(self, decisions: Sequence[Row], embeddings: Matrix) -> tuple[list[Any], CaRStats]:
-        labels, silhouette = self._cluster(embeddings) if len(decisions) else (np.zeros(0, np.intp), None)
+        if not len(decisions):
+            return [], _account(0, [], None)
+        clusters, silhouette = self._cluster(embeddings)
         chosen: list[Any] = []
         stats: list[ClusterStats] = []
-        for cluster in np.unique(labels).tolist():
-            rows = np.flatnonzero(labels == cluster)
-            picked, scores, weights = self._rank(embeddings[rows], [_weight(decisions[row]) for row in rows.tolist()])
+        for number in range(len(clusters.centres)):
+            rows = np.flatnonzero(clusters.label == number)
+            picked, weights = self._rank(
+                embeddings[rows], clusters.cosine[rows], [_weight(decisions[i]) for i in rows.tolist()]
+            )
             places = rows[picked].tolist()
-            chosen += map(_chosen, [decisions[p] for p in places], [cluster] * len(places), scores, weights)
-            stats.append({"cluster_id": cluster, "size": len(rows), "representatives": places})
-        return chosen, {
-            "original_count": len(decisions),
-            "cluster_count": len(stats),
-            "selected_count": len(chosen),
-            "selection_rate": len(chosen) / len(decisions) if len(decisions) else 0.0,
-            "cluster_stats": stats,
-            "silhouette_score": silhouette,
-        }
+            scores = clusters.cosine[places].tolist()
+            chosen += map(_chosen, [decisions[p] for p in places], [number] * len(places), scores, weights)
+            stats.append({"cluster_id": number, "size": len(rows), "representatives": places})
+        return chosen, _account(len(decisions), stats, silhouette)
 
-    def _rank(self, rows: Matrix, weights: Sequence[float]) -> tuple[Labels, list[float], list[float]]:
-        """Places of the most central rows, their cosines to the centre, and the weight each stands for."""
-        centre = rows.mean(axis=0)
-        cosine = rows @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
+    def _rank(self, rows: Matrix, cosine: NDArray[np.float32], weights: Sequence[float]) -> tuple[Labels, list[float]]:
+        """Places of the most central rows, and the weight that each stands for."""
         picked = np.argsort(-cosine, kind="stable")[: self.examples_per_cluster]
         nearest = (rows @ rows[picked].T).argmax(axis=1)
         nearest[picked] = np.arange(len(picked))  # a copy of a chosen row still stands for itself
-        stands_for = np.bincount(nearest, weights=weights, minlength=len(picked))
-        return picked, cosine[picked].tolist(), stands_for.tolist()
+        return picked, np.bincount(nearest, weights=weights, minlength=len(picked)).tolist()
 
 
 class AdaptiveCaR(CaR):
@@ -137,19 +132,23 @@ class AdaptiveCaR(CaR):
     def __init__(self, examples_per_cluster: int = 5, *, seed: int = 0) -> None:
         super().__init__(1, examples_per_cluster, seed=seed)
 
-    def _cluster(self, embeddings: Matrix) -> tuple[Labels, float | None]:
-        distinct = len(np.unique(embeddings, axis=0))
-        tried = [_k_means(embeddings, k, self.seed) for k in ADAPTIVE_CLUSTERS if k <= distinct]
-        scored = [(labels, _silhouette(embeddings, labels, self.seed)) for labels in tried]
-        one: tuple[Labels, float | None] = (np.zeros(len(embeddings), np.intp), None)
-        return max(scored, key=lambda pair: -1.0 if pair[1] is None else pair[1], default=one)
+    def _cluster(self, embeddings: Matrix) -> tuple[Clusters, float | None]:
+        tried = [cluster(embeddings, k, seed=self.seed) for k in ADAPTIVE_CLUSTERS if k <= len(embeddings)]
+        scored = [(found, _silhouette(embeddings, found.label, self.seed)) for found in tried]
+        one = cluster(embeddings, 1, seed=self.seed), None
+        return max([one, *scored], key=lambda pair: -1.0 if pair[1] is None else pair[1])
 
 
-def _k_means(embeddings: Matrix, clusters: int, seed: int) -> Labels:
-    distinct = len(np.unique(embeddings, axis=0))
-    means = KMeans(min(clusters, distinct), n_init=3, max_iter=50, random_state=seed)
-    labels: Labels = means.fit_predict(embeddings)
-    return np.unique(labels, return_inverse=True)[1]
+def _account(rows: int, clusters: list[ClusterStats], silhouette: float | None) -> CaRStats:
+    selected = sum(len(found["representatives"]) for found in clusters)
+    return {
+        "original_count": rows,
+        "cluster_count": len(clusters),
+        "selected_count": selected,
+        "selection_rate": selected / rows if rows else 0.0,
+        "cluster_stats": clusters,
+        "silhouette_score": silhouette,
+    }
 
 
 def _silhouette(embeddings: Matrix, labels: Labels, seed: int) -> float | None:

@@ -11,18 +11,22 @@ know: what the rows stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ultracore.distillation.curate.kmeans import blocks, fit_centres
 from ultracore.distillation.errors import DataError
 
-__all__ = ["TOLERANCE", "Pairs", "find_pairs"]
+__all__ = ["TOLERANCE", "Pairs", "Progress", "find_pairs"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 Places: TypeAlias = NDArray[np.intp]
+Keyed: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
 
 TOLERANCE = 1e-6
 """A cosine of float32 rows is known no better than this; a pair so near the threshold counts as at it."""
@@ -30,7 +34,7 @@ TOLERANCE = 1e-6
 ROUNDING = 1e-5  # of float32 matrix products: a slack for what only pre-selects
 ONE_CELL = 20_000  # below this, cells cost more than they save
 PROJECTED = 63
-BLOCK = 16_000_000  # numbers in one block of similarities: 64 MB
+SAMPLE = 10_000  # rows that the projection is fitted to; any projection bounds, a good one bounds closely
 
 
 class Pairs(NamedTuple):
@@ -50,8 +54,22 @@ class Pairs(NamedTuple):
         """Those pairs for which the mask is true."""
         return Pairs(self.first[mask], self.second[mask], self.similarity[mask])
 
+    def renamed(self, place: Places) -> Pairs:
+        """The same pairs under other numbers, sorted by those; `place` is the new number of each row."""
+        first, second = place[self.first], place[self.second]
+        first, second = np.minimum(first, second), np.maximum(first, second)
+        order = np.lexsort((first, second))
+        return Pairs(first[order], second[order], self.similarity[order])
 
-def find_pairs(embeddings: Matrix, threshold: float, *, cells: int | None = None, limit: int = 50_000_000) -> Pairs:
+
+def find_pairs(
+    embeddings: Matrix,
+    threshold: float,
+    *,
+    cells: int | None = None,
+    limit: int = 50_000_000,
+    say: Progress = lambda done, total: None,
+) -> Pairs:
     """Find every pair with cosine >= `threshold` (up to `TOLERANCE`).
 
     Args:
@@ -60,38 +78,54 @@ def find_pairs(embeddings: Matrix, threshold: float, *, cells: int | None = None
         cells: How many cells; by default 1 below 20,000 rows, else the square root of their number.
             The result does not depend on it.
         limit: Most pairs to hold in memory (about 50 bytes each).
+        say: Told after each cell how many are done, and of how many.
 
     Raises:
         DataError: There are more pairs than `limit`.
     """
     rows = len(embeddings)
-    cells = cells or (1 if rows < ONE_CELL else round(rows**0.5))
-    keys = np.zeros(0, np.int64)
-    similarity = np.zeros(0)
-    found, count = [(keys, similarity)], 0
-    bound = _project(embeddings)
-    for homes, members in _cells(embeddings, threshold, min(cells, max(rows, 1))):
-        for candidates in _candidates(bound, homes, members, threshold):
-            found.append(_confirm(embeddings, *candidates, threshold))
-            count += len(found[-1][0])
-            if count > 2 * limit:  # a pair may be met twice
-                raise DataError(
-                    f"more than {limit:,} pairs of rows are at least {threshold} similar; raise the threshold, "
-                    "or deduplicate the rows in smaller parts first"
-                )
+    cells = min(cells or (1 if rows < ONE_CELL else round(rows**0.5)), max(rows, 1))
+    found, count = [(np.zeros(0, np.int64), np.zeros(0))], 0
+    for done, pairs in enumerate(_pairs_of_cells(embeddings, threshold, cells), 1):
+        found.append(pairs)
+        count += len(pairs[0])
+        if count > 2 * limit:  # a pair may be met twice
+            raise DataError(
+                f"more than {limit:,} pairs of rows are at least {threshold} similar; raise the threshold, "
+                "or deduplicate the rows in smaller parts first"
+            )
+        say(done, cells)
+    return _merged(found, rows)
+
+
+def _merged(found: Sequence[Keyed], rows: int) -> Pairs:
     keys, where = np.unique(np.concatenate([key for key, _ in found]), return_index=True)
     similarity = np.concatenate([values for _, values in found])[where]
     return Pairs(keys % max(rows, 1), keys // max(rows, 1), similarity)
 
 
+def _pairs_of_cells(embeddings: Matrix, threshold: float, cells: int) -> Iterator[Keyed]:
+    bound = _project(embeddings)
+    for homes, guests in _cells(embeddings, threshold, cells):
+        yield pairs_of_cell(embeddings, bound, homes, guests, threshold)
+
+
+def pairs_of_cell(embeddings: Matrix, bound: Matrix, homes: Places, guests: Places, threshold: float) -> Keyed:
+    """Pairs of one cell, as keys `second * rows + first` and cosines; cells do not depend on each other."""
+    found = list(_candidates(bound, homes, guests, threshold))
+    first, second = (np.concatenate([pair[i] for pair in found] or [homes[:0]]) for i in (0, 1))
+    return _confirm(embeddings, first, second, threshold)
+
+
 def _cells(embeddings: Matrix, threshold: float, cells: int) -> Iterator[tuple[Places, Places]]:
-    """(rows at home, rows at home and guests) of each cell."""
+    """(rows at home, guests) of each cell."""
     if cells == 1:
-        rows = np.arange(len(embeddings))
-        yield rows, rows
+        yield np.arange(len(embeddings)), np.zeros(0, np.intp)
         return
-    home, row, cell = _visits(embeddings, _centres(embeddings, cells), threshold)
-    yield from zip(_by_cell(np.arange(len(home)), home, cells), _by_cell(row, cell, cells), strict=True)
+    # Rough centres suffice: the guests make the search exact whatever they are.
+    centres = fit_centres(embeddings, cells, rounds=6, rows_per_centre=128)
+    home, row, cell = _visits(embeddings, centres, threshold)
+    yield from zip(_by_cell(np.arange(len(home)), home, len(centres)), _by_cell(row, cell, len(centres)), strict=True)
 
 
 def _by_cell(rows: Places, cell: Places, cells: int) -> list[Places]:
@@ -100,61 +134,54 @@ def _by_cell(rows: Places, cell: Places, cells: int) -> list[Places]:
 
 
 def _visits(embeddings: Matrix, centres: Matrix, threshold: float) -> tuple[Places, Places, Places]:
-    """Home cell of each row; and the rows and cells of all visits, those at home included."""
+    """Home cell of each row; and the rows and cells of all visits to others."""
     # Rounding may only make two centres seem further apart: that adds guests, and loses none.
     apart = np.sqrt(np.maximum(0, 2 - 2 * centres @ centres.T) + TOLERANCE)
-    radius = np.sqrt(max(0.0, 2 - 2 * (threshold - TOLERANCE)))
-    step = max(1, BLOCK // len(centres))
-    homes, visits = [], []
-    for start in range(0, len(embeddings), step):
-        near = embeddings[start : start + step] @ centres.T
+    reach = np.float32(np.sqrt(max(0.0, 2 - 2 * (threshold - TOLERANCE))) / 2) * apart + ROUNDING
+    home, visits = np.zeros(len(embeddings), np.intp), []
+    for part in blocks(len(embeddings), len(centres)):
+        near = embeddings[part] @ centres.T
         own = near.argmax(axis=1)
-        homes.append(own)
+        home[part] = own
         # near.max - near is |home - centre| times the distance to the boundary between the two cells.
-        row, cell = np.nonzero(near.max(axis=1, keepdims=True) - near <= radius / 2 * apart[own] + ROUNDING)
-        visits.append((row + start, cell))
-    rows, cells = (np.concatenate(part) for part in zip(*visits, strict=True))
-    return np.concatenate(homes), rows, cells
-
-
-def _centres(embeddings: Matrix, cells: int) -> Matrix:
-    """Rough centres suffice: the guests make the search exact whatever they are."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    sample = np.random.default_rng(0).permutation(len(embeddings))[: 128 * cells]
-    means = MiniBatchKMeans(cells, init="random", n_init=1, max_iter=6, batch_size=8192, random_state=0)
-    centres: Matrix = means.fit(embeddings[np.sort(sample)]).cluster_centers_
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-6)
-    return centres
+        near += reach[own]
+        best = near[np.arange(len(own)), own] - reach[own, own]
+        near[np.arange(len(own)), own] = -np.inf
+        row, cell = np.nonzero(near >= best[:, None])
+        visits.append((row + part.start, cell))
+    row, cell = (np.concatenate(part) for part in zip(*visits, strict=True))
+    return home, row, cell
 
 
 def _project(embeddings: Matrix) -> Matrix:
     """[rows, 64] whose dot products bound the cosines from above: a projection, and the norm of the rest."""
     if embeddings.shape[1] <= PROJECTED + 1:
         return embeddings
-    sample = embeddings[:: max(1, len(embeddings) // 20_000)]
+    sample = embeddings[:: max(1, len(embeddings) // SAMPLE)]
     _, vectors = np.linalg.eigh(sample.T @ sample)
-    projected: Matrix = embeddings @ vectors[:, -PROJECTED:]
-    rest = np.sqrt(np.maximum(0, 1 - (projected**2).sum(axis=1, keepdims=True)))
-    return np.hstack([projected, rest])
+    bound = np.empty((len(embeddings), PROJECTED + 1), np.float32)
+    np.matmul(embeddings, vectors[:, -PROJECTED:], out=bound[:, :PROJECTED])
+    kept = np.einsum("ij,ij->i", bound[:, :PROJECTED], bound[:, :PROJECTED])
+    bound[:, PROJECTED] = np.sqrt(np.maximum(0, 1 - kept))
+    return bound
 
 
-def _candidates(bound: Matrix, homes: Places, members: Places, threshold: float) -> Iterator[tuple[Places, Places]]:
-    step = max(1, BLOCK // max(1, len(members)))
-    for start in range(0, len(homes), step):
-        block = homes[start : start + step]
-        left, right = np.nonzero(bound[block] @ bound[members].T >= threshold - ROUNDING)
-        left, right = block[left], members[right]
-        once = left != right
-        yield np.minimum(left, right)[once], np.maximum(left, right)[once]
+def _candidates(bound: Matrix, homes: Places, guests: Places, threshold: float) -> Iterator[tuple[Places, Places]]:
+    """Pairs whose bound reaches the threshold: each home with the homes after it, and with the guests."""
+    members = np.concatenate([homes, guests])
+    columns = np.ascontiguousarray(bound[members].T)
+    for part in blocks(len(homes), len(members)):
+        rest = members[part.start :]
+        reached = bound[homes[part]] @ columns[:, part.start :] >= threshold - ROUNDING
+        left, right = np.divmod(np.flatnonzero(reached), len(rest))
+        once = left < right
+        left, right = rest[left[once]], rest[right[once]]
+        yield np.minimum(left, right), np.maximum(left, right)
 
 
-def _confirm(
-    embeddings: Matrix, first: Places, second: Places, threshold: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _confirm(embeddings: Matrix, first: Places, second: Places, threshold: float) -> Keyed:
     """Keys and cosines of those that reach the threshold; one pair's cosine depends on nothing but the pair."""
-    keys = np.unique(second.astype(np.int64) * len(embeddings) + first)
-    second, first = np.divmod(keys, len(embeddings))
+    keys = second.astype(np.int64) * len(embeddings) + first
     similarity = np.zeros(len(keys))
     for start in range(0, len(keys), 4096):
         part = slice(start, start + 4096)

@@ -19,7 +19,7 @@ from ultracore.distillation.curate.pairs import Pairs
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.tools import canonical_json
 
-__all__ = ["Reduction", "decision_key", "disagreeing", "merge_equal", "merge_rows", "merge_similar"]
+__all__ = ["Reduction", "Row", "decision_key", "disputes", "merge_equal", "merge_rows", "merge_similar"]
 
 Row: TypeAlias = Mapping[str, Any] | Decision
 
@@ -82,10 +82,11 @@ def merge_similar(pairs: Pairs, keys: Sequence[Hashable]) -> Reduction:
     return Reduction(owner, similarity)
 
 
-def disagreeing(pairs: Pairs, keys: Sequence[Hashable]) -> set[int]:
-    """Rows that have a similar row with another key."""
+def disputes(pairs: Pairs, keys: Sequence[Hashable]) -> NDArray[np.intp]:
+    """[rows] how many similar rows with another key each row has."""
     differing = pairs.where(_differ(pairs, keys))
-    return set(np.union1d(differing.first, differing.second).tolist())
+    count: NDArray[np.intp] = np.bincount(np.concatenate([differing.first, differing.second]), minlength=len(keys))
+    return count
 
 
 def _differ(pairs: Pairs, keys: Sequence[Hashable]) -> NDArray[np.bool_]:

@@ -10,50 +10,21 @@ is good for a student (`validate`).
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from ultracore.distillation.curate.embed import Matrix, Row, check_matrix, embed_decisions, read_decisions, state_text
-from ultracore.distillation.curate.functions import EmbeddingFunction, call_function
-from ultracore.distillation.curate.pairs import find_pairs
-from ultracore.distillation.curate.reduction import (
-    Reduction,
-    decision_key,
-    disagreeing,
-    merge_equal,
-    merge_rows,
-    merge_similar,
-)
-from ultracore.distillation.decisions import Decision
+from ultracore.distillation.curate.cache import EmbeddingCache
+from ultracore.distillation.curate.duplicates import DedupStats, Duplicates
+from ultracore.distillation.curate.embed import Matrix, Row
+from ultracore.distillation.curate.functions import EmbeddingFunction
+from ultracore.distillation.curate.pairs import Progress
+from ultracore.distillation.curate.policies import KEEP
 from ultracore.distillation.errors import ConfigurationError
 
-__all__ = ["DedupStats", "DuplicatePair", "SemDeDup", "deduplicate_rows"]
+__all__ = ["SemDeDup", "deduplicate_rows"]
 
-
-class DuplicatePair(TypedDict):
-    """A removed row (by its index in the input), the kept row that stands for it, and their cosine."""
-
-    removed: int
-    kept: int
-    similarity: float
-
-
-class DedupStats(TypedDict):
-    """What deduplication did; indices are those of the input rows."""
-
-    original_count: int
-    deduplicated_count: int
-    duplicates_removed: int
-    reduction_rate: float
-    similarity_threshold: float
-    exact_duplicates: int
-    teacher_disagreements: int
-    pairs: list[DuplicatePair]
-    groups: list[list[int]]
+FLOORS = (0.95, 0.9, 0.8, 0.7, 0.5)
+"""How far down a wanted reduction is looked for; below, states have little in common but their form."""
 
 
 class SemDeDup:
@@ -66,26 +37,47 @@ class SemDeDup:
 
     Args:
         similarity_threshold: Cosine in (0, 1] from which two states count as the same.
+        target_reduction: Share of the rows (0..1) to remove instead, at the highest threshold that
+            does it; `stats["similarity_threshold"]` says which.
+        keep: Which row of a group stays: `first`, `latest`, `outcome`, `consistent` or `farthest`
+            (see `policies`).
+        cache: Where embeddings are kept; in memory by default.
+        say: Told how much of the search for pairs is done.
 
     Raises:
-        ConfigurationError: The threshold is not in (0, 1].
+        ConfigurationError: The threshold is not in (0, 1], the share not in [0, 1), or `keep` unknown.
     """
 
-    def __init__(self, similarity_threshold: float = 0.95) -> None:
+    def __init__(
+        self,
+        similarity_threshold: float = 0.95,
+        *,
+        target_reduction: float | None = None,
+        keep: str = "first",
+        cache: EmbeddingCache | None = None,
+        say: Progress = lambda done, total: None,
+    ) -> None:
         if not 0 < similarity_threshold <= 1:
             raise ConfigurationError(f"similarity_threshold must lie in (0, 1], not {similarity_threshold}")
+        if target_reduction is not None and not 0 <= target_reduction < 1:
+            raise ConfigurationError(f"target_reduction must lie in [0, 1), not {target_reduction}")
+        if keep not in KEEP:
+            raise ConfigurationError(f"keep must be one of {', '.join(KEEP)}; not {keep!r}")
         self.similarity_threshold = similarity_threshold
-        self._cache: dict[tuple[EmbeddingFunction | None, bytes], Matrix] = {}
+        self.target_reduction = target_reduction
+        self.keep = keep
+        self.say = say
+        self.cache = EmbeddingCache() if cache is None else cache
 
     async def deduplicate(
         self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None
     ) -> tuple[list[Any], DedupStats]:
-        """Keep the first row of each group of duplicates.
+        """Keep one row of each group of duplicates.
 
         Args:
             decisions: Rows as `get_history()` returns them, or decisions; they are not changed.
-            embedding_function: text -> vector or list of texts -> matrix, synchronous or async. By
-                default `embed_decisions`.
+            embedding_function: text -> vector or list of texts -> matrix, synchronous or async; or an
+                object with `encode`. By default `embed_decisions`.
 
         Returns:
             The kept rows in their order (with the `weight` they stand for and their
@@ -94,32 +86,43 @@ class SemDeDup:
             was embedded before is not embedded again.
 
         Raises:
-            DataError: A row cannot be read, or the embeddings are unusable.
+            DataError: A row cannot be read, or the embeddings are unusable; what was embedded
+                before an encoder failed stays in the cache.
         """
         embeddings = await self.embed(decisions, embedding_function)
-        return await asyncio.to_thread(deduplicate_rows, decisions, embeddings, self.similarity_threshold)
+        return await asyncio.to_thread(self._deduplicate, decisions, embeddings)
+
+    async def find(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Duplicates:
+        """All pairs from the threshold on; its `rethreshold` merges at any higher one without a new search."""
+        embeddings = await self.embed(decisions, embedding_function)
+        return await asyncio.to_thread(Duplicates, decisions, embeddings, self.similarity_threshold, self.say)
 
     async def embed(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Matrix:
         """The embeddings that `deduplicate` uses, [decisions, dimensions]; each distinct state is embedded once."""
-        read = read_decisions(decisions)
-        keys = [(embedding_function, _digest(state_text(decision))) for decision in read]
-        new = {key: row for row, key in enumerate(keys) if key not in self._cache}
-        if new:
-            vectors = await _vectors([read[row] for row in new.values()], embedding_function)
-            self._cache.update(zip(new, vectors, strict=True))
-        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
+        return await self.cache.embed(decisions, embedding_function)
 
     def clear_cache(self) -> None:
         """Forget all embeddings."""
-        self._cache.clear()
+        self.cache.clear()
 
     def get_cache_size(self) -> int:
         """How many distinct states have a cached embedding."""
-        return len(self._cache)
+        return len(self.cache)
+
+    def _deduplicate(self, rows: Sequence[Row], embeddings: Matrix) -> tuple[list[Any], DedupStats]:
+        if self.target_reduction is None:
+            found = Duplicates(rows, embeddings, self.similarity_threshold, self.say)
+            return found.rethreshold(self.similarity_threshold, self.keep)
+        for floor in FLOORS:
+            found = Duplicates(rows, embeddings, floor, self.say)
+            threshold = found.threshold_for(self.target_reduction, self.keep)
+            if threshold is not None:
+                break
+        return found.rethreshold(found.floor if threshold is None else threshold, self.keep)
 
 
 def deduplicate_rows(
-    rows: Sequence[Row], embeddings: Matrix | None = None, threshold: float = 1.0
+    rows: Sequence[Row], embeddings: Matrix | None = None, threshold: float = 1.0, *, keep: str = "first"
 ) -> tuple[list[Any], DedupStats]:
     """As `SemDeDup.deduplicate`, with the embeddings at hand.
 
@@ -128,68 +131,6 @@ def deduplicate_rows(
         embeddings: [rows, dimensions] with rows of length 1. Without them only rows with exactly
             equal states (`State.key`) are merged.
         threshold: Cosine in (0, 1] from which two states count as the same.
+        keep: Which row of a group stays.
     """
-    read = read_decisions(rows)
-    keys = [decision_key(decision) for decision in read]
-    if embeddings is None:
-        states: list[Hashable] = [decision.state.key for decision in read]
-    else:
-        states = [vector.tobytes() for vector in embeddings]
-    exact = merge_equal(list(zip(states, keys, strict=True)))
-    near, disputed = _similar(embeddings, exact.kept, keys, threshold)
-    both = _compose(exact, near)
-    disputed |= _same_state(states, exact.kept)
-    return merge_rows(rows, both), _stats(both, exact, len(disputed.intersection(both.kept)), threshold)
-
-
-def _similar(
-    embeddings: Matrix | None, rows: list[int], keys: Sequence[bytes], threshold: float
-) -> tuple[Reduction, set[int]]:
-    """Merge what is similar among these rows; and those of them that have a similar row with another decision."""
-    own_keys = [keys[row] for row in rows]
-    if embeddings is None:
-        return merge_equal(range(len(rows))), set()
-    pairs = find_pairs(embeddings[rows], threshold)
-    return merge_similar(pairs, own_keys), {rows[place] for place in disagreeing(pairs, own_keys)}
-
-
-def _same_state(states: Sequence[Hashable], rows: Sequence[int]) -> set[int]:
-    """Those of the rows, all distinct, that share a state: their decisions differ."""
-    count = Counter(states[row] for row in rows)
-    return {row for row in rows if count[states[row]] > 1}
-
-
-async def _vectors(decisions: Sequence[Decision], function: EmbeddingFunction | None) -> Matrix:
-    if function is None:
-        return await asyncio.to_thread(embed_decisions, decisions)
-    return check_matrix(await call_function(function, [state_text(d) for d in decisions]), len(decisions))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _compose(exact: Reduction, near: Reduction) -> Reduction:
-    """Two reductions in a row as one: `near` is about the rows that `exact` kept."""
-    place = {row: i for i, row in enumerate(exact.kept)}
-    through = [place[owner] for owner in exact.owner]
-    return Reduction([exact.kept[near.owner[i]] for i in through], [near.similarity[i] for i in through])
-
-
-def _stats(reduction: Reduction, exact: Reduction, disagreements: int, threshold: float) -> DedupStats:
-    rows, kept = len(reduction.owner), len(reduction.kept)
-    return {
-        "original_count": rows,
-        "deduplicated_count": kept,
-        "duplicates_removed": rows - kept,
-        "reduction_rate": 1 - kept / rows if rows else 0.0,
-        "similarity_threshold": threshold,
-        "exact_duplicates": rows - len(exact.kept),
-        "teacher_disagreements": disagreements,
-        "pairs": [
-            {"removed": row, "kept": owner, "similarity": reduction.similarity[row]}
-            for row, owner in enumerate(reduction.owner)
-            if row != owner
-        ],
-        "groups": [[kept, *others] for kept, others in reduction.groups().items()],
-    }
+    return Duplicates(rows, embeddings, threshold).rethreshold(threshold, keep)
