@@ -17,6 +17,7 @@ from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.errors import ArtefactError, DataError
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.compact.artefact import load_student, save_student
+from ultracore.distillation.students.compact.days import Calendar
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.slots import ABSENT, assemble, coerce, slots_of, value_at
 from ultracore.distillation.students.compact.student import CompactStudent
@@ -242,7 +243,7 @@ def test_values_take_the_declared_type(value: Any, kind: str, expected: Any) -> 
 def test_spans_are_shapes_of_writing_in_any_domain() -> None:
     found = {
         (span.kind, span.value)
-        for span in spans_of('Mail a.b@c.example, "two words", #A-12, 1,250.5 on May 3rd', "2025-01")
+        for span in spans_of('Mail a.b@c.example, "two words", #A-12, 1,250.5 on May 3rd', Calendar("2025-01"))
     }
     assert {
         ("email", "a.b@c.example"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.days import Calendar, days_of, today_in
 from ultracore.distillation.students.compact.moments import latest_month, moments_of
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.text import spans_of
@@ -31,15 +32,17 @@ from ultracore.distillation.tools import Tool, ToolCall
         ("two seats", [("count", 2)]),
         ("someone often", []),
         ("7 apples", []),
+        ("morning at 11", [("time", "11:00")]),
+        ("evening 4:30", [("time", "16:30")]),
     ],
 )
 def test_moments(text: str, expected: list[tuple[str, str | int]]) -> None:
-    assert [(kind, value) for kind, value, _ in moments_of(text, "2024-03")] == expected
+    assert [(kind, value) for kind, value, _ in moments_of(text, Calendar("2024-03"))] == expected
 
 
 def test_without_a_month_only_whole_dates_are_read() -> None:
-    assert list(moments_of("May 7th, the 8th", None)) == []
-    assert [value for _, value, _ in moments_of("May 7th, 2021", None)] == ["2021-05-07"]
+    assert list(moments_of("May 7th, the 8th", Calendar())) == []
+    assert [value for _, value, _ in moments_of("May 7th, 2021", Calendar())] == ["2021-05-07"]
 
 
 def test_they_are_spans_like_others() -> None:
@@ -67,3 +70,42 @@ def test_the_month_that_the_teacher_usually_means_is_used_until_the_conversation
         [{"role": "system", "content": "Today is 2024-05-15."}, {"role": "user", "content": "on the 4th"}], [tool]
     )
     assert "2024-05-04" in [leaf.value for leaf in prompts.read(named).turns[-1].leaves]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("today or tomorrow", ["2024-05-07", "2024-05-08"]),
+        ("the day after tomorrow", ["2024-05-09"]),
+        ("in three days, in 2 weeks, a week from now", ["2024-05-10", "2024-05-21", "2024-05-14"]),
+        ("next Tuesday", ["2024-05-14", "2024-05-21"]),  # today is a Tuesday
+        ("on monday", ["2024-05-13", "2024-05-20"]),
+        ("Mondays are fine", []),
+    ],
+)
+def test_days_are_counted_from_today(text: str, expected: list[str]) -> None:
+    assert [day for _, day, _ in days_of(text, "2024-05-07")] == expected
+    assert list(days_of(text, "")) == []
+
+
+def told(number: int, text: str, date: str, prompt: str = "") -> Decision:
+    tool = Tool("book", parameters={"type": "object", "properties": {"date": {"type": "string"}}})
+    messages = [{"role": "system", "content": prompt}] if prompt else []
+    state = State([*messages, {"role": "user", "content": text}], [tool])
+    return Decision(state=state, calls=(ToolCall("book", {"date": date}),), episode=str(number), task=str(number))
+
+
+def test_today_is_what_the_teachers_dates_agree_on() -> None:
+    rows = [told(i, "tomorrow", "2024-05-08") for i in range(4)] + [told(9, "today", "2024-05-07")]
+    assert Prompts.of(rows).today == "2024-05-07"
+    assert Prompts.of(rows[:4]).today == "", "four tasks are too few"
+    moving = [told(i, "tomorrow", f"2024-05-{10 + i}") for i in range(12)]
+    assert Prompts.of(moving).today == "", "where it moves, nothing is learned"
+
+
+def test_a_prompt_that_says_the_date_is_believed() -> None:
+    rows = [told(i, "tomorrow", "2024-05-08", f"It is 2024-05-{10 + i}.") for i in range(8)]
+    prompts = Prompts.of(rows)
+    assert prompts.today == ""
+    assert "2024-05-11" in [span.value for span in prompts.read(rows[0].state).turns[-1].spans]
+    assert today_in("born 1988-99-99 and 2024-02-01") == "2024-02-01"

@@ -23,6 +23,7 @@ from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example, Prepared
 from ultracore.distillation.train.linear import fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
+from ultracore.distillation.train.mentioning import fit_mentions
 from ultracore.distillation.train.tagging import fit_tagger
 
 __all__ = ["Asked", "fit_evidence", "questions_of"]
@@ -76,7 +77,10 @@ def fit_evidence(
         intents=_fit_intents(examples, encoder),
         ngrams=ngrams,
         learned=Learned(
-            knowledge, fit_meanings(examples, encoder, knowledge), fit_tagger(examples, knowledge.slots_of, seed=seed)
+            knowledge,
+            fit_meanings(examples, encoder, knowledge),
+            fit_tagger(examples, knowledge.slots_of, seed=seed),
+            fit_mentions(examples, knowledge),
         ),
         prompts=prepared.prompts,
     )

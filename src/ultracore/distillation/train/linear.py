@@ -18,7 +18,7 @@ from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.ranker import CLIP
 from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
 
-__all__ = ["fit_logistic", "fit_multilabel", "fit_softmax"]
+__all__ = ["fit_binary", "fit_logistic", "fit_multilabel", "fit_softmax"]
 
 GATE_C = 0.1
 """Inverse strength of the gate's L2 penalty; on tau2 telecom .01 covered less. No other value or set was compared."""
@@ -97,6 +97,21 @@ def fit_multilabel(rows: Sequence[Vector], width: int, labels: Sequence[frozense
         model = _fit(matrix, truth, np.ones(len(truth)), c)
         weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
     return Linear(classes, weights, bias)
+
+
+def fit_binary(
+    rows: Sequence[Vector], width: int, labels: NDArray[np.bool_], weights: NDArray[np.float64], *, c: float
+) -> tuple[NDArray[np.float32], float]:
+    """Logistic regression of one yes or no: its weights, [width] float32, and its bias."""
+    found = np.zeros(width, np.float32)
+    share = float((labels.sum() + 0.5) / (len(labels) + 1.0))
+    if labels.all() or not labels.any():
+        return found, float(np.log(share / (1.0 - share)))
+    matrix = matrix_of(rows, width)
+    active = np.unique(matrix.indices)
+    model = _fit(matrix[:, active], labels, weights, c)
+    found[active] = model.coef_[0]
+    return found, float(model.intercept_[0])
 
 
 def _fit(matrix: csr_matrix, labels: NDArray[np.generic], weights: NDArray[np.float64], c: float) -> LogisticRegression:

@@ -23,7 +23,7 @@ from ultracore.distillation.students.compact.sources import Alternative, Sources
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.transcript import key_of, scalars
 
-__all__ = ["ARGUMENT_FEATURES", "Question", "question_for"]
+__all__ = ["ARGUMENT_FEATURES", "ARGUMENT_FEATURES_BEFORE_MENTIONS", "Question", "question_for"]
 
 Floats = NDArray[np.float32]
 
@@ -46,7 +46,10 @@ _LINKS = 10
 _SLOT = 33
 _TAKEN = 21
 _CHOSEN = 3
-ARGUMENT_FEATURES = STATIC_FEATURES + _LINKS + 2 * _SLOT
+_SAID = 6
+ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * _SLOT
+"""Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
 """Columns that describe a candidate to the ranker."""
 
 
@@ -99,7 +102,7 @@ def _table(slot: Slot, sources: Sources) -> Table:
         static = np.zeros((len(placed), STATIC_FEATURES), np.float32)
         static[placed >= 0] = sources.pool.static[placed[placed >= 0]]
         own = _slot_features(slot, sources, counts, alternatives)
-        sources.tables[slot.key] = Table(alternatives, static, own)
+        sources.tables[slot.key] = Table(alternatives, static, own, _said_features(slot, sources, alternatives))
     return sources.tables[slot.key]
 
 
@@ -203,7 +206,9 @@ def _describe(
     own = table.own[kept]
     own[:, _TAKEN] = len(taken) / 4 if slot.repeats else -1.0
     links = _links(pool, [table.alternatives[i] for i in kept], before, taken)
-    return np.hstack([table.static[kept], links, own, own - own.max(axis=0, keepdims=True)])
+    said = table.said[kept]
+    relative = [own - own.max(axis=0, keepdims=True), said, said - said.max(axis=0, keepdims=True)]
+    return np.hstack([table.static[kept], links, own, *relative])
 
 
 def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative]) -> Floats:
@@ -264,6 +269,30 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
             )
         )
     return np.array(rows, np.float32).reshape(len(rows), _SLOT)
+
+
+def _said_features(slot: Slot, sources: Sources, alternatives: Sequence[Alternative]) -> Floats:
+    """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
+    out = np.zeros((len(alternatives), _SAID), np.float32)
+    heard = sources.heard(slot)
+    name = frozenset(name_words(slot.name))
+    described = frozenset(words_of(str(slot.schema.get("description") or "").lower())) - name
+    for row, alternative in enumerate(alternatives):
+        found = heard.get(_said_key(sources.pool, alternative))
+        if found is not None:
+            out[row] = (
+                1.0,
+                np.clip(found.newest, -6.0, 6.0) / 3.0,
+                np.clip(found.best, -6.0, 6.0) / 3.0,
+                min(found.age, 8) / 8,
+                len(found.words & name) / max(len(name), 1),
+                min(len(found.words & described), 4) / 4,
+            )
+    return out
+
+
+def _said_key(pool: Candidates, alternative: Alternative) -> str:
+    return pool.keys[alternative.place] if alternative.place >= 0 else alternative.key
 
 
 @lru_cache(maxsize=65536)

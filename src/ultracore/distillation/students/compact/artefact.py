@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.students.artefact import read_artefact, write_artefact
 from ultracore.distillation.students.compact.actions import ACTION_FEATURES, ActionEvidence, Ngrams
-from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES
+from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES, ARGUMENT_FEATURES_BEFORE_MENTIONS
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.familiarity import Familiarity
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
+from ultracore.distillation.students.compact.mentions import Mentions
 from ultracore.distillation.students.compact.parallel import WHOLE_FEATURES
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.ranker import Ranker
@@ -34,7 +35,7 @@ __all__ = ["load_student", "save_student"]
 
 KIND = "compact"
 _LINEAR = ("structure", "words", "intents")
-_MEANING, _TAGGER = "meaning:", "tagger:"
+_MEANING, _TAGGER, _MENTIONS = "meaning:", "tagger:", "mentions"
 _WIDTHS = {
     "actions": ACTION_FEATURES,
     "arguments": ARGUMENT_FEATURES,
@@ -50,6 +51,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     knowledge: Knowledge
     memory: ContextMemory
     tagger: dict[str, Any] | None = None
+    mentions: list[str] | None = None
     prompts: Prompts = Prompts()
     familiarity: Familiarity = Familiarity()
 
@@ -64,6 +66,8 @@ def save_student(student: CompactStudent, folder: Path) -> str:
     learned = evidence.learned
     linear = {name: getattr(evidence, name) for name in _LINEAR}
     linear |= {_MEANING + slot: model for slot, model in learned.meanings.items()}
+    if learned.mentions is not None:
+        linear[_MENTIONS] = learned.mentions.model
     config = _Config(
         encoder=evidence.encoder.encoder,
         classes={name: model.classes for name, model in linear.items()},
@@ -73,6 +77,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         prompts=evidence.prompts,
         familiarity=student.familiarity,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
+        mentions=learned.mentions.features if learned.mentions is not None else None,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name, model in linear.items():
@@ -100,6 +105,7 @@ def load_student(folder: Path) -> CompactStudent:
             config.knowledge,
             {name.removeprefix(_MEANING): model for name, model in linear.items() if name.startswith(_MEANING)},
             _tagger(config.tagger, arrays),
+            Mentions(config.mentions, linear[_MENTIONS]) if config.mentions is not None else None,
         )
         models = {name: linear[name] for name in _LINEAR}
         rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items() if name != "gate"}
@@ -136,6 +142,8 @@ def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker
     if not (parts := _parts(name, arrays)):
         return None
     ranker = Ranker(parts)
+    if name == "arguments" and ranker.width == ARGUMENT_FEATURES_BEFORE_MENTIONS:
+        return ranker
     if ranker.width != width:
         raise KeyError(f"{name}: {ranker.width} features where this release has {width}")
     return ranker

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 
 import msgspec
 
 from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, text_of
+from ultracore.distillation.students.compact.days import Calendar, offsets_of, today_in
 from ultracore.distillation.students.compact.moments import latest_month
 from ultracore.distillation.students.compact.transcript import Transcript, scalars
 from ultracore.distillation.tools import ToolCall
@@ -20,6 +22,11 @@ __all__ = ["Prompts"]
 
 COMMON = 0.5
 """A line of more than this share of the tasks is constant."""
+
+LEAST_VOTES, AGREED = 5, 0.5
+"""So many tasks, and this share of those with a vote, must agree on what day it is."""
+
+DATE_LENGTH = len("2024-05-07")
 
 MAX_CHARACTERS = 4000
 """Of the varying lines, the end is read: facts of a conversation stand behind the policy more often than before it."""
@@ -33,11 +40,14 @@ class Prompts(msgspec.Struct, frozen=True):
         vary: Whether training saw any other line; if not, an unknown line is a new policy, and not read.
         month: The month (`2024-05`) of most dates that the teacher gave as arguments: what a date without one
             means in a conversation that names none.
+        today: The day (`2024-05-07`) that the teacher's dates agree on where users speak of today or tomorrow and no
+            system prompt says a date; "" where they do not.
     """
 
     constant: dict[str, int] = {}
     vary: bool = False
     month: str = ""
+    today: str = ""
 
     @classmethod
     def of(cls, decisions: Sequence[Decision]) -> Prompts:
@@ -48,11 +58,11 @@ class Prompts(msgspec.Struct, frozen=True):
             lines[task].update(_lines(prompt))
         counts = Counter(line for of_task in lines.values() for line in of_task)
         constant = {line: n for line, n in sorted(counts.items()) if n > COMMON * len(lines)}
-        return cls(constant, len(constant) < len(counts), _usual_month(decisions))
+        return cls(constant, len(constant) < len(counts), _usual_month(decisions), _usual_today(decisions))
 
     def read(self, state: State, pending: Sequence[ToolCall] = ()) -> Transcript:
         """The conversation, with what its system prompt tells."""
-        return Transcript(state, pending, self.varying(state.messages), self.month)
+        return Transcript(state, pending, self.varying(state.messages), Calendar(self.month, self.today))
 
     def varying(self, messages: Iterable[Message]) -> str:
         """The lines of the system prompt that belong to this conversation."""
@@ -65,6 +75,30 @@ def _usual_month(decisions: Iterable[Decision]) -> str:
     given = (str(v) for d in decisions for call in d.calls for _, v in scalars(call.arguments or {}))
     months = Counter(month for value in given if len(value) >= 10 and (month := latest_month(value)))
     return min(months, key=lambda month: (-months[month], month), default="")
+
+
+def _usual_today(decisions: Iterable[Decision]) -> str:
+    """Each task has one vote: what today would be if the date given were the one that the user spoke of."""
+    votes: dict[str, set[str]] = {}
+    for decision in decisions:
+        if not decision.calls or today_in(_prompt(decision.state.messages)):
+            continue
+        said = [days for m in decision.state.messages if m.get("role") == "user" for days, _ in offsets_of(text_of(m))]
+        given = [_date(v) for call in decision.calls for _, v in scalars(call.arguments or {})] if said else []
+        votes.setdefault(decision.task, set()).update(
+            (day - timedelta(days)).isoformat() for day in given if day is not None for days in set(said)
+        )
+    counts = Counter(day for of_task in votes.values() for day in of_task)
+    best = min(counts, key=lambda day: (-counts[day], day), default="")
+    voters = sum(bool(of_task) for of_task in votes.values())
+    return best if counts[best] >= max(LEAST_VOTES, AGREED * voters) else ""
+
+
+def _date(value: object) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) and len(value) == DATE_LENGTH else None
+    except ValueError:
+        return None
 
 
 def _prompt(messages: Iterable[Message]) -> str:

@@ -41,10 +41,10 @@ class Ranker:
         """Mean score of the networks: [rows] float32.
 
         Args:
-            rows: [rows, features], raw.
+            rows: [rows, features], raw; columns that came after this ranker was trained are left out.
         """
         a = self.arrays
-        x = np.clip((rows - a["mean"]) * a["scale"], -CLIP, CLIP)
+        x = np.clip((rows[:, : self.width] - a["mean"]) * a["scale"], -CLIP, CLIP)
         h = np.maximum(x @ self._flat + a["b1"].reshape(-1), 0.0)
         return np.asarray((h @ a["w2"].reshape(-1) + a["b2"].sum()) / self._networks, np.float32)
 

@@ -9,6 +9,7 @@ compared (`arguments`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, Reading, Spoken, Tagger
@@ -33,11 +35,13 @@ class Learned(NamedTuple):
         knowledge: Counts.
         meanings: Classifiers of slots with few values.
         tagger: Reads what the user said; `None` where no argument was ever spoken.
+        mentions: Says what stands around a value; `None` where no argument was spoken often.
     """
 
     knowledge: Knowledge
     meanings: Meanings
     tagger: Tagger | None
+    mentions: Mentions | None = None
 
 
 class Alternative(NamedTuple):
@@ -61,11 +65,13 @@ class Table(NamedTuple):
         alternatives: In order of gathering.
         static: What is said of them whatever the slot: [alternatives, features] float32.
         own: What is said of them for this slot: [alternatives, features] float32.
+        said: What stands around them in the user's words: [alternatives, features] float32.
     """
 
     alternatives: list[Alternative]
     static: NDArray[np.float32]
     own: NDArray[np.float32]
+    said: NDArray[np.float32]
 
 
 class Sources:
@@ -88,6 +94,7 @@ class Sources:
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
         self._readings: dict[str, Reading] = {}
+        self._heard: dict[str, Mapping[str, Heard]] = {}
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
         """Probability of each value text by what is meant; `None` where the slot's values are not few."""
@@ -97,6 +104,18 @@ class Sources:
         if slot.key not in self._shares:
             self._shares[slot.key] = model.softmax(self._row)
         return self._shares[slot.key]
+
+    @cached_property
+    def _mentions(self) -> dict[str, list[Mention]]:
+        return mentions_of(self.pool.transcript)
+
+    def heard(self, slot: Slot) -> Mapping[str, Heard]:
+        """What stands around each value that the user said."""
+        if self._learned.mentions is None:
+            return {}
+        if slot.name not in self._heard:
+            self._heard[slot.name] = self._learned.mentions.heard(slot.name, self._mentions)
+        return self._heard[slot.name]
 
     def spoken(self, slot: Slot) -> list[Spoken]:
         """Stretches of the user's last words that may be values of the slot."""

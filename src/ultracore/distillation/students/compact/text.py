@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from ultracore.distillation.students.compact.days import Calendar
 from ultracore.distillation.students.compact.moments import moments_of
 
 __all__ = ["Span", "shape_of", "spans_of", "trigram_similarity", "words_of"]
 
+UNKNOWN = Calendar()
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _SPANS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("email", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")),
@@ -54,18 +56,18 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def spans_of(text: str, month: str | None = None) -> Iterator[Span]:
+def spans_of(text: str, calendar: Calendar = UNKNOWN) -> Iterator[Span]:
     """Every typed span of a text; one stretch may be of several types.
 
     Args:
         text: What somebody said.
-        month: As `2024-05`: what a date without a year, or without a month, means; left out without it.
+        calendar: What a date means that is not said in full; without it such dates are left out.
     """
     for kind, pattern in _SPANS:
         for match in pattern.finditer(text):
             said = next((group for group in match.groups() if group), match.group(0))
             yield Span(kind, _number(said) if kind == "number" else said, match.start())
-    for kind, value, start in moments_of(text, month):
+    for kind, value, start in moments_of(text, calendar):
         yield Span(kind, value, start)
 
 

@@ -15,8 +15,9 @@ import msgspec
 
 from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_of
 from ultracore.distillation.errors import DataError
+from ultracore.distillation.students.compact.days import Calendar, today_in
 from ultracore.distillation.students.compact.moments import latest_month
-from ultracore.distillation.students.compact.text import spans_of, words_of
+from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of, words_of
 from ultracore.distillation.tools import ToolCall, parse_call
 
 __all__ = ["Leaf", "Thing", "Transcript", "Turn"]
@@ -67,6 +68,7 @@ class Turn(NamedTuple):
         leaves: The values in it, each once a path; empty ones are left out.
         keys: The text (`key_of`) of each of them.
         words: The words of its text.
+        spans: What its text says that may be a value.
     """
 
     role: str
@@ -76,6 +78,7 @@ class Turn(NamedTuple):
     leaves: tuple[Leaf, ...]
     keys: tuple[str, ...]
     words: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
 
 
 NOTHING = Thing()
@@ -91,7 +94,7 @@ class Transcript:
         state: The messages so far and the tools offered.
         pending: Calls chosen already for the message that is being decided.
         told: What the system prompt says of this conversation alone, see `prompts`.
-        month: As `2024-05`: what a date means that names neither month nor year, before the conversation has one.
+        calendar: What a date means that is not said in full, before the conversation tells.
 
     Attributes:
         turns: What was told, if anything, then the messages but the system's; the pending calls are the last one.
@@ -102,16 +105,18 @@ class Transcript:
         told: Whether the first turn is the system's.
     """
 
-    def __init__(self, state: State, pending: Sequence[ToolCall] = (), told: str = "", month: str = "") -> None:
+    def __init__(
+        self, state: State, pending: Sequence[ToolCall] = (), told: str = "", calendar: Calendar = UNKNOWN
+    ) -> None:
         self.tools = {tool.name: tool for tool in state.tools}
-        self.turns = _read(state.messages, month or None)
+        self.turns = _read(state.messages, calendar)
         self.told = bool(told)
         if told:
             self.turns.insert(
-                0, _remember({"role": "system", "content": told}, told, (), "", latest_month(told) or month or None)
+                0, _remember({"role": "system", "content": told}, told, (), "", _noted(told, calendar, is_system=True))
             )
         if pending:
-            self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", None))
+            self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", UNKNOWN))
         self.actions = [action for turn in self.turns for action in _actions(turn)] + ["+"] * bool(pending)
         self.calls = [call for turn in self.turns for call in turn.calls]
 
@@ -230,14 +235,21 @@ def _actions(turn: Turn) -> list[str]:
     return ["U"] if turn.role in ("user", "context") else []
 
 
-def _read(messages: Sequence[Message], month: str | None) -> list[Turn]:
+def _noted(text: str, calendar: Calendar, *, is_system: bool) -> Calendar:
+    """The calendar once a text was read."""
+    today = today_in(text) if is_system else ""
+    return Calendar(latest_month(text) or calendar.month, today or calendar.today)
+
+
+def _read(messages: Sequence[Message], calendar: Calendar) -> list[Turn]:
     turns: list[Turn] = []
     names: dict[str, str] = {}
     waiting: list[str] = []
     for message in messages:
         text = text_of(message)
-        month = latest_month(text) or month
-        if message.get("role") in SYSTEM_ROLES:
+        is_system = message.get("role") in SYSTEM_ROLES
+        calendar = _noted(text, calendar, is_system=is_system)
+        if is_system:
             continue
         calls = calls_of(message)
         if calls:
@@ -248,7 +260,7 @@ def _read(messages: Sequence[Message], month: str | None) -> list[Turn]:
         if message.get("role") in ("tool", "function"):
             fallback = waiting.pop(0) if waiting else ""
             source = names.get(str(message.get("tool_call_id"))) or str(message.get("name") or fallback)
-        turns.append(_remember(message, text, calls, source, month))
+        turns.append(_remember(message, text, calls, source, calendar))
     return turns
 
 
@@ -264,23 +276,24 @@ def calls_of(message: Message) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: str, month: str | None) -> Turn:
+def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: str, calendar: Calendar) -> Turn:
     content = message.get("content")
     plain = content if isinstance(content, str) else key_of(content) if content is not None else ""
     said = "".join(call.name + key_of(call.arguments) for call in calls)
-    key = (message.get("role"), source, plain, said, month)
+    key = (message.get("role"), source, plain, said, calendar)
     turn = _remembered.get(key)
     if turn is None:
-        turn = _turn(str(message.get("role")), text, content, calls, source, month)
+        turn = _turn(str(message.get("role")), text, content, calls, source, calendar)
         if len(_remembered) >= REMEMBERED_MESSAGES:
             _remembered.clear()
         _remembered[key] = turn
     return turn
 
 
-def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, month: str | None) -> Turn:
+def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, calendar: Calendar) -> Turn:
     data: Any = None
     leaves: list[Leaf] = []
+    spans: tuple[Span, ...] = ()
     if role in ("tool", "function"):
         role, data = "tool", _parse(text)
         _walk(data if data is not None else text, f"result:{source}", NOTHING, _thing(data, deep=True), leaves)
@@ -288,9 +301,9 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
         data = content
         _walk(content, "context", NOTHING, _thing(content, deep=True), leaves)
         text = "\n".join(str(value) for _, value in scalars(content) if isinstance(value, str))
-        leaves += _spoken("user", text, month)
+        leaves += _spoken("user", text, spans := tuple(spans_of(text[:20000], calendar)))
     else:
-        leaves += _spoken(role, text, month)
+        leaves += _spoken(role, text, spans := tuple(spans_of(text[:20000], calendar)))
     for call in calls:
         thing = _thing(call.arguments or {}, deep=True)
         leaves += [
@@ -307,7 +320,7 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
         if leaf.value is not None and leaf.value != "":
             distinct.setdefault((leaf.path, key_of(leaf.value)), leaf)
     keys = tuple(key for _, key in distinct)
-    return Turn(role, text, calls, data, tuple(distinct.values()), keys, tuple(words_of(text[:20000])))
+    return Turn(role, text, calls, data, tuple(distinct.values()), keys, tuple(words_of(text[:20000])), spans)
 
 
 def _parse(text: str) -> Any:
@@ -319,10 +332,10 @@ def _parse(text: str) -> Any:
         return None
 
 
-def _spoken(role: str, text: str, month: str | None) -> list[Leaf]:
+def _spoken(role: str, text: str, spans: Sequence[Span]) -> list[Leaf]:
     leaves = []
     seen: dict[str, int] = {}
-    for span in spans_of(text[:20000], month):
+    for span in spans:
         order = seen[span.kind] = seen.get(span.kind, -1) + 1
         path = f"{role}:{span.kind}"
         leaves.append(Leaf(path, span.value, NOTHING, NOTHING))

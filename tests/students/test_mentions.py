@@ -1,0 +1,93 @@
+"""What stands around a value tells arguments of one kind apart, in whichever turn it was said."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ultracore.distillation.agreement import strict
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES, ARGUMENT_FEATURES_BEFORE_MENTIONS
+from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.students.compact.mentions import mentions_of
+from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train.fit import FitResult, fit_compact
+
+SCHEMA = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("pickup_date", "dropoff_date")},
+    "required": ["pickup_date", "dropoff_date"],
+}
+RENT = Tool("rent", "Rent a car", SCHEMA)
+ASKED = {"pickup_date": "When do you need it?", "dropoff_date": "Until when do you keep it?"}
+FROM = ["I need it on March {}", "From March {} please", "I collect it on March {}"]
+UNTIL = ["I keep it until March {}", "I bring it back on March {}", "Return is March {}"]
+
+
+def rental(number: int, rng: random.Random) -> Decision:
+    """Both days are said, in either order and in turns of their own, sometimes only as an answer."""
+    days = dict(zip(ASKED, rng.sample(range(10, 29), 2), strict=True))
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "I want a car"}]
+    for name in rng.sample(list(ASKED), 2):
+        said = "March {}" if rng.random() < 0.4 else rng.choice(FROM if name == "pickup_date" else UNTIL)
+        messages.append({"role": "assistant", "content": ASKED[name]})
+        messages.append({"role": "user", "content": said.format(days[name])})
+    call = ToolCall("rent", {name: f"2024-03-{day}" for name, day in days.items()})
+    return Decision(state=State(messages, [RENT]), calls=(call,), episode=f"e{number}", task=f"t{number}")
+
+
+@pytest.fixture(scope="module")
+def fit() -> FitResult:
+    rng = random.Random(3)
+    return fit_compact([rental(number, rng) for number in range(120)], seed=0)
+
+
+def test_the_words_around_two_dates_tell_which_is_which(fit: FitResult) -> None:
+    rng = random.Random(4)
+    unseen = [rental(number, rng) for number in range(60)]
+    agreed = [bool(strict(fit.student.propose(d.state).calls, d.calls, [RENT])) for d in unseen]
+    assert sum(agreed) / len(agreed) > 0.9
+
+
+def test_a_loaded_student_reads_as_the_fitted_one_does(fit: FitResult, tmp_path: Path) -> None:
+    fit.student.save(tmp_path / "model")
+    loaded, rng = load_student(tmp_path / "model"), random.Random(5)
+    states = [rental(number, rng).state for number in range(10)]
+    assert [loaded.propose(state) for state in states] == [fit.student.propose(state) for state in states]
+
+
+def test_a_mention_knows_its_age_its_words_and_the_question_before_it() -> None:
+    messages = [
+        {"role": "user", "content": "until May 7th, 2024"},
+        {"role": "assistant", "content": "Which room?"},
+        {"role": "user", "content": "room 12"},
+    ]
+    found = mentions_of(Transcript(State(messages, [])))
+    (date,), (room,) = found["2024-05-07"], found["12"]
+    assert (date.age, room.age) == (1, 0)
+    assert "0<until" in date.around
+    assert "?which" in room.around
+    assert "?which" not in date.around
+    assert "which" in room.words
+    assert "until" in date.words
+
+
+def test_a_ranker_of_an_earlier_release_reads_the_columns_that_it_knows() -> None:
+    rng = np.random.default_rng(0)
+    old = ARGUMENT_FEATURES_BEFORE_MENTIONS
+    assert old < ARGUMENT_FEATURES
+    ones = np.ones(old, np.float32)
+    ranker = Ranker(
+        {
+            "mean": 0 * ones, "scale": ones, "w1": rng.normal(size=(2, old, 3)), "b1": np.zeros((2, 3)),
+            "w2": np.ones((2, 3)), "b2": np.zeros(2),
+        }
+    )  # fmt: skip
+    rows = rng.normal(size=(4, ARGUMENT_FEATURES)).astype(np.float32)
+    assert ranker.scores(rows).tolist() == ranker.scores(rows[:, :old]).tolist()
