@@ -101,8 +101,8 @@ def test_nothing_is_active_in_an_empty_log_and_for_another_tenant(registry, stor
     assert registry.active_id("acme") == "m1"
 
 
-def revoked(model_id: str) -> Event:
-    return CertificateRevokedEvent.record(model_id=model_id, reason="audit")
+def revoked(model_id: str, *actions: str) -> Event:
+    return CertificateRevokedEvent.record(model_id=model_id, reason="audit", actions=list(actions))
 
 
 def rolled_back(model_id: str, to: str | None) -> Event:
@@ -121,6 +121,8 @@ def rolled_back(model_id: str, to: str | None) -> Event:
         ([deployed("a"), deployed("b"), rolled_back("b", None)], None),
         ([deployed("a"), revoked("a"), deployed("b"), rolled_back("b", "a")], None),
         ([deployed("a"), revoked("a"), deployed("a")], "a"),
+        ([deployed("a"), revoked("a", "track")], "a"),
+        ([deployed("a"), revoked("a", "track"), deployed("b"), rolled_back("b", "a")], "a"),
     ],
 )
 def test_the_log_alone_says_what_is_active(registry, store, events, active):
