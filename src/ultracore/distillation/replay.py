@@ -26,6 +26,7 @@ from ultracore.distillation.events import (
     ModelDeployedEvent,
     ModelEvaluatedEvent,
     ModelRejectedEvent,
+    ModelStagedEvent,
     ModelTrainedEvent,
     TrainingDataCuratedEvent,
 )
@@ -59,7 +60,8 @@ from ultracore.distillation.train.parts import split
 __all__ = ["Check", "Replay", "replay", "trainings"]
 
 Verdict = Literal["same", "identical decisions", "absent", "different", "not possible"]
-VERDICTS = (ModelDeployedEvent, ModelRejectedEvent)
+MAY_ANSWER = (ModelDeployedEvent, ModelStagedEvent)
+VERDICTS = (*MAY_ANSWER, ModelRejectedEvent)
 E = TypeVar("E", bound=Event)
 
 
@@ -297,11 +299,9 @@ def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewher
     yield check("model", model_id, trained.model_id)
     yield check("decisions", decisions, recorded.evaluated.validation_hash)
     yield check("certificate", certificate_hash(certificate), fingerprint(expected))
-    verdict = ModelDeployedEvent if is_deployable(certificate) else ModelRejectedEvent
-    yield Check(
-        "verdict", verdict.event_type, recorded.verdict.event_type,
-        "same" if isinstance(recorded.verdict, verdict) else "different",
-    )  # fmt: skip
+    right = is_deployable(certificate) == isinstance(recorded.verdict, MAY_ANSWER)
+    said = recorded.verdict.event_type
+    yield Check("verdict", said if right else f"not {said}", said, "same" if right else "different")
 
 
 def _teacher(rebuilt: _Rebuilt, recorded: _Recorded) -> str:

@@ -20,7 +20,7 @@ from ultracore.distillation.agents.curator import CALIBRATION, CALIBRATION_SHARE
 from ultracore.distillation.agents.rows import teacher_decisions
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
-from ultracore.distillation.events import Event
+from ultracore.distillation.events import Event, ModelDeployedEvent, ModelRejectedEvent, ModelStagedEvent
 from ultracore.distillation.policy import Policy
 from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.students.certificate import Certificate, Level
@@ -39,7 +39,6 @@ from ultracore.distillation.train.evaluate import (
 from ultracore.distillation.train.facts import (
     Trained,
     deployment_figures,
-    is_deployable,
     model_facts,
     validation_hash,
 )
@@ -48,6 +47,9 @@ from ultracore.distillation.train.levels import at_level, level_of
 
 __all__ = ["ModelTrainerAgent", "TrainingData", "TrainingPlan"]
 
+_STATUS: dict[type[Event], str] = {
+    ModelDeployedEvent: "deployed", ModelStagedEvent: "staged", ModelRejectedEvent: "rejected"
+}  # fmt: skip
 ANNOTATIONS_ONLY = Policy(infer=False)
 LEAST_DECISIONS = 100
 LEAST_UNITS = 4
@@ -86,7 +88,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
     """Trains, certifies and deploys: `await execute({"training_data": rows_or_curator_result})`.
 
     The result is `"waiting"` under 100 source decisions (the sum of the rows' `weight`) or where
-    they are too few independent sessions, else `"deployed"` or `"rejected"`, with:
+    they are too few independent sessions, else `"deployed"`, `"staged"` (see `rules`) or `"rejected"`, with:
 
     * `model`: `{"model_id", "metrics", "status"}`. `accuracy_vs_teacher` is the agreement of the
       calibration calls that the certificate lets out, `None` where it lets out none; `latency_ms`
@@ -103,6 +105,8 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         seed: Of the split, the fit and the test; that of the settings by default.
         machine_usd_per_hour: Price of the machine that will answer.
         policy: What the user says about their tools; by default, only annotations make a tool destructive.
+        rules: Of promotion: a certified model then goes to the shadow beside the one that answers; by default it
+            answers at once.
         **base: See `Agent`.
 
     Attributes:
@@ -124,6 +128,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         seed: int | None = None,
         machine_usd_per_hour: float = 0.0,
         policy: Policy = ANNOTATIONS_ONLY,
+        rules: Mapping[str, Any] | None = None,
         **base: Any,
     ) -> None:
         super().__init__(agent_id, **base)
@@ -134,6 +139,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         self.target = target
         self.machine_usd_per_hour = machine_usd_per_hour
         self.policy = policy
+        self.rules = rules
         self.current_model: dict[str, Any] | None = None
         self._delta = delta
         self._seed = seed
@@ -189,7 +195,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
             return {"status": "waiting", "reason": plan.reason, "level": plan.level}
         run = await asyncio.to_thread(self._train, plan)
         events = await self.record_all(run.facts)
-        status = "deployed" if is_deployable(run.certificate) else "rejected"
+        status = _STATUS[type(events[-1])]
         model = {"model_id": run.certificate.model_id, "metrics": run.metrics, "status": status}
         if status == "deployed":
             self.current_model = model
@@ -231,7 +237,7 @@ class ModelTrainerAgent(Agent[TrainingData, TrainingPlan]):
         test = {"data_id": certificate.data_id, **measure_test(judged, seed=self.seed)}
         facts = model_facts(
             trained, certificate, figures, test, plan.calibration, causation_id=plan.data.causation_id,
-            replaces=self.registry.active_id(stamp["tenant_id"]), **stamp
+            replaces=self.registry.active_id(stamp["tenant_id"]), rules=self.rules, **stamp
         )  # fmt: skip
         more = {
             "latency_p99_ms": took["p99"],

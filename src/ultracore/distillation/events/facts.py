@@ -26,6 +26,7 @@ from ultracore.distillation.events.gateway_facts import (
     ShadowRecordedEvent,
     ToolSchemaChangedEvent,
 )
+from ultracore.distillation.events.loop_facts import LoopDecidedEvent, ModelStagedEvent
 from ultracore.distillation.events.model_facts import (
     AlertRaisedEvent,
     AlertResolvedEvent,
@@ -63,11 +64,13 @@ __all__ = [
     "JsonObject",
     "KeyIssuedEvent",
     "KeyRevokedEvent",
+    "LoopDecidedEvent",
     "Metadata",
     "ModelDeployedEvent",
     "ModelEvaluatedEvent",
     "ModelRejectedEvent",
     "ModelRolledBackEvent",
+    "ModelStagedEvent",
     "ModelTrainedEvent",
     "PromptVersionRecordedEvent",
     "PromptsOptimizedEvent",

@@ -159,6 +159,10 @@ def _deployed(d: Data, longest: int) -> str:
     return f"model {d['model_id']} answers now{instead}{why}"
 
 
+def _loop(d: Data, longest: int) -> str:
+    return plain(f"{d['agent']}: {d['action']}: {'; '.join(d['reasons'])}", longest)
+
+
 def _drift(d: Data, _: int) -> str:
     return f"drift of model {d['model_id']} by {d['detector']}: {d['drift_score']:.3f}, limit {d['threshold']:g}"
 
@@ -192,10 +196,12 @@ _WORDS: dict[str, Callable[[Data, int], str]] = {
     "DATASET_MANIFEST_RECORDED": _manifest,
     "DECISION_OUTCOME_RECORDED": _outcome,
     "DRIFT_DETECTED": _drift,
+    "LOOP_DECIDED": _loop,
     "MODEL_DEPLOYED": _deployed,
     "MODEL_EVALUATED": _evaluated,
     "MODEL_REJECTED": _says("model {model_id} does not answer: {reason}"),
     "MODEL_ROLLED_BACK": _says("model {model_id} is rolled back to {to_model_id}: {reason}"),
+    "MODEL_STAGED": _says("model {model_id} goes to {stage}: {reason}"),
     "MODEL_TRAINED": _trained,
     "PROMPTS_OPTIMIZED": _prompts,
     "PROMPT_VERSION_RECORDED": _prompt,

@@ -1,14 +1,15 @@
 """The models as the log tells of them: which was trained when on what, certified or not, and which one answers.
 
+A model goes candidate -> shadow -> canary -> active -> retired; `Stage` names these, `status` says it in detail.
 The last deployment of a tenant counts. A revoked certificate stops its model, and then nothing answers until a
 roll-back names another model (one that is not revoked) or a new one is deployed; one that is revoked for some
-actions only stops nothing here. What this file does not know: files.
+actions only stops nothing here. What this file does not know: files, and who decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import apsw
 
@@ -20,14 +21,19 @@ from ultracore.distillation.events import (
     ModelDeployedEvent,
     ModelRejectedEvent,
     ModelRolledBackEvent,
+    ModelStagedEvent,
     ModelTrainedEvent,
 )
 from ultracore.distillation.events.moment import Moment
 from ultracore.distillation.events.projection import project
 
-__all__ = ["ModelState", "Models", "active_model", "model_states"]
+__all__ = ["ModelState", "Models", "Stage", "active_model", "last_good", "model_states"]
 
 Values = dict[str, Any]
+Stage = Literal["candidate", "shadow", "canary", "active", "retired"]
+
+STAGES: dict[str, Stage] = {"trained": "candidate", "certified": "candidate", "shadow": "shadow", "canary": "canary"}
+"""Of a status; whoever answers is active, and all others are retired."""
 
 
 class ModelState(NamedTuple):
@@ -36,7 +42,8 @@ class ModelState(NamedTuple):
     Attributes:
         tenant: Whose.
         model_id: Its id.
-        status: `trained`, `certified`, `refused`, `rejected`, `deployed`, `replaced`, `revoked` or `rolled back`.
+        status: `trained`, `certified`, `refused`, `rejected`, `shadow`, `canary`, `deployed`, `replaced`, `revoked`
+            or `rolled back`.
         since: Time of that.
         reason: Why, where somebody said so.
         dataset_id: What it learned from.
@@ -45,6 +52,8 @@ class ModelState(NamedTuple):
         target: Agreement that its certificate guarantees (0..1).
         coverage: Share of the decisions that it may answer (0..1).
         active: Whether it answers.
+        deployed_at: Position of its last deployment or of the roll-back to it; 0 where there was none.
+        revoked: Whether its certificate was revoked as a whole since.
     """
 
     tenant: str
@@ -58,19 +67,27 @@ class ModelState(NamedTuple):
     target: float | None
     coverage: float | None
     active: bool
+    deployed_at: int = 0
+    revoked: bool = False
+
+    @property
+    def stage(self) -> Stage:
+        """Where it is on its way."""
+        return "active" if self.active else STAGES.get(self.status, "retired")
 
 
 class Models:
     """A projection, see `events.projection`: one row a model of a tenant."""
 
     name = "models"
-    version = 1
+    version = 2
     types: Collection[str] | None
     schema = """
     CREATE TABLE models (
         tenant TEXT NOT NULL, model_id TEXT NOT NULL, status TEXT NOT NULL, since TEXT NOT NULL,
         reason TEXT NOT NULL DEFAULT '', dataset_id TEXT, decisions INT, seed INT, target REAL, coverage REAL,
         active INT NOT NULL DEFAULT 0, revoked INT NOT NULL DEFAULT 0, first INT NOT NULL,
+        deployed_at INT NOT NULL DEFAULT 0,
         PRIMARY KEY (tenant, model_id)
     ) WITHOUT ROWID
     """
@@ -80,6 +97,7 @@ class Models:
             ModelTrainedEvent: _trained,
             CertificateDecidedEvent: _decided,
             ModelRejectedEvent: _rejected,
+            ModelStagedEvent: _staged,
             ModelDeployedEvent: _deployed,
             CertificateRevokedEvent: _revoked,
             ModelRolledBackEvent: _rolled_back,
@@ -101,7 +119,18 @@ def model_states(store: EventStore, tenant: str | None = None, moment: Moment | 
     state = project(store, Models(), moment, tenant)
     columns = ", ".join(ModelState._fields)
     query = f"SELECT {columns} FROM models ORDER BY tenant, first"  # noqa: S608 - our own names
-    return [ModelState._make((*row[:-1], bool(row[-1]))) for row in state.execute(query)]
+    return [ModelState._make((*row[:-3], bool(row[-3]), row[-2], bool(row[-1]))) for row in state.execute(query)]
+
+
+def last_good(models: Collection[ModelState], but: str | None) -> list[str]:
+    """Models that have answered and whose certificates still stand, the last first: whom to roll back to.
+
+    Args:
+        models: Of one tenant.
+        but: The one to leave.
+    """
+    good = [m for m in models if m.deployed_at and not m.revoked and m.model_id != but and m.status != "rolled back"]
+    return [m.model_id for m in sorted(good, key=lambda m: -m.deployed_at)]
 
 
 def _trained(event: ModelTrainedEvent, state: apsw.Connection) -> None:
@@ -122,9 +151,15 @@ def _rejected(event: ModelRejectedEvent, state: apsw.Connection) -> None:
     _set(event, state, event.model_id, "rejected", event.reason)
 
 
+def _staged(event: ModelStagedEvent, state: apsw.Connection) -> None:
+    _set(event, state, event.model_id, event.stage, event.reason)
+
+
 def _deployed(event: ModelDeployedEvent, state: apsw.Connection) -> None:
     _stop(event, state, "replaced", but=event.model_id)
-    _set(event, state, event.model_id, "deployed", event.reason, active=1, revoked=0)
+    _set(
+        event, state, event.model_id, "deployed", event.reason, active=1, revoked=0, deployed_at=event.metadata.position
+    )
 
 
 def _revoked(event: CertificateRevokedEvent, state: apsw.Connection) -> None:
@@ -141,7 +176,8 @@ def _rolled_back(event: ModelRolledBackEvent, state: apsw.Connection) -> None:
     query = "SELECT revoked FROM models WHERE tenant = ? AND model_id = ?"
     revoked = state.execute(query, (event.metadata.tenant_id, event.to_model_id)).fetchone()
     if not (revoked and revoked[0]):
-        _set(event, state, event.to_model_id, "deployed", event.reason, active=1)
+        at = event.metadata.position
+        _set(event, state, event.to_model_id, "deployed", event.reason, active=1, deployed_at=at)
 
 
 def _stop(event: Event, state: apsw.Connection, status: str, but: str | None) -> None:

@@ -19,6 +19,7 @@ from ultracore.distillation.events import (
     ModelDeployedEvent,
     ModelEvaluatedEvent,
     ModelRejectedEvent,
+    ModelStagedEvent,
     ModelTrainedEvent,
     TrainingDataCuratedEvent,
 )
@@ -176,10 +177,13 @@ def model_facts(
     reference: Sequence[Decision],
     *,
     replaces: str | None = None,
+    rules: Mapping[str, Any] | None = None,
     causation_id: str | None = None,
     **metadata: Any,
 ) -> list[Event]:
     """Trained, evaluated, certified or not, deployed or rejected: in this order, to be appended together.
+
+    Where rules of promotion are given and another model answers, a certified model goes to the shadow instead.
 
     Args:
         trained: The model.
@@ -188,6 +192,7 @@ def model_facts(
         test: What was measured on unseen decisions, from `measure_test`, and their `data_id`.
         reference: The decisions it was certified on: later drift is measured against their mix.
         replaces: The model that answered so far, if one did.
+        rules: What was declared for the comparison with that one.
         causation_id: The event that caused this training, if one did.
         **metadata: See `Event.record`.
     """
@@ -218,9 +223,14 @@ def model_facts(
         certified=certificate.certified, certificate=msgspec.to_builtins(certificate), **common
     )
     common["causation_id"] = decided.metadata.event_id
-    if is_deployable(certificate):
-        before = None if replaces == trained.model_id else replaces
-        verdict: Event = ModelDeployedEvent.record(
+    before = None if replaces == trained.model_id else replaces
+    if is_deployable(certificate) and before and rules is not None:
+        verdict: Event = ModelStagedEvent.record(
+            stage="shadow", reason="certified; compared with the model that answers", against=before,
+            model_size=trained.size, rules=dict(rules), **common,
+        )  # fmt: skip
+    elif is_deployable(certificate):
+        verdict = ModelDeployedEvent.record(
             model_name=MODEL_NAME, model_size=trained.size, replaces=before, **figures, **common
         )
     else:
