@@ -11,9 +11,9 @@ import pytest
 from ultracore.distillation import loop
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.students.mix import Mix
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.teachers.scripted.traces import conversations
-from ultracore.distillation.train.mix import Mix
 
 Result = dict[str, Any]
 

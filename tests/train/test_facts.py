@@ -13,12 +13,13 @@ from ultracore.distillation.decisions import Decision, State, prompt_fingerprint
 from ultracore.distillation.events import ModelDeployedEvent, ModelEvaluatedEvent, ModelRejectedEvent
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.certificate import Certificate, Level
+from ultracore.distillation.students.mix import Mix, mix_of
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.certificates import certify_levels
 from ultracore.distillation.train.evaluate import judge
 from ultracore.distillation.train.facts import Trained, deployment_figures, model_facts, validation_hash
 from ultracore.distillation.train.levels import at_level
-from ultracore.distillation.train.mix import Mix, drift_between, mix_of
+from ultracore.distillation.watch.drift import drift_between, worst
 
 F, G, PING = (
     Tool("f", parameters={"type": "object", "properties": {"x": {"type": "string"}}}),
@@ -128,4 +129,6 @@ def test_drift_can_be_measured_against_what_the_log_holds() -> None:
     evaluated = facts(certificate("whole_call"))[1]
     assert isinstance(evaluated, ModelEvaluatedEvent)
     reference = msgspec.convert(evaluated.metrics["reference_mix"], Mix)
-    assert not drift_between(reference, mix_of(decisions(50, F))).significant
+    found = worst(drift_between(reference, mix_of(decisions(50, F))))
+    assert found is not None
+    assert not found.alarmed

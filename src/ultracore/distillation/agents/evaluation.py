@@ -27,16 +27,19 @@ from ultracore.distillation.events import (
     ModelEvaluatedEvent,
     RetrainTriggeredEvent,
 )
+from ultracore.distillation.students.mix import Mix, mix_of
 from ultracore.distillation.students.registry import Deployed, ModelRegistry
 from ultracore.distillation.train.certificates import data_id_of
 from ultracore.distillation.train.evaluate import gate_rows, judge, latency, time_proposals
 from ultracore.distillation.train.levels import at_level
-from ultracore.distillation.train.mix import Drift, Mix, drift_between, mix_of
 from ultracore.distillation.train.thresholds import Outcome, coverage_and_agreement
+from ultracore.distillation.watch.drift import Drift, drift_between, worst
 
 __all__ = ["EvaluationAgent", "EvaluationPlan", "RecentDecisions"]
 
-DETECTOR = "jensen_shannon"
+RISK = 0.01
+"""Chance that one evaluation of traffic like before asks for a retraining, all detectors together."""
+
 NEEDS = "the evaluation needs {'recent_decisions': [...]}"
 
 
@@ -76,8 +79,8 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
       beside it `whole_agreement`, `coverage` and `n`, the number of sent calls. Without one, the
       share of successful outcomes. `accuracy_of` says which of the two it is.
     * `latency_ms`: median of one proposal; without a model, of the outcomes' `execution_time_ms`.
-    * `drift_score`: see `mix.drift_between`; `None` without a deployed model. It alarms above
-      `drift_threshold` only if a permutation test rules out chance.
+    * `drift_score`: the worst of `watch.drift.drift_between`, and `drift_detector` which it was; `None` without
+      a deployed model. It alarms above `drift_threshold` only if a permutation test rules out chance.
 
     Args:
         agent_id: Its name.
@@ -165,7 +168,7 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         sent = coverage_and_agreement(rows, deployed.certificate.thresholds)
         took = latency(time_proposals(student, decisions))
         seed = self.settings.seed if self._seed is None else self._seed
-        drift = drift_between(plan.reference, mix_of(recent.decisions), seed) if plan.reference else None
+        drift = self._drift(plan.reference, mix_of(recent.decisions), seed) if plan.reference else None
         whole = float(rows.agrees.mean()) if len(rows) else None
         return _Findings(sent.agreement, took["p50"], drift, sent, whole)
 
@@ -173,12 +176,12 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         reasons = []
         if findings.accuracy is not None and findings.accuracy < self.floor:
             reasons.append("accuracy_drop")
-        if findings.drift is not None and self._alarms(findings.drift):
+        if findings.drift is not None and findings.drift.alarmed:
             reasons.append("drift_detected")
         return reasons
 
-    def _alarms(self, drift: Drift) -> bool:
-        return drift.significant and drift.score > self.drift_threshold
+    def _drift(self, reference: Mix, recent: Mix, seed: int) -> Drift | None:
+        return worst(drift_between(reference, recent, seed=seed, threshold=self.drift_threshold, risk=RISK / 4))
 
     def _events(
         self, plan: EvaluationPlan, findings: _Findings, metrics: Mapping[str, Any], reasons: Sequence[str]
@@ -199,15 +202,16 @@ class EvaluationAgent(Agent[RecentDecisions, EvaluationPlan]):
         )
         common["causation_id"] = evaluated.metadata.event_id
         events: list[Event] = [evaluated]
-        if findings.drift is not None and plan.reference is not None and self._alarms(findings.drift):
+        if findings.drift is not None and findings.drift.alarmed:
             events.append(
                 DriftDetectedEvent.record(
                     model_id=model_id,
-                    detector=f"{DETECTOR}:{findings.drift.view}",
+                    detector=findings.drift.detector,
                     drift_score=findings.drift.score,
-                    threshold=self.drift_threshold,
-                    reference_count=plan.reference.decisions,
-                    recent_count=len(decisions),
+                    threshold=findings.drift.threshold,
+                    p_value=findings.drift.p_value,
+                    reference_count=findings.drift.reference_count,
+                    recent_count=findings.drift.recent_count,
                     **common,
                 )
             )
@@ -243,7 +247,7 @@ def _metrics(findings: _Findings) -> dict[str, Any]:
         "drift_score": drift.score if drift else None,
     }
     if drift:
-        metrics |= {"drift_view": drift.view, "drift_p_value": drift.p_value}
+        metrics |= {"drift_detector": drift.detector, "drift_p_value": drift.p_value}
     if sent:
         metrics |= {"whole_agreement": findings.whole_agreement, "coverage": sent.coverage, "n": sent.sent}
     return metrics

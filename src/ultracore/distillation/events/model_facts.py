@@ -231,7 +231,11 @@ class RetrainTriggeredEvent(Event, frozen=True, kw_only=True):
 
 
 class DriftDetectedEvent(Event, frozen=True, kw_only=True):
-    """Recent decisions differ from those the student learned from."""
+    """Recent decisions differ from those the student learned from, or from those after its deployment.
+
+    `drift_score` is beyond chance, `p_value` how often chance gives as much, `window` the positions of the log
+    between which the recent decisions lie.
+    """
 
     event_type: ClassVar[str] = "DRIFT_DETECTED"
     aggregate_type: ClassVar[str] = "model"
@@ -243,6 +247,9 @@ class DriftDetectedEvent(Event, frozen=True, kw_only=True):
     threshold: float
     reference_count: int
     recent_count: int
+    p_value: float | None = None
+    window: list[int] = []
+    detail: str = ""
 
 
 class AlertRaisedEvent(Event, frozen=True, kw_only=True):

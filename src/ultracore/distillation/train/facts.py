@@ -24,11 +24,11 @@ from ultracore.distillation.events import (
     TrainingDataCuratedEvent,
 )
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.mix import mix_of
 from ultracore.distillation.tools import fingerprint
 from ultracore.distillation.train.dataset import Dataset
 from ultracore.distillation.train.environment import environment
 from ultracore.distillation.train.evaluate import Judged
-from ultracore.distillation.train.mix import mix_of
 
 __all__ = [
     "EXACT",
