@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, UpstreamAttemptedEvent
 from ultracore.distillation.serve.audit import AuditLimits, Auditor, _Purse
-from ultracore.distillation.serve.costs import tally
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.upstream.prices import Price, Prices
 from ultracore.distillation.serve.upstream.targets import read_targets
 from ultracore.distillation.serve.wire import parse_chat_request
+from ultracore.distillation.watch.costs import tally
 
 FILE = """
 [[target]]
@@ -126,10 +126,9 @@ class Sampled:
     def __init__(self, fakes: Any, model: str = "teacher-1") -> None:
         self.request = parse_chat_request(json.dumps(fakes.chat(model=model)).encode())
 
-    def sampled(self, rate: float) -> bool:
-        return True
+    audited = True
 
-    def audit(self, rate: float, calls: Any) -> str:
+    def audit(self, calls: Any) -> str:
         return "unlabelled" if calls is None else "labelled"
 
 
@@ -150,7 +149,7 @@ def test_an_audit_beyond_its_limits_is_written_without_a_label_and_asks_nobody(f
     notes = Notes()
 
     async def consider() -> None:
-        auditor = Auditor(Upstream("http://127.0.0.1:9/v1"), notes, 1.0, limits=limits)  # type: ignore[arg-type]
+        auditor = Auditor(Upstream("http://127.0.0.1:9/v1"), notes, limits=limits)  # type: ignore[arg-type]
         auditor.consider(Sampled(fakes), {})  # type: ignore[arg-type]
         assert auditor.unlabelled == 1
         await auditor.aclose()

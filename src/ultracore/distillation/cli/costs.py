@@ -1,6 +1,6 @@
 """`distill costs`: what the gateway's calls cost, and what a correct one cost.
 
-What this file does not know: how costs are added up (`serve.costs`).
+What this file does not know: how costs are added up (`watch.costs`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home
 
 if TYPE_CHECKING:
-    from ultracore.distillation.serve.costs import Costs
+    from ultracore.distillation.watch.costs import Costs
 
 __all__ = ["costs_command"]
 
@@ -30,7 +30,7 @@ def costs_command(home: Path | None, tenant: str | None) -> None:
     Prices come from the file that the setting `upstreams` names; a cost without a price is unknown.
     """
     from ultracore.distillation.events.opening import open_store
-    from ultracore.distillation.serve.costs import COST_EVENTS, tally
+    from ultracore.distillation.watch.costs import COST_EVENTS, tally
 
     store = open_store(find_home(home))
     try:

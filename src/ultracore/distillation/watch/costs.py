@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Self
 
 import msgspec
 
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, Event, UpstreamAttemptedEvent
 
-__all__ = ["COST_EVENTS", "Costs", "tally"]
+__all__ = ["COST_EVENTS", "Costs", "Tally", "tally"]
 
 COST_EVENTS = tuple(e.event_type for e in (AgentDecisionEvent, AuditRecordedEvent, UpstreamAttemptedEvent))
 
@@ -72,50 +73,67 @@ def tally(events: Iterable[Event]) -> Costs:
         >>> tally([]).per_decision is None
         True
     """
-    sources: Counter[str] = Counter()
-    attempts: Counter[str] = Counter()
-    unknown: Counter[str] = Counter()
-    dollars: dict[str, float] = {}
-    audits = _Audits()
+    found = Tally()
     for event in events:
-        if isinstance(event, AgentDecisionEvent):
-            sources[event.source] += event.serving is not None  # those that passed a gateway
-        elif isinstance(event, AuditRecordedEvent):
-            audits.add(event)
-        elif isinstance(event, UpstreamAttemptedEvent):
-            attempts[event.role] += 1
-            unknown[event.role] += event.cost_usd is None
-            dollars[event.role] = dollars.get(event.role, 0.0) + (event.cost_usd or 0.0)
-    return Costs(
-        teacher=sources["teacher"],
-        student=sources["student"],
-        attempts=dict(attempts),
-        dollars=dollars,
-        unknown=dict(unknown),
-        labelled=audits.labelled,
-        unlabelled=audits.unlabelled,
-        agreement=audits.agreement,
-    )
+        found.add(event)
+    return found.costs
 
 
-class _Audits:
-    """Agreement among audited calls."""
+class Tally:
+    """Sums that go on: one event after the other, or one tally onto another."""
 
     def __init__(self) -> None:
-        self.labelled = self.unlabelled = 0
-        self._agreeing = self._all = 0.0
+        self._sources: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
+        self._unknown: Counter[str] = Counter()
+        self._dollars: dict[str, float] = {}
+        self._labelled = self._unlabelled = 0
+        self._agreeing = self._weights = 0.0
 
-    def add(self, event: AuditRecordedEvent) -> None:
-        if event.agrees is None or event.sampling_probability <= 0.0:
-            self.unlabelled += 1
-            return
-        self.labelled += 1
-        self._all += 1.0 / event.sampling_probability
-        self._agreeing += event.agrees / event.sampling_probability
+    def add(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, AgentDecisionEvent):
+            self._sources[event.source] += event.serving is not None  # those that passed a gateway
+        elif isinstance(event, AuditRecordedEvent):
+            self._audited(event)
+        elif isinstance(event, UpstreamAttemptedEvent):
+            self._attempts[event.role] += 1
+            self._unknown[event.role] += event.cost_usd is None
+            self._dollars[event.role] = self._dollars.get(event.role, 0.0) + (event.cost_usd or 0.0)
+
+    def __iadd__(self, other: Self) -> Self:
+        self._sources += other._sources
+        self._attempts += other._attempts
+        self._unknown += other._unknown
+        for role, dollars in other._dollars.items():
+            self._dollars[role] = self._dollars.get(role, 0.0) + dollars
+        self._labelled += other._labelled
+        self._unlabelled += other._unlabelled
+        self._agreeing += other._agreeing
+        self._weights += other._weights
+        return self
 
     @property
-    def agreement(self) -> float | None:
-        return _over(self._agreeing, self._all)
+    def costs(self) -> Costs:
+        """The sums so far."""
+        return Costs(
+            teacher=self._sources["teacher"],
+            student=self._sources["student"],
+            attempts=dict(self._attempts),
+            dollars=dict(self._dollars),
+            unknown={role: self._unknown[role] for role in self._attempts},
+            labelled=self._labelled,
+            unlabelled=self._unlabelled,
+            agreement=_over(self._agreeing, self._weights),
+        )
+
+    def _audited(self, event: AuditRecordedEvent) -> None:
+        if event.agrees is None or event.sampling_probability <= 0.0:
+            self._unlabelled += 1
+            return
+        self._labelled += 1
+        self._weights += 1.0 / event.sampling_probability
+        self._agreeing += event.agrees / event.sampling_probability
 
 
 def _over(value: float | None, by: float | None) -> float | None:
