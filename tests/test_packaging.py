@@ -49,7 +49,12 @@ def test_the_wheel_holds_every_source_file_and_nothing_else(wheel: zipfile.ZipFi
     source = (ROOT / "src" / PACKAGE).rglob("*")
     files = {str(f.relative_to(ROOT / "src")) for f in source if f.is_file() and "__pycache__" not in f.parts}
     assert shipped == files
-    assert {f"{PACKAGE}/py.typed", f"{PACKAGE}/report/assets/page.css", f"{PACKAGE}/report/assets/page.js"} <= shipped
+    assert {
+        f"{PACKAGE}/py.typed",
+        f"{PACKAGE}/report/assets/page.css",
+        f"{PACKAGE}/report/assets/page.js",
+        f"{PACKAGE}/dashboard/assets/live.css",
+    } <= shipped
     others = {name.split("/")[0] for name in wheel.namelist()} - {"ultracore"}
     assert [top for top in others if not top.endswith(".dist-info")] == []
 

@@ -1,4 +1,4 @@
-"""The command line: `distill run | import | serve | keys | pause | resume | replay | report | log | settings | demo`.
+"""The command line: `distill run | import | serve | top | keys | pause | resume | replay | report | log | demo ...`.
 
 What this file does not know: what the commands do; each is a file of its own.
 """
@@ -22,6 +22,7 @@ from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
 from ultracore.distillation.cli.serve import serve_command
 from ultracore.distillation.cli.settings import settings_command
+from ultracore.distillation.cli.top import top_command
 from ultracore.distillation.cli.verify import verify_command
 
 __all__ = ["main"]
@@ -46,6 +47,7 @@ for command in (
     demo_command,
     import_command,
     serve_command,
+    top_command,
     costs_command,
     replay_command,
     keys_group,

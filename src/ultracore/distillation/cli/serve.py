@@ -114,6 +114,8 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             certified under another policy.
         ArtefactError: The deployed model's files are missing or altered.
     """
+    from ultracore.distillation.dashboard.overview import Overview, live_figures
+    from ultracore.distillation.dashboard.pages import page_endpoints
     from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.deployment import Deployment
@@ -137,12 +139,22 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
     spill = Spill(settings.home_path / "spill", protection=store.protection)
-    app = create_app(store=store, upstream=upstream, gate=None, settings=settings, spill=spill, deployment=deployment)
+    pages = [Overview(live_figures(store, settings.home_path), settings).page()]
+    app = create_app(
+        store=store,
+        upstream=upstream,
+        gate=None,
+        settings=settings,
+        spill=spill,
+        deployment=deployment,
+        more=page_endpoints(pages),
+    )
     return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused)
 
 
 def _words(settings: Settings, gate: Any, *, paused: bool) -> str:
-    lines = [f"distill gateway on http://{settings.host}:{settings.port}/v1, log in {settings.home_path}"]
+    address = f"http://{settings.host}:{settings.port}"
+    lines = [f"distill gateway on {address}/v1, dashboard at {address}/, log in {settings.home_path}"]
     if gate is None:
         lines.append("No student is deployed: every request is relayed to the teacher and logged.")
     else:

@@ -6,6 +6,8 @@ value; so it stays text. What this file does not know: what the page says.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import math
@@ -14,7 +16,7 @@ from typing import Any, TypeAlias
 
 from ultracore.distillation.report.words import clean
 
-__all__ = ["Child", "Html", "el", "join", "json_data", "table"]
+__all__ = ["Child", "Html", "el", "hashes", "join", "json_data", "table"]
 
 VOID = frozenset({"meta", "input", "br", "hr"})
 
@@ -74,6 +76,12 @@ def json_data(value: Any, identity: str) -> Html:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Html(f'<script type="application/json" id="{html.escape(identity)}">{text}</script>')
+
+
+def hashes(texts: Iterable[str]) -> str:
+    """CSP sources that let these very scripts or styles be used and no other."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def _cell(index: int, cell: Child, numeric_from: int) -> Html:

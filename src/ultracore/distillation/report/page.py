@@ -6,8 +6,6 @@ this file does not know: what the sections say.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, cast
 from plotly.offline import get_plotlyjs
 
 from ultracore.distillation.report.charts import FIGURES
-from ultracore.distillation.report.html import Html, el, join, json_data
+from ultracore.distillation.report.html import Html, el, hashes, join, json_data
 from ultracore.distillation.report.result import Result
 from ultracore.distillation.report.sections import hero, sections, tiles
 from ultracore.distillation.report.words import clip, verdict
@@ -48,7 +46,7 @@ def render_page(result: Mapping[str, Any]) -> str:
 
 
 def _head(result: Result, scripts: list[str]) -> Html:
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {_hashes(scripts)}"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {hashes(scripts)}"
     return el(
         "head",
         el("meta", charset="utf-8"),
@@ -92,9 +90,3 @@ def _header(result: Result) -> Html:
 
 def _asset(name: str) -> str:
     return resources.files("ultracore.distillation.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _hashes(scripts: list[str]) -> str:
-    """CSP sources that let these very scripts run and no other."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-    return " ".join(f"'sha256-{digest}'" for digest in digests)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -41,7 +41,7 @@ from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 
-__all__ = ["Endpoint", "create_app", "endpoints"]
+__all__ = ["READERS", "Endpoint", "create_app", "endpoints"]
 
 CLIENTS = frozenset({Scope.CLIENT, Scope.ADMIN})
 READERS = frozenset({Scope.READ, Scope.ADMIN})
@@ -50,7 +50,7 @@ ADMINS = frozenset({Scope.ADMIN})
 
 
 class Endpoint(NamedTuple):
-    """A route: where, how, what, and the scopes of the keys that may use it; `None` for probes, which need no key."""
+    """A route: where, how, what, and the scopes of the keys that may use it; `None` where none is needed."""
 
     path: str
     methods: tuple[str, ...]
@@ -84,6 +84,7 @@ def create_app(
     decider: Decider | None = None,
     spill: Spill | None = None,
     deployment: Deployment | None = None,
+    more: Sequence[Endpoint] = (),
     env: Mapping[str, str] = os.environ,
 ) -> Starlette:
     """Build the gateway.
@@ -98,6 +99,7 @@ def create_app(
         decider: Where the gate runs; a thread of its own by default.
         deployment: Keeps the gate as the log wants it, while serving; instead of `gate`.
         spill: Where events wait while the log is down; closed with the app. Without one they are lost, and counted.
+        more: Routes beside the gateway's own, such as pages; `guard.caller_of` tells them whose request it is.
         env: Where the operator's own key is looked up.
 
     Raises:
@@ -116,12 +118,21 @@ def create_app(
         store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, shares=shares, spill=spill
     )
     decider.on_disabled = gateway.disabled
-    routes = endpoints(gateway, Operations(gateway, control, clock))
+    routes = [*endpoints(gateway, Operations(gateway, control, clock)), *more]
+    open_paths = [endpoint.path for endpoint in routes if endpoint.scopes is None]
     refused = gateway.metrics.refused
     app = Starlette(
         routes=[_route(endpoint) for endpoint in routes],
         middleware=[
-            Middleware(Guard, ring=ring, control=control, clock=clock, tenant=settings.tenant, refused=refused)
+            Middleware(
+                Guard,
+                ring=ring,
+                control=control,
+                clock=clock,
+                tenant=settings.tenant,
+                refused=refused,
+                open_paths=open_paths,
+            )
         ],
         exception_handlers={
             RequestError: partial(_on_request_error, gateway),

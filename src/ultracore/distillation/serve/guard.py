@@ -1,15 +1,15 @@
 """Who may ask, and how much at once.
 
-Once a key exists every request but the probes must present one, and the tenant is the key's. Without
-any, the server listens on loopback only (`serve.server`) and answers loopback names only, so that no web
-page can reach it through a name that it points there. What this file does not know: what is asked.
+Once a key exists every request must present one, but for probes and pages that hold no data, and the tenant is
+the key's. Without any, the server listens on loopback only (`serve.server`) and answers loopback names only, so
+that no web page can reach it through a name that it points there. What this file does not know: what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from functools import partial
 
@@ -24,19 +24,17 @@ from ultracore.distillation.serve.keys import Key, KeyRing, Scope
 from ultracore.distillation.serve.limits import Limits
 from ultracore.distillation.serve.wire import MAX_BODY, RequestError
 
-__all__ = ["PROBES", "Guard", "allowing", "caller_of", "error_response", "is_loopback", "read_body"]
+__all__ = ["Guard", "allowing", "caller_of", "error_response", "is_loopback", "read_body"]
 
 BODY_SECONDS = 10.0
 BODY_BYTES_A_SECOND = 50_000
 """A body has 10 s, and a second more for each 50 kB that have come: a slow line gets 16 MiB through, a trickle ends."""
 
-PROBES = frozenset({"/healthz", "/readyz"})
-
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|::1)", re.IGNORECASE)
 
 
 class Guard:
-    """ASGI middleware that refuses requests, all but the probes, from those who may not ask.
+    """ASGI middleware that refuses requests from those who may not ask.
 
     Args:
         app: What it guards.
@@ -45,6 +43,7 @@ class Guard:
         clock: Tells the time.
         tenant: Whose requests are made without a key, on a keyless loopback server.
         refused: Called with the status of each refusal.
+        open_paths: What anybody may ask: probes, and pages that hold no data.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class Guard:
         clock: Callable[[], datetime],
         tenant: str,
         refused: Callable[[int], None],
+        open_paths: Collection[str] = (),
     ) -> None:
         self._app = app
         self._ring = ring
@@ -63,10 +63,11 @@ class Guard:
         self._anyone = Key(key_id="", tenant=tenant, scope=Scope.ADMIN)
         self._refused = refused
         self._limits = Limits()
+        self._open = frozenset(open_paths)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass on, or answer 401, 403, 429 or 503, as ASGI."""
-        if scope["type"] != "http" or scope["path"] in PROBES:
+        if scope["type"] != "http" or scope["path"] in self._open:
             return await self._app(scope, receive, send)
         try:
             key = self._caller(Headers(scope=scope))

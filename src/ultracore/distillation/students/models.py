@@ -27,7 +27,7 @@ from ultracore.distillation.events import (
 from ultracore.distillation.events.moment import Moment
 from ultracore.distillation.events.projection import project
 
-__all__ = ["ModelState", "Models", "Stage", "active_model", "last_good", "model_states"]
+__all__ = ["ModelState", "Models", "Stage", "active_model", "last_good", "model_states", "states_in"]
 
 Values = dict[str, Any]
 Stage = Literal["candidate", "shadow", "canary", "active", "retired"]
@@ -116,10 +116,15 @@ def active_model(store: EventStore, tenant: str = "default", moment: Moment | No
 
 def model_states(store: EventStore, tenant: str | None = None, moment: Moment | None = None) -> list[ModelState]:
     """The models of one tenant, or of all, in the order in which the log first speaks of them."""
-    state = project(store, Models(), moment, tenant)
+    return states_in(project(store, Models(), moment, tenant))
+
+
+def states_in(state: apsw.Connection, tenant: str | None = None) -> list[ModelState]:
+    """As `model_states`, from the state of a projection that has the table."""
     columns = ", ".join(ModelState._fields)
-    query = f"SELECT {columns} FROM models ORDER BY tenant, first"  # noqa: S608 - our own names
-    return [ModelState._make((*row[:-3], bool(row[-3]), row[-2], bool(row[-1]))) for row in state.execute(query)]
+    query = f"SELECT {columns} FROM models WHERE tenant = coalesce(?, tenant) ORDER BY tenant, first"  # noqa: S608 - our own names
+    rows = state.execute(query, (tenant,))
+    return [ModelState._make((*row[:-3], bool(row[-3]), row[-2], bool(row[-1]))) for row in rows]
 
 
 def last_good(models: Collection[ModelState], but: str | None) -> list[str]:
