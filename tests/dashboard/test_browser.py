@@ -40,6 +40,11 @@ def opened(browser: Any, url: str, size: tuple[int, int] = WIDE, refused: int = 
     assert not [url for url in asked if "dk_" in url]
 
 
+def settled(page: Any) -> None:
+    """All of the log is read and shown."""
+    page.wait_for_selector("#state >> text=Up to date")
+
+
 def text_of(page: Any, selector: str) -> str:
     return " ".join(page.locator(selector).inner_text().split())
 
@@ -49,7 +54,7 @@ def test_it_shows_the_figures_of_the_log(serving: Serving, browser: Any, store: 
     expected = overview(project(store, LiveFigures()), "default", "24h", NOW, 0.93)
     totals = expected["totals"]
     with serving() as url, opened(browser, url) as page:
-        page.wait_for_selector("#decisions table")
+        settled(page)
         tiles = text_of(page, "#tiles-box")
         for words in (
             f"{totals['sent']} of {DECISIONS} decisions",
@@ -81,7 +86,7 @@ def test_it_follows_the_log_without_a_reload(serving: Serving, browser: Any, sto
 @pytest.mark.usefixtures("busy")
 def test_a_small_screen_needs_no_scrolling_sideways(serving: Serving, browser: Any) -> None:
     with serving() as url, opened(browser, url, NARROW) as page:
-        page.wait_for_selector("#decisions table")
+        settled(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
 
 
@@ -89,7 +94,7 @@ def test_a_small_screen_needs_no_scrolling_sideways(serving: Serving, browser: A
 def test_it_is_dark_where_the_reader_wants_it_dark(serving: Serving, browser: Any) -> None:
     def brightness(scheme: str) -> int:
         with opened(browser, url, color_scheme=scheme) as page:
-            page.wait_for_selector("#decisions table")
+            settled(page)
             colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
             return sum(map(int, colour[4:-1].split(",")))
 
@@ -100,7 +105,7 @@ def test_it_is_dark_where_the_reader_wants_it_dark(serving: Serving, browser: An
 @pytest.mark.usefixtures("busy")
 def test_the_keyboard_is_enough(serving: Serving, browser: Any) -> None:
     with serving() as url, opened(browser, url) as page:
-        page.wait_for_selector("#decisions table")
+        settled(page)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the figures"
         page.keyboard.press("Tab")
@@ -121,7 +126,7 @@ def test_hostile_names_stay_text(serving: Serving, browser: Any, store: EventSto
     alert = AlertRaisedEvent.record(alert_id="a", name=bad, severity="critical", message=bad, timestamp=NOW)
     store.append([decision, alert])
     with serving() as url, opened(browser, url) as page:
-        page.wait_for_selector("#decisions table")
+        settled(page)
         assert bad in page.locator("#tools-section tbody th").inner_text()
         assert page.locator("img, main script").count() == 0
         assert page.title() == "Overview – distillation gateway"
@@ -139,7 +144,7 @@ def test_a_key_is_asked_for_once_and_never_in_an_address(serving: Serving, brows
         page.wait_for_selector("text=This key is not accepted")
         page.keyboard.type(key.secret)
         page.keyboard.press("Enter")
-        page.wait_for_selector("#decisions table")
+        settled(page)
         page.reload()
-        page.wait_for_selector("#decisions table")
+        settled(page)
         assert page.evaluate("document.cookie + JSON.stringify({...localStorage})") == "{}"
