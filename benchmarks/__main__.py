@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     certificates,
+    curation,
     errors,
     gateway,
     log,
@@ -46,6 +47,7 @@ NAMES = (
     "replay",
     "privacy",
     "postgres",
+    "curation",
 )
 HERE = ROOT / "benchmarks"
 
@@ -142,6 +144,15 @@ def _postgres(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "postgres", lambda: postgres.measure_postgres(quick=size.quick)
 
 
+def _curation(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or curation.CURATED:
+        if name in curation.CURATED:
+            yield (
+                f"curation/{name}",
+                lambda name=name: curation.measure_curation(name, options.data, size, options.out),  # type: ignore[misc]
+            )
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -155,6 +166,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "replay": _replay,
     "privacy": _privacy,
     "postgres": _postgres,
+    "curation": _curation,
 }
 
 

@@ -24,6 +24,7 @@ from sklearn.metrics import silhouette_score
 
 from ultracore.distillation.curate.embed import Matrix, Row, check_matrix
 from ultracore.distillation.curate.kmeans import Clusters, cluster
+from ultracore.distillation.curate.reduction import weight_of
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError
 
@@ -105,7 +106,7 @@ class CaR:
         for number in range(len(clusters.centres)):
             rows = np.flatnonzero(clusters.label == number)
             picked, weights = self._rank(
-                embeddings[rows], clusters.cosine[rows], [_weight(decisions[i]) for i in rows.tolist()]
+                embeddings[rows], clusters.cosine[rows], [weight_of(decisions[i]) for i in rows.tolist()]
             )
             places = rows[picked].tolist()
             scores = clusters.cosine[places].tolist()
@@ -157,10 +158,6 @@ def _silhouette(embeddings: Matrix, labels: Labels, seed: int) -> float | None:
     if not 1 < clusters < len(sample):
         return None
     return float(silhouette_score(embeddings[sample], labels[sample], metric="cosine"))
-
-
-def _weight(row: Row) -> float:
-    return row.weight if isinstance(row, Decision) else float(row.get("weight") or 1.0)
 
 
 def _chosen(row: Row, cluster: int, score: float, weight: float) -> Row:

@@ -19,7 +19,7 @@ from ultracore.distillation.curate.pairs import Pairs
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.tools import canonical_json
 
-__all__ = ["Reduction", "Row", "decision_key", "disputes", "merge_equal", "merge_rows", "merge_similar"]
+__all__ = ["Reduction", "Row", "decision_key", "disputes", "merge_equal", "merge_rows", "merge_similar", "weight_of"]
 
 Row: TypeAlias = Mapping[str, Any] | Decision
 
@@ -106,13 +106,14 @@ def merge_rows(rows: Sequence[Row], reduction: Reduction) -> list[Any]:
 
 def _merged(rows: Sequence[Row], kept: int, others: Sequence[int]) -> Row:
     row = rows[kept]
-    weight = sum(_weight(rows[i]) for i in (kept, *others))
+    weight = sum(weight_of(rows[i]) for i in (kept, *others))
     if isinstance(row, Decision):
         return msgspec.structs.replace(row, weight=weight)
     return {**row, "weight": weight, "duplicate_ids": [*_ids(row), *(i for o in others for i in _names(rows[o], o))]}
 
 
-def _weight(row: Row) -> float:
+def weight_of(row: Row) -> float:
+    """How many source decisions a row stands for."""
     return row.weight if isinstance(row, Decision) else float(row.get("weight") or 1.0)
 
 

@@ -90,7 +90,7 @@ class SemDeDup:
                 before an encoder failed stays in the cache.
         """
         embeddings = await self.embed(decisions, embedding_function)
-        return await asyncio.to_thread(self._deduplicate, decisions, embeddings)
+        return await asyncio.to_thread(self.reduce, decisions, embeddings)
 
     async def find(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Duplicates:
         """All pairs from the threshold on; its `rethreshold` merges at any higher one without a new search."""
@@ -109,7 +109,8 @@ class SemDeDup:
         """How many distinct states have a cached embedding."""
         return len(self.cache)
 
-    def _deduplicate(self, rows: Sequence[Row], embeddings: Matrix) -> tuple[list[Any], DedupStats]:
+    def reduce(self, rows: Sequence[Row], embeddings: Matrix) -> tuple[list[Any], DedupStats]:
+        """As `deduplicate`, with the embeddings at hand: [rows, dimensions] with rows of length 1."""
         if self.target_reduction is None:
             found = Duplicates(rows, embeddings, self.similarity_threshold, self.say)
             return found.rethreshold(self.similarity_threshold, self.keep)

@@ -1,0 +1,183 @@
+"""What does a smaller training set cost? Student quality against data kept, for each way to choose, random beside it.
+
+Folds by task; every student learns from a part of the training fold and is asked on the other fold. Each
+measured student is kept in a file at once, so that a run that was stopped goes on. What this file does
+not know: how fast curation is (`curation_speed`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from benchmarks.data import FOLDS, Part, Size, decisions_of, sample
+from benchmarks.sections import Section, Table, number, share
+from ultracore.distillation.curate import SemDeDup, deduplicate_rows, embed_decisions
+from ultracore.distillation.curate.selectors import SELECTORS, Pool
+from ultracore.distillation.decisions import Decision
+from ultracore.distillation.splits import folds_by_task, units_of
+from ultracore.distillation.train.curation_cost import agreement_of, compare_hits
+
+__all__ = ["CURATED", "measure_curation"]
+
+CURATED = ("telecom", "airline", "snips", "sgd")
+ROWS = {"snips": 1500, "sgd": 1500}
+"""Of the large sets so many rows are folded, whole dialogues of sgd: 250 students are fitted a set."""
+ALL, RANDOM = "all", "random"
+SHARES: dict[str, tuple[float, Sequence[str]]] = {
+    "50%": (0.5, (RANDOM, "random 2", "covering", "semdedup")),
+    "10%": (0.1, (RANDOM, "random 2", "covering", "covering_all", "stratified", "car", "hardest_first")),
+    "5%": (0.05, (RANDOM, "random 2", "covering", "car")),
+    "50 examples": (50, (RANDOM, "random 2", "covering", "car")),
+}
+EXACT = "exact duplicates"
+
+
+class Job(NamedTuple):
+    """One student to fit: on which fold, how much of it, chosen how."""
+
+    fold: int
+    size: str
+    how: str
+
+
+class Outcome(msgspec.Struct):
+    """What one student did: rows it learned from, agreement on each decision of the other fold, CPU seconds."""
+
+    fold: int
+    size: str
+    how: str
+    rows: int
+    hits: list[float]
+    cpu_seconds: float
+
+
+def measure_curation(name: str, data: Path, size: Size, out: Path) -> Section:
+    """The curves of one set."""
+    parts = _parts(name, data, size)
+    file = out / f"curation-{name}.jsonl"
+    done = {(o.fold, o.size, o.how): o for o in _kept(file)}
+    for job in _jobs(len(parts)):
+        if job not in done:
+            done[job] = _measure(parts[job.fold], job)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab") as lines:
+                lines.write(msgspec.json.encode(done[job]) + b"\n")
+    return section_of(name, parts, list(done.values()))
+
+
+def section_of(name: str, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> Section:
+    """The table of a set, of the folds that are complete."""
+    by = {(o.fold, o.size, o.how): o for o in outcomes}
+    folds = [fold for fold in range(len(parts)) if all(job in by for job in _jobs(len(parts)) if job.fold == fold)]
+    held = [decision for fold in folds for decision in parts[fold].test]
+    rows, figures = [], {}
+    for size, how in dict.fromkeys((job.size, job.how) for job in _jobs(1)):
+        found = _figures(by, folds, held, size, how)
+        figures[f"{size} {how}"] = found
+        rows.append(_row(name, size, how, found))
+    about = f"{len(held):,} held-out decisions of {len(set(units_of(held)))} tasks, {len(folds)} of {len(parts)} folds by task"
+    return Section(f"curation/{name}", about, [Table(TITLE, COLUMNS, rows, NOTE)], figures=figures)
+
+
+TITLE = "Whole-call agreement (strict) of the student by the data kept, %"
+COLUMNS = [
+    "data",
+    "kept",
+    "chosen",
+    "rows",
+    "agreement",
+    "loss against all, points",
+    "gain on random, points",
+    "of all",
+]
+NOTE = (
+    "Mean over the folds; brackets resample whole tasks, paired. Random is the mean of two draws. semdedup: the highest "
+    "threshold that removes half; decisions that differ are never merged, so it may keep more. exact duplicates: equal "
+    "state and decision."
+)
+
+
+def _figures(
+    by: dict[tuple[int, str, str], Outcome], folds: Sequence[int], held: Sequence[Decision], size: str, how: str
+) -> dict[str, Any]:
+    def hits(size: str, how: str) -> Any:
+        return np.concatenate([by[fold, size, how].hits for fold in folds])
+
+    mine, full = hits(size, how), hits(ALL, ALL)
+    found: dict[str, Any] = {
+        "rows": float(np.mean([by[fold, size, how].rows for fold in folds])),
+        "agreement": float(mine.mean()),
+        "of_all": float(mine.mean() / full.mean()),
+        "loss": compare_hits(full, mine, held)[2:4],
+        "cpu_seconds": float(np.mean([by[fold, size, how].cpu_seconds for fold in folds])),
+    }
+    if size in SHARES and not how.startswith(RANDOM):
+        chance = (hits(size, RANDOM) + hits(size, "random 2")) / 2
+        found["gain"] = compare_hits(mine, chance, held)[2:4]
+    return found
+
+
+def _row(name: str, size: str, how: str, found: dict[str, Any]) -> list[str]:
+    loss, gain = found["loss"], found.get("gain")
+    return [
+        name, size, how, number(found["rows"], 0), share(found["agreement"]), share(*loss),
+        "-" if gain is None else share(*gain), share(found["of_all"]),
+    ]  # fmt: skip
+
+
+def _jobs(folds: int) -> Iterator[Job]:
+    for fold in range(folds):
+        yield Job(fold, ALL, ALL)
+        yield Job(fold, "distinct", EXACT)
+        for size, (_, ways) in SHARES.items():
+            yield from (Job(fold, size, how) for how in ways)
+
+
+def _measure(part: Part, job: Job) -> Outcome:
+    chosen = _choose(part.train, job)
+    began = time.process_time()
+    hits = agreement_of(chosen, part.test)
+    return Outcome(job.fold, job.size, job.how, len(chosen), hits.tolist(), time.process_time() - began)
+
+
+def _choose(train: Sequence[Decision], job: Job) -> list[Decision]:
+    if job.size == ALL:
+        return list(train)
+    if job.how == EXACT:
+        return deduplicate_rows(train)[0]
+    embeddings = embed_decisions(train)
+    if job.how == "semdedup":
+        return SemDeDup(target_reduction=0.5).reduce(train, embeddings)[0]
+    wanted, _ = SHARES[job.size]
+    count = min(len(train), round(wanted * len(train)) if wanted < 1 else int(wanted))
+    seed = job.fold if not job.how.endswith(" 2") else 1000 + job.fold
+    places = SELECTORS[job.how.removesuffix(" 2")](Pool(train, train, embeddings), count, seed)
+    return [train[place] for place in np.sort(places).tolist()]
+
+
+def _parts(name: str, data: Path, size: Size) -> list[Part]:
+    decisions = decisions_of(name, data)
+    wanted = 300 if size.quick else ROWS.get(name, len(decisions))
+    decisions = sample(decisions, wanted) if name == "snips" else _whole_tasks(decisions, wanted)
+    k = 2 if size.quick else FOLDS
+    fold = folds_by_task(decisions, k, seed=0)
+    folded = list(zip(decisions, fold, strict=True))
+    return [Part([d for d, f in folded if f != i], [d for d, f in folded if f == i]) for i in range(k)]
+
+
+def _whole_tasks(decisions: Sequence[Decision], wanted: int) -> list[Decision]:
+    if len(decisions) < 2 * wanted:
+        return list(decisions)
+    fold = folds_by_task(decisions, len(decisions) // wanted, seed=0)
+    return [decision for decision, f in zip(decisions, fold, strict=True) if f == 0]
+
+
+def _kept(file: Path) -> list[Outcome]:
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    return [msgspec.json.decode(line, type=Outcome) for line in lines]

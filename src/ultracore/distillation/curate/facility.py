@@ -1,0 +1,86 @@
+"""Facility location: the rows that together are most similar to all rows.
+
+The greedy choice is within 1 - 1/e of the best (Nemhauser, Wolsey and Fisher 1978); gains only fall, so
+that most need not be computed again (Minoux 1978). More rows than `PART` are cut into clusters, each
+with its share of the budget. What this file does not know: decisions.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.curate.kmeans import Matrix, Places, cluster
+
+__all__ = ["PART", "facility_location", "shares"]
+
+Weights: TypeAlias = NDArray[np.float64]
+
+PART = 4000
+"""Rows compared with each other at a time: 64 MB of similarities."""
+
+
+def facility_location(embeddings: Matrix, count: int, seed: int = 0) -> Places:
+    """So many rows, the best first; all of them where there are no more.
+
+    Args:
+        embeddings: [rows, dimensions] with rows of length 1.
+        count: How many.
+        seed: Of the clusters that many rows are cut into.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.float32([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [0, -1]])
+        >>> facility_location(rows, 2).tolist()
+        [1, 4]
+    """
+    if len(embeddings) <= PART:
+        return _greedy(embeddings, count)
+    label = cluster(embeddings, -(-len(embeddings) // (PART // 4)), seed=seed).label
+    sizes = np.bincount(label)
+    chosen = []
+    for number, budget in enumerate(shares(sizes, count).tolist()):
+        rows = np.flatnonzero(label == number)
+        # A cluster may be much larger than the others; what is beyond a part is left to chance.
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[: max(PART, budget)])
+        chosen.append(rows[_greedy(embeddings[rows], budget)])
+    return np.concatenate(chosen)
+
+
+def shares(sizes: Places, count: int, power: float = 1.0) -> Places:
+    """Divide a budget among groups in proportion to `size ** power`.
+
+    None gets more than it has, and none gets nothing while there is one for each.
+
+    Example:
+        >>> shares(np.array([90, 9, 1]), 10).tolist(), shares(np.array([90, 9, 1]), 10, 0.5).tolist()
+        ([8, 1, 1], [7, 2, 1])
+    """
+    wanted = np.asarray(sizes, dtype=np.float64) ** power
+    given = np.zeros(len(sizes), np.intp)
+    order = np.argsort(-wanted, kind="stable")
+    given[order[:count]] = np.minimum(1, sizes[order[:count]])
+    while (left := min(count, int(sizes.sum())) - int(given.sum())) > 0:
+        ratio = np.where(given < sizes, wanted / (given + 1), -1.0)  # D'Hondt: the next goes where it is owed most
+        given[np.argsort(-ratio, kind="stable")[: max(1, left // (2 * len(sizes)))]] += 1
+    return given
+
+
+def _greedy(embeddings: Matrix, count: int) -> Places:
+    similarity = np.maximum(embeddings @ embeddings.T, 0)
+    best = np.zeros(len(embeddings), np.float32)
+    heap = [(-gain, row, 0) for row, gain in enumerate(similarity.sum(axis=0).tolist())]
+    heapq.heapify(heap)
+    chosen: list[int] = []
+    while heap and len(chosen) < count:
+        _, row, known = heapq.heappop(heap)
+        if known == len(chosen):
+            chosen.append(row)
+            best = np.maximum(best, similarity[row])
+        else:
+            gain = float(np.maximum(similarity[row] - best, 0).sum())
+            heapq.heappush(heap, (-gain, row, len(chosen)))
+    return np.array(chosen, dtype=np.intp)
