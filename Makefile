@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all bench bench-students bench-gateway bench-log lint format requirements clean
+.PHONY: help run test test-all bench bench-students bench-gateway bench-log bench-curation lint format requirements clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ bench-gateway: $(VENV)/.dev  ## What a request costs the gateway, beside other s
 
 bench-log: $(VENV)/.dev  ## Print the figures of the decision log alone
 	$(BIN)/python -m benchmarks log
+
+bench-curation: $(VENV)/.dev  ## What a smaller training set costs, and what curation itself costs
+	$(BIN)/python -m benchmarks curation curation-speed
 
 lint: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     certificates,
     curation,
+    curation_speed,
     errors,
     gateway,
     log,
@@ -48,6 +49,7 @@ NAMES = (
     "privacy",
     "postgres",
     "curation",
+    "curation-speed",
 )
 HERE = ROOT / "benchmarks"
 
@@ -153,6 +155,10 @@ def _curation(options: argparse.Namespace, size: Size) -> Iterator[Job]:
             )
 
 
+def _curation_speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "curation-speed", lambda: curation_speed.measure_curation_speed(options.data, size)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -167,6 +173,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "privacy": _privacy,
     "postgres": _postgres,
     "curation": _curation,
+    "curation-speed": _curation_speed,
 }
 
 

@@ -30,10 +30,10 @@ ROWS = {"snips": 1500, "sgd": 1500}
 """Of the large sets so many rows are folded, whole dialogues of sgd: 250 students are fitted a set."""
 ALL, RANDOM = "all", "random"
 SHARES: dict[str, tuple[float, Sequence[str]]] = {
-    "50%": (0.5, (RANDOM, "random 2", "covering", "semdedup")),
-    "10%": (0.1, (RANDOM, "random 2", "covering", "covering_all", "stratified", "car", "hardest_first")),
-    "5%": (0.05, (RANDOM, "random 2", "covering", "car")),
-    "50 examples": (50, (RANDOM, "random 2", "covering", "car")),
+    "50%": (0.5, (RANDOM, "features", "covering", "semdedup")),
+    "10%": (0.1, (RANDOM, "features", "covering", "stratified", "car", "hardest_first")),
+    "5%": (0.05, (RANDOM, "features", "covering", "car")),
+    "50 examples": (50, (RANDOM, "features", "covering", "car")),
 }
 EXACT = "exact duplicates"
 
@@ -81,7 +81,8 @@ def section_of(name: str, parts: Sequence[Part], outcomes: Sequence[Outcome]) ->
         found = _figures(by, folds, held, size, how)
         figures[f"{size} {how}"] = found
         rows.append(_row(name, size, how, found))
-    about = f"{len(held):,} held-out decisions of {len(set(units_of(held)))} tasks, {len(folds)} of {len(parts)} folds by task"
+    tasks = len(set(units_of(held)))
+    about = f"{len(held):,} held-out decisions of {tasks} tasks, {len(folds)} of {len(parts)} folds by task"
     return Section(f"curation/{name}", about, [Table(TITLE, COLUMNS, rows, NOTE)], figures=figures)
 
 
@@ -97,9 +98,9 @@ COLUMNS = [
     "of all",
 ]
 NOTE = (
-    "Mean over the folds; brackets resample whole tasks, paired. Random is the mean of two draws. semdedup: the highest "
-    "threshold that removes half; decisions that differ are never merged, so it may keep more. exact duplicates: equal "
-    "state and decision."
+    "Mean over the folds; brackets resample whole tasks, paired. Each fold has its own random draw. semdedup: "
+    "the highest threshold that removes half; decisions that differ are never merged, so it may keep more. exact "
+    "duplicates: equal state and decision."
 )
 
 
@@ -117,9 +118,8 @@ def _figures(
         "loss": compare_hits(full, mine, held)[2:4],
         "cpu_seconds": float(np.mean([by[fold, size, how].cpu_seconds for fold in folds])),
     }
-    if size in SHARES and not how.startswith(RANDOM):
-        chance = (hits(size, RANDOM) + hits(size, "random 2")) / 2
-        found["gain"] = compare_hits(mine, chance, held)[2:4]
+    if size in SHARES and how != RANDOM:
+        found["gain"] = compare_hits(mine, hits(size, RANDOM), held)[2:4]
     return found
 
 
@@ -156,8 +156,7 @@ def _choose(train: Sequence[Decision], job: Job) -> list[Decision]:
         return SemDeDup(target_reduction=0.5).reduce(train, embeddings)[0]
     wanted, _ = SHARES[job.size]
     count = min(len(train), round(wanted * len(train)) if wanted < 1 else int(wanted))
-    seed = job.fold if not job.how.endswith(" 2") else 1000 + job.fold
-    places = SELECTORS[job.how.removesuffix(" 2")](Pool(train, train, embeddings), count, seed)
+    places = SELECTORS[job.how](Pool(train, train, embeddings), count, job.fold)
     return [train[place] for place in np.sort(places).tolist()]
 
 

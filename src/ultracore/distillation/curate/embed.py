@@ -22,7 +22,7 @@ from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, State, deci
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.tools import canonical_json
 
-__all__ = ["FIELD_WEIGHTS", "check_matrix", "embed_decisions", "read_decisions", "state_text"]
+__all__ = ["FIELD_WEIGHTS", "check_matrix", "embed_decisions", "read_decisions", "state_text", "state_texts"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 Row: TypeAlias = Mapping[str, Any] | Decision
@@ -89,6 +89,12 @@ def state_text(decision: Row) -> str:
     """
     (read,) = read_decisions([decision])
     return "\n".join(f"{field}: {text}" for field, texts in _fields(read.state).items() for text in texts)
+
+
+def state_texts(state: State) -> tuple[str, list[str]]:
+    """What the teacher had to react to, in words; and the names of the tools called so far, in order."""
+    fields = _fields(state)
+    return " ".join([*fields["context"], *fields["last"]]), " ".join(fields["calls"]).split()
 
 
 def read_decisions(rows: Sequence[Row]) -> list[Decision]:

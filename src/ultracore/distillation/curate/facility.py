@@ -64,8 +64,12 @@ def shares(sizes: Places, count: int, power: float = 1.0) -> Places:
     order = np.argsort(-wanted, kind="stable")
     given[order[:count]] = np.minimum(1, sizes[order[:count]])
     while (left := min(count, int(sizes.sum())) - int(given.sum())) > 0:
-        ratio = np.where(given < sizes, wanted / (given + 1), -1.0)  # D'Hondt: the next goes where it is owed most
-        given[np.argsort(-ratio, kind="stable")[: max(1, left // (2 * len(sizes)))]] += 1
+        room = sizes - given
+        due = np.where(room > 0, wanted, 0) * left / wanted[room > 0].sum()
+        more = np.minimum(room, due.astype(np.intp))
+        if not more.any():  # less than one each: to those with the largest remainders
+            more[np.argsort(-due, kind="stable")[:left]] = 1
+        given += np.minimum(more, room)
     return given
 
 

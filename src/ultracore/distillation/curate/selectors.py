@@ -14,6 +14,7 @@ import numpy as np
 
 from ultracore.distillation.curate.embed import Matrix, Row, check_matrix, read_decisions
 from ultracore.distillation.curate.facility import facility_location, shares
+from ultracore.distillation.curate.features import features_of, most_covering
 from ultracore.distillation.curate.kmeans import Places, cluster
 from ultracore.distillation.curate.quality import neighbour_agreement, quality
 from ultracore.distillation.curate.reduction import weight_of
@@ -65,6 +66,12 @@ def covering(pool: Pool, count: int, seed: int) -> Places:
     return _by_action(pool, count, lambda rows, budget: rows[facility_location(pool.embeddings[rows], budget, seed)])
 
 
+def covering_features(pool: Pool, count: int, seed: int) -> Places:
+    """Within each action the rows that together show most words, arguments and histories; nothing is random."""
+    shown = features_of(pool.decisions)
+    return _by_action(pool, count, lambda rows, budget: rows[most_covering([shown[row] for row in rows], budget)])
+
+
 def covering_all(pool: Pool, count: int, seed: int) -> Places:
     """Facility location over all rows, whatever the teacher decided."""
     return facility_location(pool.embeddings, count, seed)
@@ -91,6 +98,7 @@ def hardest_first(pool: Pool, count: int, seed: int) -> Places:
 
 
 SELECTORS: dict[str, Selector] = {
+    "features": covering_features,
     "covering": covering,
     "covering_all": covering_all,
     "stratified": stratified,
