@@ -8,6 +8,7 @@ know: where rows come from and what is learned from them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,16 @@ import msgspec
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.tools import REPLY, Tool, ToolCall, fingerprint, parse_call, parse_tool
 
-__all__ = ["Decision", "State", "action_of", "decisions_from_rows", "prompt_fingerprint", "text_of"]
+__all__ = [
+    "Decision",
+    "State",
+    "action_of",
+    "decisions_from_rows",
+    "mask_digits",
+    "prompt_fingerprint",
+    "system_prompt",
+    "text_of",
+]
 
 Message = dict[str, Any]
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -149,10 +159,24 @@ def text_of(message: Mapping[str, Any]) -> str:
 _VARYING = re.compile(r"\d+")
 
 
+def system_prompt(messages: Iterable[Mapping[str, Any]]) -> str:
+    """The text of all system messages of a conversation."""
+    return "\n".join(text_of(m) for m in messages if m.get("role") in SYSTEM_ROLES)
+
+
+def mask_digits(text: str) -> str:
+    """The text with each number as 0, so that a date or an order in it does not count."""
+    return _VARYING.sub("0", text)
+
+
 def prompt_fingerprint(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Fingerprint of the system prompt with its digits masked, so that a date in it does not count."""
-    text = "\n".join(text_of(m) for m in messages if m.get("role") in SYSTEM_ROLES)
-    return fingerprint(_VARYING.sub("0", text))
+    """Fingerprint of the system prompt with its digits masked."""
+    return _prompt_fingerprint(system_prompt(messages))
+
+
+@functools.lru_cache(maxsize=256)  # a conversation asks again and again, and so does every one of its agent
+def _prompt_fingerprint(text: str) -> str:
+    return fingerprint(mask_digits(text))
 
 
 def _messages_of(context: Mapping[str, Any], messages: Any) -> list[Message]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.agreement import Comparators
-from ultracore.distillation.decisions import State, prompt_fingerprint
+from ultracore.distillation.decisions import State
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.privacy.redaction import MARK
 from ultracore.distillation.serve.offer import Offer, invalid, read_offer
@@ -23,7 +23,7 @@ from ultracore.distillation.serve.support import unsupported
 from ultracore.distillation.serve.wire import ChatRequest
 from ultracore.distillation.students.base import Proposal, Recalls, Student
 from ultracore.distillation.students.certificate import Certificate
-from ultracore.distillation.tools import Tool, ToolCall, fingerprint
+from ultracore.distillation.tools import Tool, ToolCall
 
 __all__ = ["Escalate", "Gate", "Reason", "Send"]
 
@@ -100,7 +100,7 @@ class Gate:
         self.certificate = certificate
         self.revoked = revoked
         self.revoked_actions: frozenset[str] = frozenset()
-        self.certificate_id = fingerprint(msgspec.to_builtins(certificate))
+        self.certificate_id = certificate.fingerprint
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
 
@@ -138,7 +138,7 @@ class Gate:
             return Escalate(Reason.UNSUPPORTED_REQUEST, problem)
         if certificate.teacher and request.model != certificate.teacher:
             return Escalate(Reason.OTHER_TEACHER, f"certified against {certificate.teacher}")
-        if certificate.prompts and prompt_fingerprint(request.messages) not in certificate.prompts:
+        if not certificate.covers_prompt(request.messages):
             return Escalate(Reason.PROMPT_CHANGED)
         if not offer.tools or request.options.get("tool_choice") == "none":
             return Escalate(Reason.TEXT_REPLY, "no call is possible")

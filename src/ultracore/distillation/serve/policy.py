@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ultracore.distillation.decisions import SYSTEM_ROLES, text_of
+from ultracore.distillation.decisions import system_prompt
 from ultracore.distillation.serve.control import Switch
 from ultracore.distillation.serve.gate import Escalate, Reason
 from ultracore.distillation.settings import AgentPolicy, Settings
@@ -96,7 +96,7 @@ def workload_of(messages: Sequence[Mapping[str, Any]]) -> str:
         >>> a == workload_of([{"role": "system", "content": prompt.format("bo@y.com", "Sunday, 12 June")}])
         True
     """
-    text = "\n".join(text_of(m) for m in messages if m.get("role") in SYSTEM_ROLES)
+    text = system_prompt(messages)
     return _workload(text) if len(text) < MAX_CACHED else _workload.__wrapped__(text)
 
 

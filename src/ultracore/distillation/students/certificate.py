@@ -9,12 +9,16 @@ thresholds were chosen and tested (`train.certify`), and why a tool has its leve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from ultracore.distillation.agreement import Comparator
+from ultracore.distillation.decisions import Message, prompt_fingerprint
 from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.students.prompt_shapes import PromptShapes
+from ultracore.distillation.tools import fingerprint
 
 __all__ = ["Certificate", "RiskClass"]
 
@@ -77,6 +81,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         teacher: The teacher model.
         tools: Fingerprint of each tool's definition at calibration.
         prompts: Fingerprints of the system prompts seen.
+        prompt_shapes: Which others are covered, that differ from these as those of its tasks differ; `None`: none.
         alone: Actions for which their level was also shown by their own calls, each with confidence 1 - delta.
         levels: The level of each tool whose own was decided (destructive, or the user's word); `target` is the others'.
         never: Tools whose calls always go to the teacher.
@@ -112,11 +117,26 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     classes: list[RiskClass] = []
     policy: str = ""
     comparators: dict[str, dict[str, Comparator]] = {}
+    prompt_shapes: PromptShapes | None = None
 
     @property
     def agreement(self) -> float | None:
         """Share of the sent calibration calls that agree; `None` where none was sent."""
         return self.agreeing / self.sent if self.sent else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal content; a certificate from before there were shapes keeps its own."""
+        content = msgspec.to_builtins(self)
+        if self.prompt_shapes is None:
+            del content["prompt_shapes"]
+        return fingerprint(content)
+
+    def covers_prompt(self, messages: Sequence[Message]) -> bool:
+        """Whether it speaks about conversations with this system prompt; one without prompts does so of all."""
+        if not self.prompts or prompt_fingerprint(messages) in self.prompts:
+            return True
+        return self.prompt_shapes is not None and self.prompt_shapes.covers(messages)
 
     def level_of(self, tool: str) -> float:
         """The agreement demanded of this tool's calls."""

@@ -22,7 +22,7 @@ from ultracore.distillation.events.moment import Moment
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.students.models import active_model
-from ultracore.distillation.tools import canonical_json, fingerprint
+from ultracore.distillation.tools import canonical_json
 
 __all__ = ["Deployed", "ModelRegistry", "Savable", "certificate_hash"]
 
@@ -53,7 +53,7 @@ class Deployed(NamedTuple):
 
 def certificate_hash(certificate: Certificate) -> str:
     """Names a certificate: equal for equal content."""
-    return fingerprint(msgspec.to_builtins(certificate))
+    return certificate.fingerprint
 
 
 class ModelRegistry:
@@ -154,7 +154,7 @@ class ModelRegistry:
                 issued = event.certificate
         if issued is None:
             raise ArtefactError(f"no certificate was ever issued to model {model_id}; train again")
-        return self._read_certificate(model_id, fingerprint(issued))
+        return self._read_certificate(model_id, msgspec.convert(issued, Certificate).fingerprint)
 
     def active_id(self, tenant: str = "default", as_of: Moment | None = None) -> str | None:
         """The deployed model, by the log alone; with `as_of` the one that answered at that position or time."""

@@ -19,6 +19,7 @@ from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.decisions import Decision, prompt_fingerprint
 from ultracore.distillation.policy import NO_POLICY, Policy
 from ultracore.distillation.students.certificate import Certificate, Level, RiskClass
+from ultracore.distillation.students.prompt_shapes import PromptShapes
 from ultracore.distillation.tools import fingerprint
 from ultracore.distillation.train.certify import certify
 from ultracore.distillation.train.evaluate import Judged, gate_rows, rows_by_level
@@ -65,6 +66,7 @@ def certify_levels(
         "teacher": teacher,
         "tools": {name: tool.fingerprint for name, tool in tools.items()},
         "prompts": sorted({prompt_fingerprint(decision.state.messages) for decision in offered}),
+        "prompt_shapes": PromptShapes.of(offered),
     }
     about |= {
         "never": policy.never,

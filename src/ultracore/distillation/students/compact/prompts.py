@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import msgspec
 
-from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, text_of
+from ultracore.distillation.decisions import Decision, Message, State, system_prompt, text_of
 from ultracore.distillation.students.compact.days import Calendar, offsets_of, today_in
 from ultracore.distillation.students.compact.moments import latest_month
 from ultracore.distillation.students.compact.transcript import Transcript, scalars
@@ -52,7 +52,7 @@ class Prompts(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, decisions: Sequence[Decision]) -> Prompts:
         """Count in how many tasks each line stands."""
-        prompts = {(decision.task, _prompt(decision.state.messages)) for decision in decisions}
+        prompts = {(decision.task, system_prompt(decision.state.messages)) for decision in decisions}
         lines: dict[str, set[str]] = {task: set() for task, _ in prompts}
         for task, prompt in prompts:
             lines[task].update(_lines(prompt))
@@ -68,7 +68,8 @@ class Prompts(msgspec.Struct, frozen=True):
         """The lines of the system prompt that belong to this conversation."""
         if not self.vary:
             return ""
-        return "\n".join(line for line in _lines(_prompt(messages)) if line not in self.constant)[-MAX_CHARACTERS:]
+        own = [line for line in _lines(system_prompt(messages)) if line not in self.constant]
+        return "\n".join(own)[-MAX_CHARACTERS:]
 
 
 def _usual_month(decisions: Iterable[Decision]) -> str:
@@ -81,7 +82,7 @@ def _usual_today(decisions: Iterable[Decision]) -> str:
     """Each task has one vote: what today would be if the date given were the one that the user spoke of."""
     votes: dict[str, set[str]] = {}
     for decision in decisions:
-        if not decision.calls or today_in(_prompt(decision.state.messages)):
+        if not decision.calls or today_in(system_prompt(decision.state.messages)):
             continue
         said = [days for m in decision.state.messages if m.get("role") == "user" for days, _ in offsets_of(text_of(m))]
         given = [_date(v) for call in decision.calls for _, v in scalars(call.arguments or {})] if said else []
@@ -99,10 +100,6 @@ def _date(value: object) -> date | None:
         return date.fromisoformat(value) if isinstance(value, str) and len(value) == DATE_LENGTH else None
     except ValueError:
         return None
-
-
-def _prompt(messages: Iterable[Message]) -> str:
-    return "\n".join(text_of(message) for message in messages if message.get("role") in SYSTEM_ROLES)
 
 
 def _lines(prompt: str) -> list[str]:
