@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     )
     from ultracore.distillation.curate import AdaptiveCaR, CaR, SemDeDup
     from ultracore.distillation.log import AgentDecisionLogger, DecisionLoggerMixin
+    from ultracore.distillation.products import (
+        AgentDecisionHistoryProduct,
+        DistillationTrainingDataProduct,
+        DistilledModelMetricsProduct,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AdaptiveCaR": "curate",
+    "AgentDecisionHistoryProduct": "products",
     "AgentDecisionLogger": "log",
     "CaR": "curate",
     "DataCuratorAgent": "agents",
     "DecisionLoggerMixin": "log",
+    "DistillationTrainingDataProduct": "products",
+    "DistilledModelMetricsProduct": "products",
     "EvaluationAgent": "agents",
     "ModelTrainerAgent": "agents",
     "PromptOptimizerAgent": "agents",
@@ -34,10 +42,13 @@ _HOMES = {
 
 __all__ = [
     "AdaptiveCaR",
+    "AgentDecisionHistoryProduct",
     "AgentDecisionLogger",
     "CaR",
     "DataCuratorAgent",
     "DecisionLoggerMixin",
+    "DistillationTrainingDataProduct",
+    "DistilledModelMetricsProduct",
     "EvaluationAgent",
     "ModelTrainerAgent",
     "PromptOptimizerAgent",

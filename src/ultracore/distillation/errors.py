@@ -16,6 +16,7 @@ __all__ = [
     "LogError",
     "LogUnavailableError",
     "MissingExtraError",
+    "ProductError",
     "UnknownSessionError",
 ]
 
@@ -46,6 +47,10 @@ class LogUnavailableError(LogError):
 
 class ConcurrencyError(LogError):
     """Somebody else appended to the aggregate first: read it again and decide anew."""
+
+
+class ProductError(DistillationError):
+    """A data product, column, filter or query that does not exist, or that may not be asked."""
 
 
 class UnknownSessionError(DistillationError):

@@ -45,6 +45,11 @@ from ultracore.distillation.events.model_facts import (
     RetrainTriggeredEvent,
     TrainingDataCuratedEvent,
 )
+from ultracore.distillation.events.product_facts import (
+    ProductExportedEvent,
+    ProductQualityMeasuredEvent,
+    ProductRegisteredEvent,
+)
 
 __all__ = [
     "EVENT_TYPES",
@@ -72,6 +77,9 @@ __all__ = [
     "ModelRolledBackEvent",
     "ModelStagedEvent",
     "ModelTrainedEvent",
+    "ProductExportedEvent",
+    "ProductQualityMeasuredEvent",
+    "ProductRegisteredEvent",
     "PromptVersionRecordedEvent",
     "PromptsOptimizedEvent",
     "RetentionAppliedEvent",

@@ -56,6 +56,7 @@ class DatasetManifestEvent(Event, frozen=True, kw_only=True):
 
     Three columns of equal length. `weights` says how many source decisions one stands for, 0 where another
     stands for it. `parts` says what it is for: `train`, `calibration` or `test`. Nobody else repeats the list.
+    `clusters`, where whoever published it told them, says which cluster each represents, -1 for none.
     """
 
     event_type: ClassVar[str] = "DATASET_MANIFEST_RECORDED"
@@ -68,6 +69,7 @@ class DatasetManifestEvent(Event, frozen=True, kw_only=True):
     event_ids: list[str]
     parts: list[str]
     weights: list[float]
+    clusters: list[int] = []
 
 
 class PromptsOptimizedEvent(Event, frozen=True, kw_only=True):

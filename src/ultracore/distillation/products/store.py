@@ -1,0 +1,122 @@
+"""The rows of the products of one home, kept up to date with its log, and asked by many threads.
+
+The file can be deleted at any time: the log is the truth. What this file does not know: contracts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from ultracore.distillation.errors import LogError, ProductError
+from ultracore.distillation.events import AgentDecisionEvent, EventStore
+from ultracore.distillation.events.moment import Moment
+from ultracore.distillation.events.projection import Projector, project
+from ultracore.distillation.products.rows import ProductRows
+
+__all__ = ["FOLDER", "VIEWS", "ProductStore"]
+
+FOLDER = "projections"
+PAGE = 1000
+
+VIEWS = {
+    "agent_decision_history": "SELECT * FROM decisions",
+    "distillation_training_data": (
+        "SELECT r.id AS row_id, r.dataset_id, r.event_id, r.part, r.weight, r.cluster_id, d.timestamp, "
+        "s.timestamp AS dataset_timestamp, r.tenant_id, d.agent_id, d.teacher_model, d.source, d.tool_selected, "
+        "d.arguments_known, d.arguments_valid, d.context_id, d.call_id, d.erased, d.position "
+        "FROM dataset_rows r JOIN datasets s ON s.tenant_id = r.tenant_id AND s.dataset_id = r.dataset_id "
+        "LEFT JOIN decisions d ON d.event_id = r.event_id AND d.tenant_id = r.tenant_id"
+    ),
+    "distilled_model_metrics": "SELECT * FROM measurements",
+}
+"""What each product is, over the tables of `products.rows`; the same in SQLite and in DuckDB."""
+
+
+class ProductStore:
+    """The projected rows.
+
+    Args:
+        log: The log.
+        home: The folder that the file is kept in.
+
+    Raises:
+        LogError: The file cannot be opened or written.
+    """
+
+    def __init__(self, log: EventStore, home: Path) -> None:
+        self.log = log
+        self.folder = home / FOLDER
+        self._lock = threading.RLock()
+        self._projector: Projector | None = None
+        self._inode = 0
+
+    def refresh(self) -> int:
+        """Take in what is new in the log; returns the position reached."""
+        with self._lock:
+            return self._open().catch_up()
+
+    def rebuild(self) -> int:
+        """Forget the rows and project them again; the outcome is the same."""
+        with self._lock:
+            return self._open().rebuild()
+
+    def fetch(self, query: str, values: Iterable[Any] = (), *, as_of: Moment | None = None) -> list[dict[str, Any]]:
+        """Rows of a query over the tables, each as a dict; those known at a moment if one is given."""
+        with self._lock:
+            state = self._open().state if as_of is None else project(self.log, ProductRows(), as_of)
+            return _fetched(state, query, tuple(values))
+
+    def tuples(self, query: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """As `fetch`, bare."""
+        with self._lock:
+            return self._open().state.execute(query, tuple(values)).fetchall()
+
+    def decisions(self, positions: Iterable[int]) -> Iterator[AgentDecisionEvent]:
+        """Whole decisions from the log, personal fields included as far as their keys exist."""
+        for position in positions:
+            for event in self.log.read(after=position - 1, until=position):
+                if isinstance(event, AgentDecisionEvent):
+                    yield event
+
+    def close(self) -> None:
+        """Let go of the file; the log stays its owner's to close."""
+        with self._lock:
+            if self._projector is not None:
+                self._projector.close()
+                self._projector = None
+
+    def _open(self) -> Projector:
+        """The projector of the file that is there now: an erasure deletes it while others have it open."""
+        path = self.folder / "products.db"
+        if self._projector is not None and _inode(path) != self._inode:
+            self.close()
+        if self._projector is None:
+            self._projector = Projector(self.log, ProductRows(), path)
+            self._projector.catch_up()
+            self._inode = _inode(path)
+        return self._projector
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _fetched(state: apsw.Connection, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    try:
+        cursor = state.execute(query, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+    except apsw.ExecutionCompleteError:  # no row: the description is gone
+        return []
+    except apsw.BindingsError as error:
+        raise ProductError(f"a value cannot be compared: {error}") from None
+    except apsw.Error as error:
+        raise LogError(f"the rows of the products cannot be read: {error}; delete the folder and refresh") from error
