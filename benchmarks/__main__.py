@@ -17,6 +17,7 @@ from benchmarks import (
     certificates,
     curation,
     curation_speed,
+    dashboard,
     errors,
     gateway,
     log,
@@ -50,6 +51,7 @@ NAMES = (
     "postgres",
     "curation",
     "curation-speed",
+    "dashboard",
 )
 HERE = ROOT / "benchmarks"
 
@@ -159,6 +161,10 @@ def _curation_speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "curation-speed", lambda: curation_speed.measure_curation_speed(options.data, size)
 
 
+def _dashboard(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "dashboard", lambda: dashboard.measure_dashboard(quick=size.quick)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -174,6 +180,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "postgres": _postgres,
     "curation": _curation,
     "curation-speed": _curation_speed,
+    "dashboard": _dashboard,
 }
 
 

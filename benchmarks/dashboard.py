@@ -1,178 +1,139 @@
 """How soon is the dashboard there, with a million decisions in the log?
 
-The log is written by our own store, with the events that a gateway writes of each decision. What this file does
-not know: what the page shows.
+The log is written by our own store, not encrypted, with the events that a gateway writes of each decision, over 90
+days. The page is opened in the system's Chromium by a server whose figures were built before; every opening is of a
+fresh server object and a fresh browser context. What this file does not know: what the page shows.
 """
 
 from __future__ import annotations
 
-import random
+import itertools
+import shutil
+import statistics
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from ultracore.distillation.events import (
-    AgentDecisionEvent,
-    AlertRaisedEvent,
-    AlertResolvedEvent,
-    AuditRecordedEvent,
-    CertificateDecidedEvent,
-    CertificateRevokedEvent,
-    DatasetManifestEvent,
-    DecisionOutcomeEvent,
-    DriftDetectedEvent,
-    Event,
-    ModelDeployedEvent,
-    ModelTrainedEvent,
-    UpstreamAttemptedEvent,
-)
+import msgspec
+import uvicorn
 
-__all__ = ["lifecycle", "traffic"]
+from benchmarks.data import MissingDataError
+from benchmarks.log import timed
+from benchmarks.sections import Section, Table, number
+from benchmarks.traffic import lifecycle, traffic
+from ultracore.distillation.dashboard.overview import Overview
+from ultracore.distillation.dashboard.pages import page_endpoints
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.serve.app import create_app
+from ultracore.distillation.serve.server import configure
+from ultracore.distillation.settings import Settings
 
-TOOLS = {"get_balance": 0.3, "list_transactions": 0.25, "transfer": 0.2, "block_card": 0.15, "find_branch": 0.1}
-REASONS = ("low_confidence", "text_reply", "low_confidence", "invalid_arguments", "unknown_tool")
-STUDENT = "compact-7d1f0c53e2a94b60"
-AUDIT_RATE = 0.05
-PRICE = 0.004
+__all__ = ["measure_dashboard"]
 
-
-def traffic(
-    n: int, start: datetime, length: timedelta, *, seed: int = 0, coverage: float = 0.6, agreement: float = 0.96,
-    tenant: str = "default", audit_rate: float = AUDIT_RATE,
-) -> Iterator[list[Event]]:  # fmt: skip
-    """The events of so many decisions of a gateway, those of one decision at a time.
-
-    Args:
-        n: Decisions.
-        start: Of the first.
-        length: Between the first and the last.
-        seed: Of everything that is drawn.
-        coverage: Share that the student answers.
-        agreement: Of the student with the teacher.
-        tenant: Whose.
-        audit_rate: Share of the student's calls that the teacher is asked about.
-    """
-    draw = random.Random(seed)
-    for i in range(n):
-        at = start + length * (i / max(n, 1))
-        tool = draw.choices(list(TOOLS), list(TOOLS.values()))[0]
-        identity = f"{draw.getrandbits(128):032x}"
-        common = {"tenant_id": tenant, "timestamp": at}
-        if draw.random() < coverage:
-            yield _by_student(draw, identity, tool, agreement, audit_rate, common)
-        else:
-            yield _by_teacher(draw, identity, tool, common)
+DAYS = 90
+APPEND = 5_000
+OPENINGS = 20
+FOREVER = 1e9
 
 
-def _by_student(draw, identity, tool, agreement, audit_rate, common):  # type: ignore[no-untyped-def]
-    agrees = draw.random() < agreement
-    events = [
-        _decision(draw, identity, tool, "student", None, common, label_probability=audit_rate),
-        _outcome(identity, draw.lognormvariate(2.2, 0.5), common),
-    ]
-    if draw.random() < audit_rate:
-        audit = AuditRecordedEvent.record(
-            decision_id=identity,
-            model_id=STUDENT,
-            action=tool,
-            agrees=agrees,
-            sampling_probability=audit_rate,
-            **common,
-        )
-        events += [_attempt(identity, "audit", draw, common), audit]
-    return events
-
-
-def _by_teacher(draw, identity, tool, common):  # type: ignore[no-untyped-def]
-    reason = draw.choice(REASONS)
-    tool = "(reply)" if reason == "text_reply" else tool
-    decision = _decision(draw, identity, tool, "teacher", reason, common)
-    return [
-        decision, _attempt(identity, "answer", draw, common), _outcome(identity, draw.lognormvariate(6.4, 0.4), common),
-    ]  # fmt: skip
-
-
-def _decision(draw, identity, tool, source, reason, common, **more):  # type: ignore[no-untyped-def]
-    arguments = {"account": draw.randrange(10**6)}
-    return AgentDecisionEvent.record(
-        event_id=identity,
-        agent_id=draw.choice(("support", "cards")),
-        context={
-            "messages": [{"role": "user", "content": f"{tool.replace('_', ' ')} of {arguments['account']}, please"}]
-        },
-        tool_selected=tool,
-        tool_parameters=arguments,
-        tool_calls=[{"name": tool, "arguments": arguments}],
-        teacher_model="gpt-4.1",
-        source=source,
-        serving={
-            "receipt": identity,
-            "model_id": STUDENT,
-            "reason": reason,
-            "confidence": round(draw.uniform(0.7, 1), 3),
-        },
-        **common,
-        **more,
-    )
-
-
-def _attempt(identity, role, draw, common):  # type: ignore[no-untyped-def]
-    return UpstreamAttemptedEvent.record(
-        decision_id=identity, role=role, model="gpt-4.1", status="ok", duration_ms=draw.lognormvariate(6.4, 0.4),
-        cost_usd=PRICE, **common,
-    )  # fmt: skip
-
-
-def _outcome(identity, milliseconds, common):  # type: ignore[no-untyped-def]
-    return DecisionOutcomeEvent.record(decision_id=identity, success=True, execution_time_ms=milliseconds, **common)
-
-
-def lifecycle(at: datetime, *, tenant: str = "default", rows: list[str] | None = None) -> list[Event]:
-    """How a student came to answer, after one that lost its certificate.
-
-    Args:
-        at: When it was deployed.
-        tenant: Whose.
-        rows: The decisions that it learned from.
-    """
-    then = {"tenant_id": tenant, "timestamp": at - timedelta(hours=9)}
-    now = {"tenant_id": tenant, "timestamp": at}
-    ids = rows or []
-    manifest = {"event_ids": ids, "parts": ["train"] * len(ids), "weights": [1.0] * len(ids)}
-    return [
-        *_born("compact-0ld", 0.93, 0.41, **then),
-        DriftDetectedEvent.record(
-            model_id="compact-0ld", detector="actions_psi", drift_score=0.23, threshold=0.1, reference_count=2000,
-            recent_count=500, **then,
-        ),
-        AlertRaisedEvent.record(
-            alert_id="a1", name="agreement_below_floor", severity="critical", message="agreement fell below its floor",
-            model_id="compact-0ld", value=0.86, limit=0.93, **then,
-        ),
-        CertificateRevokedEvent.record(
-            model_id="compact-0ld", reason="live agreement is below the floor", upper_bound=0.91, floor=0.93, **then
-        ),
-        DatasetManifestEvent.record(dataset_id="d-2026", chunk=0, chunks=1, **manifest, **then),
-        AlertResolvedEvent.record(alert_id="a1", reason="another model answers", **now),
-        *_born(STUDENT, 0.93, 0.62, **now),
-    ]  # fmt: skip
-
-
-def _born(model_id, target, coverage, **common):  # type: ignore[no-untyped-def]
-    certificate = {
-        "certified": True, "reason": f"at least {target:.0%} of the sent calls agree", "target": target, "delta": 0.05,
-        "coverage": coverage, "units": 812, "decisions": 2400, "sent": 1488, "agreeing": 1451, "model_id": model_id,
+def measure_dashboard(*, quick: bool = False) -> Section:
+    """Build the figures once, then open the page again and again."""
+    n, openings = (2_000, 2) if quick else (1_000_000, OPENINGS)
+    with tempfile.TemporaryDirectory() as folder, _chromium() as browser:
+        settings = Settings(home=folder, port=0, redact="off", encrypt=False)
+        store = open_store(Path(folder), settings)
+        events = _write(store, n)
+        first = timed(lambda: Overview(store, settings).read("default", patience=FOREVER))
+        sizes = {name: _size(Path(folder), name) for name in ("log.db", "projections/live.db")}
+        again = timed(lambda: Overview(store, settings).read("default", patience=FOREVER))
+        answers = [_answer(store, settings, window) for window in ("24h", "30d", "all")]
+        shown = {
+            window: [_open(browser, store, settings, window) for _ in range(openings)] for window in ("24h", "all")
+        }
+        store.close()
+    figures = {
+        "decisions": n, "events": events, "first_cpu_s": first.cpu, "again_wall_s": again.wall, "bytes": sizes,
+        "answers": answers, "shown_ms": shown,
     }  # fmt: skip
-    return [
-        ModelTrainedEvent.record(
-            model_id=model_id, model_name="compact", dataset_id="d-2026", decisions=9120, episodes=1800,
-            training_seconds=41.0, seed=0, **common,
+    rows = [
+        ["first build of the figures, CPU s", number(first.cpu), "1"],
+        ["from a fresh start to all figures with bounds, s", number(again.wall, 2), "1"],
+        *(
+            [f"page shown, window {window}, median and worst, ms",
+             f"{statistics.median(times):.0f} and {max(times):.0f}", str(len(times))]
+            for window, times in shown.items()
         ),
-        CertificateDecidedEvent.record(model_id=model_id, certified=True, certificate=certificate, **common),
-        ModelDeployedEvent.record(
-            model_id=model_id, model_name="compact", model_size=2_400_000, accuracy_vs_teacher=0.96, latency_ms=6.0,
-            cost_per_request_usd=0.0, training_duration_hours=0.01, **common,
-        ),
+        *([f"figures for window {w}, CPU ms", number(1000 * cpu), "1"] for w, cpu, _ in answers),
+        *([f"figures for window {w}, kB of JSON", number(size / 1000), "1"] for w, _, size in answers),
+        ["log, MB", number(sizes["log.db"] / 1e6), "-"],
+        ["figures, MB", number(sizes["projections/live.db"] / 1e6), "-"],
     ]  # fmt: skip
+    what = f"{n:,} made-up decisions of a gateway over {DAYS} days, {events:,} events"
+    about = f"{what}; shown: from the navigation's start to the drawn figures"
+    return Section("dashboard", about, [Table("Dashboard", ["what", "figure", "n"], rows)], figures=figures)
 
 
-NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+def _write(store: Any, n: int) -> int:
+    start = datetime.now(UTC) - timedelta(days=DAYS)
+    store.append(lifecycle(start))
+    events = itertools.chain.from_iterable(traffic(n, start, timedelta(days=DAYS)))
+    while batch := list(itertools.islice(events, APPEND)):
+        store.append(batch)
+    return int(store.last_position())
+
+
+def _size(folder: Path, name: str) -> int:
+    """With what waits in the write-ahead log."""
+    return sum(file.stat().st_size for file in folder.glob(f"{name}*"))
+
+
+def _answer(store: Any, settings: Settings, window: str) -> tuple[str, float, int]:
+    view = Overview(store, settings)
+    view.read("default", window, patience=FOREVER)
+    began = time.process_time()
+    value = msgspec.json.encode(view.read("default", window, patience=0.0))
+    return window, time.process_time() - began, len(value)
+
+
+def _open(browser: Any, store: Any, settings: Settings, window: str) -> float:
+    """Milliseconds until the figures stand on the page, by the browser's own clock."""
+    with _served(store, settings) as url:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{url}/#window={window}")
+        page.wait_for_selector("#decisions table")
+        shown = page.evaluate("performance.getEntriesByName('figures')[0].startTime")
+        context.close()
+    return float(shown)
+
+
+@contextmanager
+def _served(store: Any, settings: Settings) -> Iterator[str]:
+    pages = page_endpoints([Overview(store, settings).page()])
+    app = create_app(store=store, upstream=None, gate=None, settings=settings, more=pages, env={})
+    server = uvicorn.Server(configure(app, settings, keyed=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@contextmanager
+def _chromium() -> Iterator[Any]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise MissingDataError("needs chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from benchmarks.dashboard import STUDENT, lifecycle, traffic
+from benchmarks.traffic import STUDENT, lifecycle, traffic
 from click.testing import CliRunner
 
 from ultracore.distillation.cli import main

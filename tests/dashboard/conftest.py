@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from benchmarks.dashboard import lifecycle, traffic
+from benchmarks.traffic import lifecycle, traffic
 
-from ultracore.distillation.dashboard.overview import Overview, live_figures
+from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.pages import Page, page_endpoints
 from ultracore.distillation.events import Event, EventStore
 from ultracore.distillation.events.opening import open_store
@@ -53,7 +53,7 @@ def serving(store: EventStore, tmp_path: Path) -> Callable[..., Any]:
 @contextmanager
 def served(store: EventStore, home: Path, more: tuple[Page, ...], env: dict[str, str]) -> Iterator[str]:
     settings = Settings(home=str(home), port=0)
-    pages = [Overview(live_figures(store, home), settings, lambda: NOW).page(), *more]
+    pages = [Overview(store, settings, lambda: NOW).page(), *more]
     app = create_app(store=store, upstream=None, gate=None, settings=settings, more=page_endpoints(pages), env=env)
     server = uvicorn.Server(configure(app, settings, keyed=False))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
-from benchmarks.dashboard import STUDENT, traffic
+from benchmarks.traffic import STUDENT, traffic
 
 from ultracore.distillation.dashboard.figures import LiveFigures
 from ultracore.distillation.dashboard.reading import overview

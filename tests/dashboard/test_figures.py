@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from benchmarks.dashboard import STUDENT, lifecycle, traffic
+from benchmarks.traffic import STUDENT, lifecycle, traffic
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ultracore.distillation.dashboard.figures import KEPT_DECISIONS, STORY, TRIM_EVERY, LiveFigures
 from ultracore.distillation.dashboard.latency import bucket_of, percentile
-from ultracore.distillation.dashboard.overview import Overview, live_figures
+from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.reading import WINDOWS, overview
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import (
@@ -31,6 +32,7 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.events.projection import Projector, project
 from ultracore.distillation.settings import Settings
+from ultracore.distillation.watch.audits import Audits
 
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 PATIENCE = 60.0
@@ -189,13 +191,28 @@ def test_what_passed_no_gateway_is_not_counted(store: EventStore) -> None:
 
 
 def test_figures_follow_the_log_and_say_how_far(store: EventStore, busy: list[Event], tmp_path: Path) -> None:
-    view = Overview(live_figures(store, tmp_path / "home"), Settings(), lambda: NOW)
+    view = Overview(store, Settings(home=str(tmp_path / "home")), lambda: NOW)
     first = view.read("default", patience=PATIENCE)
     assert first["log"] == {"position": len(busy), "last": len(busy), "problem": ""}
     store.append(e for group in traffic(5, NOW, timedelta(minutes=1), seed=9) for e in group)
     second = view.read("default", patience=PATIENCE)
     assert second["totals"]["decisions"] == first["totals"]["decisions"] + 5
-    assert {k: v for k, v in second.items() if k != "log"} == figures(store)
+    assert {k: v for k, v in second.items() if k not in ("log", "agreement")} == figures(store)
+
+
+def test_bounds_are_those_of_the_watch(store: EventStore, busy: list[Event], tmp_path: Path) -> None:
+    view = Overview(store, Settings(home=str(tmp_path / "home")), lambda: NOW)
+    known = view.read("default", patience=PATIENCE)["agreement"]
+    audits = of(AuditRecordedEvent, busy)
+    watched = Audits(0.93)
+    for event in store.read(types=Audits.types):
+        watched.apply(event)
+    assert known == [msgspec.to_builtins(each) for each in watched.agreement("default", STUDENT)]
+    assert known[0]["labelled"] == len(audits)
+    assert known[0]["lower"] < known[0]["agreement"] < known[0]["upper"]
+    more = of(AuditRecordedEvent, [e for g in traffic(60, NOW, timedelta(0), seed=3, audit_rate=1.0) for e in g])
+    store.append(more)
+    assert view.read("default", patience=PATIENCE)["agreement"][0]["labelled"] == len(audits) + len(more)
 
 
 class Unreadable:
@@ -207,7 +224,7 @@ class Unreadable:
 
 def test_a_log_that_cannot_be_read_is_said_not_raised(tmp_path: Path) -> None:
     store: Any = Unreadable()
-    found = Overview(live_figures(store, tmp_path), Settings(), lambda: NOW).read("default", patience=PATIENCE)
+    found = Overview(store, Settings(home=str(tmp_path)), lambda: NOW).read("default", patience=PATIENCE)
     assert found["log"]["problem"] == "the disk is gone"
     assert found["totals"]["coverage"] is None
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from benchmarks.dashboard import traffic
+from benchmarks.traffic import traffic
 
-from ultracore.distillation.dashboard.overview import Overview, live_figures
+from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.pages import Page, Source, page_endpoints
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.serve.app import create_app
@@ -34,8 +34,7 @@ CATALOGUE = Page(
 def ask(store: EventStore, tmp_path: Path) -> Callable[..., Any]:
     """Asks the app for a path."""
     settings = Settings(home=str(tmp_path / "home"))
-    live = live_figures(store, tmp_path / "home")
-    pages = [Overview(live, settings, lambda: NOW).page(), CATALOGUE]
+    pages = [Overview(store, settings, lambda: NOW).page(), CATALOGUE]
 
     def asking(path: str, key: str | None = None, host: str = "127.0.0.1") -> Any:
         app = create_app(store=store, upstream=None, gate=None, settings=settings, more=page_endpoints(pages), env={})

@@ -114,7 +114,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             certified under another policy.
         ArtefactError: The deployed model's files are missing or altered.
     """
-    from ultracore.distillation.dashboard.overview import Overview, live_figures
+    from ultracore.distillation.dashboard.overview import Overview
     from ultracore.distillation.dashboard.pages import page_endpoints
     from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.app import create_app
@@ -139,7 +139,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
     spill = Spill(settings.home_path / "spill", protection=store.protection)
-    pages = [Overview(live_figures(store, settings.home_path), settings).page()]
+    pages = [Overview(store, settings).page()]
     app = create_app(
         store=store,
         upstream=upstream,

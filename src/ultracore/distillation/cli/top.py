@@ -40,14 +40,14 @@ Json = dict[str, Any]
 def top_command(home: Path | None, tenant: str | None, window: str, every: float, once: bool, as_json: bool) -> None:
     """Show what the gateways on a log do now: agreement, coverage, savings, latency, reasons, models, alerts."""
     from ultracore.distillation.cli.home import settings_at
-    from ultracore.distillation.dashboard.overview import Overview, live_figures
+    from ultracore.distillation.dashboard.overview import Overview
     from ultracore.distillation.events.opening import open_store
 
     folder = find_home(home)
     settings = settings_at(folder)
     store = open_store(folder, settings)
     try:
-        view, whose = Overview(live_figures(store, folder), settings), tenant or settings.tenant
+        view, whose = Overview(store, settings), tenant or settings.tenant
         if once:
             _print(view.read(whose, window, patience=FOREVER), as_json)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -39,9 +39,13 @@ class Live:
         store: The log.
         projection: What to keep.
         path: The file of the state.
+        also: What else takes in what is new, after the state.
     """
 
-    def __init__(self, store: EventStore, projection: Projection, path: Path) -> None:
+    def __init__(
+        self, store: EventStore, projection: Projection, path: Path, also: Sequence[Callable[[], None]] = ()
+    ) -> None:
+        self._also = also
         self._store = store
         self._projection = projection
         self._path = path
@@ -93,6 +97,8 @@ class Live:
             if self._projector is None:
                 self._projector = Projector(self._store, self._projection, self._path)
             self._projector.catch_up()
+            for catch_up in self._also:
+                catch_up()
             self._problem = ""
         except DistillationError as error:
             self._problem = str(error)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from ultracore.distillation.dashboard.agreement import LiveAgreement
 from ultracore.distillation.dashboard.figures import LiveFigures
 from ultracore.distillation.dashboard.live import Live
 from ultracore.distillation.dashboard.pages import Page, Source
@@ -20,7 +20,7 @@ from ultracore.distillation.serve.keys import Key
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 
-__all__ = ["Overview", "live_figures"]
+__all__ = ["Overview"]
 
 PATIENCE_SECONDS = 0.2
 """So long a reader waits for the newest events; a log that takes longer is shown as far as it was read."""
@@ -28,22 +28,19 @@ PATIENCE_SECONDS = 0.2
 DEFAULT_WINDOW = "24h"
 
 
-def live_figures(store: EventStore, home: Path) -> Live:
-    """The figures of a log, kept in its home folder."""
-    return Live(store, LiveFigures(), home / "projections" / "live.db")
-
-
 class Overview:
     """Reads the live figures.
 
     Args:
-        live: The figures.
-        settings: The agreement that is wanted.
+        store: The log.
+        settings: The home folder, where figures are kept, and the agreement that is wanted.
         clock: Tells the time.
     """
 
-    def __init__(self, live: Live, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
-        self._live = live
+    def __init__(self, store: EventStore, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+        self._agreement = LiveAgreement(store, settings.agreement_floor)
+        path = settings.home_path / "projections" / "live.db"
+        self._live = Live(store, LiveFigures(), path, [self._agreement.catch_up])
         self._floor = settings.agreement_floor
         self._clock = clock
 
@@ -51,7 +48,10 @@ class Overview:
         """The figures now, and how far into the log they reach."""
         self._live.follow(patience)
         with self._live.reading() as (state, progress):
-            return {"log": progress._asdict(), **overview(state, tenant, window, self._clock(), self._floor)}
+            found = overview(state, tenant, window, self._clock(), self._floor)
+        model = found["model"]
+        known = [] if model is None else self._agreement.of(tenant, model["model_id"])
+        return {"log": progress._asdict(), **found, "agreement": known}
 
     def page(self) -> Page:
         """The page."""

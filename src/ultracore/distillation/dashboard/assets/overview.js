@@ -3,10 +3,12 @@
 
 const NAMES = { "1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days", all: "the whole log" };
 
+if (!NAMES[parameters.window]) parameters.window = "24h";
 const chooser = () => h("label", null, "Show ", h("select", { id: "window", onchange: (event) => {
   parameters.window = event.target.value;
+  history.replaceState(null, "", `#${new URLSearchParams(parameters)}`);
   refresh();
-} }, Object.entries(NAMES).map(([name, text]) => h("option", { value: name, selected: name === "24h" }, text))));
+} }, Object.entries(NAMES).map(([name, text]) => h("option", { value: name, selected: name === parameters.window }, text))));
 document.getElementById("tools").append(chooser());
 
 // An estimate from few audits is no verdict: only the watch's own alerts and revocations warn here.

@@ -43,7 +43,7 @@ const EVERY_MS = 3000;
 const KEY = "distill-key";
 
 const page = JSON.parse(document.getElementById("page").textContent);
-const parameters = {};
+const parameters = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
 class Refused extends Error {}
 
@@ -119,6 +119,7 @@ const refresh = async () => {
     const form = document.getElementById("key-form");
     if (form) form.remove();
     render(data);
+    if (!performance.getEntriesByName("figures").length) performance.mark("figures");
     say(data.log ? progress(data.log) : "");
   } catch (error) {
     if (mine !== asked) return;
