@@ -13,7 +13,7 @@ from benchmarks.traffic import STUDENT, traffic
 
 from ultracore.distillation.dashboard.figures import LiveFigures
 from ultracore.distillation.dashboard.reading import overview
-from ultracore.distillation.events import AgentDecisionEvent, AlertRaisedEvent, EventStore
+from ultracore.distillation.events import AgentDecisionEvent, AlertRaisedEvent, DatasetManifestEvent, Event, EventStore
 from ultracore.distillation.events.projection import project
 from ultracore.distillation.serve.keys import Scope, issue
 
@@ -34,8 +34,8 @@ def opened(browser: Any, url: str, size: tuple[int, int] = WIDE, refused: int = 
     page.goto(url)
     yield page
     context.close()
-    assert [text for text in said if "401" not in text] == []
-    assert len(said) == refused
+    assert [text for text in said if "401" not in text and "404" not in text] == []
+    assert len(said) == refused  # a browser says each refusal
     assert {urlparse(url).hostname for url in asked} == {"127.0.0.1"}
     assert not [url for url in asked if "dk_" in url]
 
@@ -148,3 +148,30 @@ def test_a_key_is_asked_for_once_and_never_in_an_address(serving: Serving, brows
         page.reload()
         settled(page)
         assert page.evaluate("document.cookie + JSON.stringify({...localStorage})") == "{}"
+
+
+def test_a_decision_opens_with_its_model_and_rows(
+    serving: Serving, browser: Any, busy: list[Event], store: EventStore
+) -> None:
+    row = busy_rows(busy)[0]
+    with serving() as url, opened(browser, url, refused=1) as page:
+        settled(page)
+        button = page.locator("#decisions tr:has-text('student') button").first
+        button.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        said = text_of(page, "dialog")
+        for words in ("The student chose", STUDENT, "at least 93%", "d-2026", row[:12], "please"):
+            assert words in said, words
+        assert "decision=" in page.url
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog:not([open])", state="attached")
+        assert "decision=" not in page.url
+        assert page.evaluate("document.activeElement.className") == "link"
+        page.fill("#receipt", "no-such-receipt")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog >> text=no such decision")
+
+
+def busy_rows(busy: list[Event]) -> list[str]:
+    return next(e.event_ids for e in busy if isinstance(e, DatasetManifestEvent))

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ultracore.distillation.dashboard.agreement import LiveAgreement
+from ultracore.distillation.dashboard.drill import Drill
 from ultracore.distillation.dashboard.figures import LiveFigures
 from ultracore.distillation.dashboard.live import Live
 from ultracore.distillation.dashboard.pages import Page, Source
@@ -38,6 +39,7 @@ class Overview:
     """
 
     def __init__(self, store: EventStore, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+        self._drill = Drill(store)
         self._agreement = LiveAgreement(store, settings.agreement_floor)
         path = settings.home_path / "projections" / "live.db"
         self._live = Live(store, LiveFigures(), path, [self._agreement.catch_up])
@@ -55,7 +57,8 @@ class Overview:
 
     def page(self) -> Page:
         """The page."""
-        return Page("/", "Overview", Source("/dashboard/figures.json", self._asked), "overview.js")
+        source = Source("/dashboard/figures.json", self._asked)
+        return Page("/", "Overview", source, ("overview.js", "decision.js"), (self._drill.source,))
 
     def _asked(self, key: Key, parameters: dict[str, str]) -> dict[str, Any]:
         window = parameters.get("window", DEFAULT_WINDOW)

@@ -52,14 +52,14 @@ class Page(NamedTuple):
         title: In the navigation, and above the page.
         source: What it asks for every few seconds. Without a script of its own the answer is
             `{"sections": [{"title", "note", "columns", "rows"}]}`, shown as tables.
-        script: A file in `assets`; it calls `dashboard(render)` of `shell.js`.
+        scripts: Files in `assets`; one of them calls `dashboard(render)` of `shell.js`.
         more: What else the script may ask for.
     """
 
     path: str
     title: str
     source: Source
-    script: str = "tables.js"
+    scripts: tuple[str, ...] = ("tables.js",)
     more: tuple[Source, ...] = ()
 
 
@@ -86,7 +86,7 @@ async def _shell(page: Page, pages: Sequence[Page], request: Request) -> Respons
 def _rendered(page: Page, links: tuple[tuple[str, str], ...]) -> tuple[str, str]:
     """The shell and its policy: one file, so that one request opens the page."""
     style = asset("page.css", "report") + asset("live.css")
-    scripts = [asset(name) for name in ("shell.js", "charts.js", page.script)]
+    scripts = [asset(name) for name in ("shell.js", "charts.js", *page.scripts)]
     head = el(
         "head",
         el("meta", charset="utf-8"),

@@ -1,11 +1,12 @@
 // Two charts as plain SVG, in the colours of the style sheet: plotly.js (4.5 MB) alone would take longer than the page may.
 "use strict";
 
-const WIDTH = 720, HEIGHT = 210, LEFT = 44, BOTTOM = 24, TOP = 10, RIGHT = 6;
+const HEIGHT = 210, LEFT = 44, BOTTOM = 24, TOP = 10, RIGHT = 6;
+const WIDTH = Math.max(300, Math.min(560, document.getElementById("main").clientWidth - 60));  // so that letters are as large as the text
 
 const frame = (label, ticks, y, steps, marks) => {
   const across = (i) => LEFT + ((i + 0.5) * (WIDTH - LEFT - RIGHT)) / steps.length;
-  const every = Math.ceil(steps.length / 6);
+  const every = Math.ceil(steps.length / (WIDTH / 95));
   return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "chart" },
     ticks.map(([value, text]) => [
       svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
@@ -21,7 +22,7 @@ const inside = (low, high) => (value) => HEIGHT - BOTTOM - ((value - low) / (hig
 
 const round = (top) => {
   const power = 10 ** Math.floor(Math.log10(Math.max(top, 1)));
-  return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= top);
+  return [1, 2, 3, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= top);
 };
 
 // Bars that stand on each other; series are [name, CSS class, value of a row].
