@@ -2,9 +2,10 @@
 
 Whole tasks are held back first and stay untouched (`split: "calibration"`): a certificate speaks
 about the traffic as it is, not as curation left it. Of the rest exactly equal states with the same
-decision are merged; similar ones only as far as a validation split supports it. Every row carries
-the `weight` it stands for, so that the weights add up to the source. What this file does not know:
-how the stages do their work (`curate`), and what is trained on the result.
+decision are merged; similar ones only as far as a validation split supports it. Whatever goes beyond
+equal states has to pass `curation_gate`: where a student could lose more than the limit, more is kept.
+Every row carries the `weight` it stands for, so that the weights add up to the source. What this file
+does not know: how the stages do their work (`curate`), and what is trained on the result.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ultracore.distillation.agents.base import Agent
+from ultracore.distillation.agents.curation_gate import LEAST_TASKS, LOSS_LIMIT, Gated, best_selector, gate
 from ultracore.distillation.agents.rows import of_teacher
-from ultracore.distillation.curate import CaR, SemDeDup, choose_threshold, deduplicate_rows
-from ultracore.distillation.curate.embed import Row, read_decisions
+from ultracore.distillation.curate import CaR, SemDeDup, choose_threshold
+from ultracore.distillation.curate.embed import Matrix, Row, read_decisions
 from ultracore.distillation.curate.functions import EmbeddingFunction
+from ultracore.distillation.curate.recipe import Recipe
+from ultracore.distillation.curate.selectors import SELECTORS
 from ultracore.distillation.curate.validate import CANDIDATES, ThresholdChoice
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError
@@ -33,6 +37,7 @@ LEAST_ROWS = 10
 CALIBRATION_SHARE = 0.3
 CALIBRATION_TASKS = 60  # 59 without an error certify 95 % agreement at 95 % confidence
 CALIBRATION = "calibration"
+_EXACT = Gated(Recipe(), [], "nothing but equal states goes, which costs nothing")
 
 
 class CurationRequest(NamedTuple):
@@ -42,6 +47,8 @@ class CurationRequest(NamedTuple):
     rows: list[Row]
     decisions: list[Decision]
     similarity_threshold: float | None
+    keep: float | None
+    selector: str | None
     clusters: int | None
     examples_per_cluster: int
 
@@ -54,14 +61,19 @@ class CurationPlan(NamedTuple):
     calibration: list[int]
     training: list[int]
     choice: ThresholdChoice
+    gated: Gated
     notes: list[str]
 
 
 class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
     """Curates training data: `await execute({"raw_decisions": logger.get_history()})`.
 
-    The input may also hold `similarity_threshold` (instead of validating one), and `clusters` with
-    `examples_per_cluster` (keep only the representatives that `CaR` chooses; see there why not).
+    The input may also hold `similarity_threshold` (instead of validating one), `keep` (the share of
+    the training rows wanted) with `selector` (a name in `SELECTORS`; by default the one whose student
+    agrees most on held-out tasks), and `clusters` with `examples_per_cluster` (keep only the
+    representatives that `CaR` chooses; see there why not). A threshold of the caller's and clusters are
+    orders, which the gate does not overrule; `keep` is a wish: it grows until the gate lets it pass, and
+    `stats["gate"]` says what was measured.
 
     The result is `{"status": "curated", "curated_data": [...], "stats": {...}}`: the training rows,
     then those held back with `split: "calibration"`. Under 10 decisions it is `"skipped"`, with
@@ -73,6 +85,11 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         calibration_share: Share of the tasks to hold back, 0 for none. By default 0.3, and more (up
             to a half) where that is less than 60 tasks.
         thresholds: Candidate similarity thresholds; none: exact duplicates only.
+        keep: Default of the input's `keep`, in (0, 1); `None`: all that merging leaves.
+        selector: Default of the input's `selector`.
+        loss_limit: What curation may cost, as the upper end of a 95 % interval of the loss of whole-call
+            agreement (0..1); `None` asks no student. It costs the training of two to six small students,
+            and only where something but equal states would go.
         clusters: Default of the input's `clusters`; `None`: no selection of representatives.
         examples_per_cluster: Default of the input's `examples_per_cluster`.
         embedding_function: text -> vector or texts -> matrix, synchronous or async; hashed by default.
@@ -80,7 +97,7 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         **base: See `Agent`.
 
     Raises:
-        ConfigurationError: `calibration_share` is not in [0, 1).
+        ConfigurationError: `calibration_share` is not in [0, 1), or `loss_limit` is negative.
     """
 
     name = "data_curator"
@@ -92,6 +109,9 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         *,
         calibration_share: float | None = None,
         thresholds: Sequence[float] = CANDIDATES,
+        keep: float | None = None,
+        selector: str | None = None,
+        loss_limit: float | None = LOSS_LIMIT,
         clusters: int | None = None,
         examples_per_cluster: int = 5,
         embedding_function: EmbeddingFunction | None = None,
@@ -101,7 +121,12 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         super().__init__(agent_id, **base)
         if calibration_share is not None and not 0 <= calibration_share < 1:
             raise ConfigurationError(f"calibration_share must lie in [0, 1), not {calibration_share}")
+        if loss_limit is not None and not loss_limit >= 0:
+            raise ConfigurationError(f"loss_limit must be at least 0, not {loss_limit}")
         self.calibration_share = calibration_share
+        self.keep = keep
+        self.selector = selector
+        self.loss_limit = loss_limit
         self.thresholds = thresholds
         self.clusters = clusters
         self.examples_per_cluster = examples_per_cluster
@@ -126,28 +151,38 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         threshold = context.get("similarity_threshold")
         if threshold is not None:
             SemDeDup(threshold)  # refuses an unusable one before any work is done
+        keep, selector = context.get("keep", self.keep), context.get("selector", self.selector)
+        if keep is not None and not 0 < keep < 1:
+            raise ConfigurationError(f"keep must lie in (0, 1), not {keep}")
+        if selector is not None and selector not in SELECTORS:
+            raise ConfigurationError(f"selector must be one of {', '.join(SELECTORS)}; not {selector!r}")
         return CurationRequest(
             given=list(raw),
             rows=rows,
             decisions=read_decisions(rows) if len(rows) >= LEAST_ROWS else [],
             similarity_threshold=threshold,
+            keep=keep,
+            selector=selector,
             clusters=context.get("clusters", self.clusters),
             examples_per_cluster=context.get("examples_per_cluster", self.examples_per_cluster),
         )
 
     async def decide(self, observation: CurationRequest) -> CurationPlan:
         """Split off the calibration tasks, and find the threshold that the other tasks support."""
-        nothing = ThresholdChoice(None, [], "too few decisions")
         if len(observation.rows) < LEAST_ROWS:
-            return CurationPlan(observation, skip=True, calibration=[], training=[], choice=nothing, notes=[])
+            nothing = ThresholdChoice(None, [], "too few decisions")
+            return CurationPlan(
+                observation, skip=True, calibration=[], training=[], choice=nothing, gated=_EXACT, notes=[]
+            )
         calibration, notes = self._hold_back(observation.decisions)
         if left_out := len(observation.given) - len(observation.rows):
             notes = [*notes, f"{left_out} rows that a student answered were left out: they are no labels"]
         held = set(calibration)
         training = [row for row in range(len(observation.rows)) if row not in held]
         choice = await self._choose(observation, training)
+        gated = await self._gate(observation, training, choice)
         return CurationPlan(
-            observation, skip=False, calibration=calibration, training=training, choice=choice, notes=notes
+            observation, skip=False, calibration=calibration, training=training, choice=choice, gated=gated, notes=notes
         )
 
     async def act(self, plan: CurationPlan) -> dict[str, Any]:
@@ -186,17 +221,25 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         embeddings = await self._embedder.embed(decisions, self.embedding_function)
         return await asyncio.to_thread(choose_threshold, decisions, embeddings, self.thresholds, self.seed)
 
+    async def _gate(self, request: CurationRequest, training: Sequence[int], choice: ThresholdChoice) -> Gated:
+        """What to do to the training rows, and what it costs a student."""
+        is_ordered = request.similarity_threshold is not None and request.keep is None
+        if choice.threshold is None and request.keep is None:
+            return _EXACT
+        decisions = [request.decisions[row] for row in training]
+        embeddings = await self._embedder.embed(decisions, self.embedding_function)
+        plan = _Plan(decisions, embeddings, choice.threshold, request.keep, request.selector)
+        return await asyncio.to_thread(plan.gated, None if is_ordered else self.loss_limit, self.seed)
+
     async def _reduce(self, plan: CurationPlan) -> tuple[list[Any], dict[str, Any]]:
-        rows = [plan.request.rows[row] for row in plan.training]
-        threshold = plan.choice.threshold
-        if threshold is None:
-            kept, stats = await asyncio.to_thread(deduplicate_rows, rows)
-        else:
-            embeddings = await self._embedder.embed(rows, self.embedding_function)
-            kept, stats = await asyncio.to_thread(deduplicate_rows, rows, embeddings, threshold)
+        rows, recipe = [plan.request.rows[row] for row in plan.training], plan.gated.recipe
+        is_exact = recipe.threshold is None and recipe.keep is None
+        embeddings = None if is_exact else await self._embedder.embed(rows, self.embedding_function)
+        kept, stats = await asyncio.to_thread(recipe.apply, rows, embeddings, self.seed)
         counts = {
             "exact_duplicates": stats["exact_duplicates"],
             "near_duplicates": stats["duplicates_removed"] - stats["exact_duplicates"],
+            "not_chosen": stats["deduplicated_count"] - len(kept),
             "teacher_disagreements": stats["teacher_disagreements"],
         }
         if plan.request.clusters is None:
@@ -217,7 +260,10 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
             dataset_id=dataset.dataset_id,
             content_hash=dataset.content_hash,
             seed=self.seed,
-            parameters={"method": "semdedup", "similarity_threshold": stats["similarity_threshold"]},
+            parameters={
+                "method": "semdedup",
+                **{key: stats[key] for key in ("similarity_threshold", "keep", "selector")},
+            },
             source_event_count=stats["original_count"],
             curated_count=stats["curated_count"],
             deduplication_rate=stats["deduplication_rate"],
@@ -225,6 +271,40 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
             quality_score=stats["validation_agreement"],
         )
         return [*unrecorded(dataset, self.store, **stamp), curated]
+
+
+class _Plan(NamedTuple):
+    """Recipes for the training rows."""
+
+    decisions: list[Decision]
+    embeddings: Matrix
+    threshold: float | None
+    keep: float | None
+    selector: str | None
+
+    def gated(self, limit: float | None, seed: int) -> Gated:
+        """The first recipe within the limit; the boldest where nobody asks."""
+        if self.keep is None:
+            recipes = [Recipe(self.threshold)]
+        else:
+            selector = self.selector or self._selector(self.keep, seed)
+            recipes = [Recipe(self.threshold, share, selector) for share in _growing(self.keep)]
+        if limit is None:
+            return Gated(recipes[0], [], "no student was asked what it costs")
+        return gate(self.decisions, self.embeddings, recipes, limit, seed)
+
+    def _selector(self, keep: float, seed: int) -> str:
+        if len(set(units_of(self.decisions))) < LEAST_TASKS:
+            return Recipe().selector
+        return best_selector(self.decisions, self.embeddings, keep, seed)
+
+
+def _growing(keep: float) -> list[float]:
+    """Shares to try: each twice the one before."""
+    shares = [keep]
+    while shares[-1] < 0.5:
+        shares.append(2 * shares[-1])
+    return shares
 
 
 def _stats(plan: CurationPlan, dataset: Dataset) -> dict[str, Any]:
@@ -237,7 +317,11 @@ def _stats(plan: CurationPlan, dataset: Dataset) -> dict[str, Any]:
         "training_count": len(curated) - len(plan.calibration),
         "calibration_count": len(plan.calibration),
         "total_weight": sum(entry.weight for entry in curated),
-        "similarity_threshold": plan.choice.threshold,
+        "similarity_threshold": plan.gated.recipe.threshold,
+        "keep": plan.gated.recipe.keep,
+        "selector": plan.gated.recipe.selector if plan.gated.recipe.keep is not None else None,
+        "gate": plan.gated.evidence,
+        "gate_reason": plan.gated.reason,
         "threshold_reason": plan.choice.reason,
         "threshold_evidence": plan.choice.evidence,
         "validation_agreement": plan.choice.agreement,
