@@ -98,6 +98,7 @@ def _sums(figures: Json) -> Table:
     totals, latency, wanted = figures["totals"], figures["latency"], _percent(figures["floor"])
     table = _table("", "", title=f"window {figures['window']['name']}")
     rows = {
+        "true share since deployment": _between(figures["agreement"]),
         "live agreement": f"{_percent(totals['agreement'])} of {totals['labelled']:,} audits, wanted {wanted}",
         "answered here": f"{_percent(totals['coverage'])}, {totals['sent']:,} of {totals['decisions']:,} decisions",
         "teacher calls saved": f"{_percent(totals['calls_saved_share'])}, {totals['calls_saved']:,} net of audits",
@@ -133,6 +134,10 @@ def _story(rows: list[Json]) -> Table:
 
 def _table(*names: str, title: str | None = None) -> Table:
     return Table(*names, box=None, pad_edge=False, title=title, title_justify="left", show_header=any(names))
+
+
+def _between(found: list[Json]) -> str:
+    return next((f"{row['lower']:.1%} to {row['upper']:.1%}" for row in found if row["labelled"]), "unknown")
 
 
 def _open(alerts: list[Json]) -> list[Json]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import apsw
 
-from ultracore.distillation.dashboard.latency import bucket_of
 from ultracore.distillation.events import (
     EVENT_TYPES,
     AgentDecisionEvent,
@@ -27,11 +26,14 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.log.words import in_words
 from ultracore.distillation.students.models import Models
+from ultracore.distillation.watch.latency import bucket_of
 
 __all__ = ["STORY", "LiveFigures"]
 
 STORY = tuple(
-    cls for cls in EVENT_TYPES.values() if cls.aggregate_type in ("model", "alert", "gateway") and not cls.personal
+    cls
+    for cls in EVENT_TYPES.values()
+    if cls.aggregate_type in ("model", "alert", "gateway", "agent") and not cls.personal
 )
 """What the timeline tells of: nothing in these events belongs to a person."""
 
@@ -83,7 +85,7 @@ class LiveFigures:
     """A projection, see `events.projection`; `reading` makes figures of its tables."""
 
     name = "live"
-    version = 1
+    version = 2
     types: Collection[str] | None
     schema = _SCHEMA + Models.schema
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from ultracore.distillation.dashboard.latency import percentile
 from ultracore.distillation.students.models import states_in
+from ultracore.distillation.watch.latency import Latencies
 
 __all__ = ["WINDOWS", "Window", "overview"]
 
@@ -168,11 +168,7 @@ class _View:
         counts: dict[str, dict[int, int]] = {}
         for row in self._sums("took", "CASE status WHEN 'ok' THEN source END AS source, bucket", "sum(n) AS n"):
             counts.setdefault(row["source"], {})[row["bucket"]] = row["n"]
-        return {
-            source: {"n": sum(n.values()), **{f"p{round(100 * q)}": percentile(n, q) for q in (0.5, 0.95, 0.99)}}
-            for source, n in counts.items()
-            if source
-        }
+        return {source: _percentiles(Latencies(n)) for source, n in counts.items() if source}
 
     def reasons(self) -> list[Json]:
         """Why the teacher answered, the most frequent first."""
@@ -213,6 +209,10 @@ class _View:
 
 AUDIT_SUMS = ", ".join(f"sum({name}) AS {name}" for name in ("n", "labelled", "agreeing", "weight", "agreeing_weight"))
 NOTHING: Json = {"n": 0, "priced": 0, "dollars": 0.0}
+
+
+def _percentiles(took: Latencies) -> Json:
+    return {"n": took.count, "p50": took.quantile(0.5), "p95": took.quantile(0.95), "p99": took.quantile(0.99)}
 
 
 def _shares(n: Json) -> Json:

@@ -6,11 +6,12 @@ What this file does not know: whose latencies they are.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
 
-__all__ = ["Latencies"]
+__all__ = ["Latencies", "bucket_of"]
 
 LEAST_MS = 0.01
 PER_DOUBLING = 8
@@ -20,8 +21,22 @@ BUCKETS = 1 + 26 * PER_DOUBLING
 """Up to 11 minutes; what is slower counts as that."""
 
 
+def bucket_of(milliseconds: float) -> int:
+    """The bucket of a latency; a negative one (a clock was set back) counts as the least.
+
+    Example:
+        >>> bucket_of(10.24), bucket_of(-1.0)
+        (80, 0)
+    """
+    doublings = math.log2(max(milliseconds, LEAST_MS) / LEAST_MS)
+    return min(BUCKETS - 1, math.ceil(doublings * PER_DOUBLING))
+
+
 class Latencies:
     """Counts of latencies.
+
+    Args:
+        counts: Answers by bucket, as somebody kept them.
 
     Example:
         >>> found = Latencies()
@@ -31,13 +46,14 @@ class Latencies:
         (True, 100)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self._counts = np.zeros(BUCKETS, dtype=np.int64)
+        for bucket, n in (counts or {}).items():
+            self._counts[bucket] = n
 
     def add(self, milliseconds: float) -> None:
-        """Count one; a negative one (a clock was set back) counts as the least."""
-        doublings = math.log2(max(milliseconds, LEAST_MS) / LEAST_MS)
-        self._counts[min(BUCKETS - 1, math.ceil(doublings * PER_DOUBLING))] += 1
+        """Count one."""
+        self._counts[bucket_of(milliseconds)] += 1
 
     @property
     def count(self) -> int:
