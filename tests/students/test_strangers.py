@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from ultracore.distillation.agreement import strict
@@ -15,6 +16,7 @@ from ultracore.distillation.students.compact.slots import slots_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.fit import fit_compact
+from ultracore.distillation.train.strangers import hidden_tools
 
 THINGS = [
     ("parcel", "carrier"), ("flight", "airline"), ("recipe", "kitchen"), ("garden", "plant"), ("museum", "painter"),
@@ -102,3 +104,15 @@ def test_a_slot_never_seen_borrows_from_its_name_then_from_its_type() -> None:
 def test_words_beside_a_value_say_what_it_is(text: str, key: str, expected: tuple[float, ...]) -> None:
     (slot,) = slots_of(tool_for("flight", "airline"))
     assert _About(slot, text).features(key)[:3] == expected
+
+
+def test_tools_are_hidden_only_where_the_tools_on_offer_vary() -> None:
+    rng = random.Random(2)
+    varied = [asked(THINGS[:14], i, rng) for i in range(40)]
+    hidden, called = hidden_tools(varied, 0), {d.action for d in varied}
+    assert hidden < called
+    assert len(hidden) == len(called) // 2
+    assert hidden == hidden_tools(varied, 0) != hidden_tools(varied, 1)
+    everything = [tool_for(*pair) for pair in THINGS[:14]]
+    same = [msgspec.structs.replace(d, state=State(d.state.messages, everything)) for d in varied]
+    assert hidden_tools(same, 0) == frozenset()

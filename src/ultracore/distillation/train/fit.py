@@ -41,6 +41,7 @@ from ultracore.distillation.train.examples import Example, Prepared, prepare
 from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
+from ultracore.distillation.train.strangers import MAX_STRANGE, STRANGE_WEIGHT, hidden_tools
 
 __all__ = ["FitResult", "OutOfFold", "fit_compact", "hyper_parameters"]
 
@@ -179,18 +180,47 @@ class _Layers:
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
         self.held = [entry for entry in held if entry is not None]
+        self._fit_strange(prepared, schemas)
+
+    def _fit_strange(self, prepared: Prepared, schemas: dict[str, Any]) -> None:
+        """What evidence that never saw some of the tools says of calls of them, see `strangers`."""
+        self.strange: list[int] = []
+        self.held_strange: list[_Held] = []
+        hidden = hidden_tools([e.decision for e in self.examples], self.seed)
+        if not hidden or self.k < 2:
+            return
+        known = self.folds < self.k // 2
+        rest = [e for e, k in zip(self.examples, known, strict=True) if k and e.decision.action not in hidden]
+        if not rest:
+            return
+        self.blind = fit_evidence(rest, prepared, schemas, self.comparators, self.seed)
+        self.strange = [
+            number
+            for number, example in enumerate(self.examples)
+            if not known[number] and not example.pending and example.decision.action in hidden
+        ][:MAX_STRANGE]
+        self.held_strange = [_hold(self.examples[number], self.blind) for number in self.strange]
 
     def fit_rankers(self) -> None:
         """Rankers of actions and of argument values, one without each fold and one on all."""
+        everything = [*enumerate(self.held), *zip(self.strange, self.held_strange, strict=True)]
+        numbers = [number for number, _ in everything]
         right = [
-            np.array([name == e.decision.action for name in entry.names], np.float32)
-            for e, entry in zip(self.examples, self.held, strict=True)
+            np.array([name == self.examples[number].decision.action for name in entry.names], np.float32)
+            for number, entry in everything
         ]
-        actions = _Lists([entry.rows for entry in self.held], right, self.folds, self.weights)
-        asked = [(a, number) for number, entry in enumerate(self.held) for a in entry.asked if len(a.right)]
-        owner = np.array([number for _, number in asked], np.int64)
+        rows = [entry.rows for _, entry in everything]
+        weights = self._weights(numbers)
+        actions = _Lists(rows, right, self.folds[numbers], weights)
+        asked = [
+            (a, n, w) for (n, entry), w in zip(everything, weights, strict=True) for a in entry.asked if len(a.right)
+        ]
+        owner = np.array([number for _, number, _ in asked], np.int64)
         arguments = _Lists(
-            [a.question.rows for a, _ in asked], [a.right for a, _ in asked], self.folds[owner], self.weights[owner]
+            [a.question.rows for a, _, _ in asked],
+            [a.right for a, _, _ in asked],
+            self.folds[owner],
+            np.array([w for _, _, w in asked], np.float32),
         )
         self.actions = actions.fit(self.k, self.seed, ACTION_NETWORK)
         self.arguments = arguments.fit(self.k, self.seed, ARGUMENT_NETWORK) if asked else [None] * (self.k + 1)
@@ -199,31 +229,49 @@ class _Layers:
         """Rankers of whole calls on out-of-fold drafts, and the out-of-fold proposals."""
         mains = [example for example in self.examples if not example.pending]
         folds = self.folds[: len(mains)]
-        weights = self.weights[: len(mains)] * np.array([_known(e.decision) for e in mains])
-        drafts = [self._drafts(e, fold) for e, fold in zip(mains, folds, strict=True)]
-        rows = [np.stack([draft.features for draft in group]) for group in drafts]
-        alike = [_alike(e.decision, group, self.comparators) for e, group in zip(mains, drafts, strict=True)]
-        calls = _Lists(rows, alike, folds, weights).fit(self.k, self.seed, CALL_NETWORK)
+        drafts = [self._drafts(e, fold, self.evidence[fold]) for e, fold in zip(mains, folds, strict=True)]
+        strange = [self._drafts(self.examples[n], self.folds[n], self.blind) for n in self.strange]
+        both = [*mains, *(self.examples[n] for n in self.strange)]
+        rows = [np.stack([draft.features for draft in group]) for group in [*drafts, *strange]]
+        alike = [_alike(e.decision, g, self.comparators) for e, g in zip(both, [*drafts, *strange], strict=True)]
+        numbers = [*range(len(mains)), *self.strange]
+        weights = self._weights(numbers) * np.array([_known(e.decision) for e in both])
+        calls = _Lists(rows, alike, folds[numbers], weights).fit(self.k, self.seed, CALL_NETWORK)
         wholes = [
-            self._whole(select(group, _all(calls[fold : fold + 1])), e, fold)
+            self._whole(select(group, _all(calls[fold : fold + 1])), e, fold, self.evidence[fold])
             for e, group, fold in zip(mains, drafts, folds, strict=True)
         ]
         same = [np.array([_is_same(e.decision, whole)], np.float32) for e, whole in zip(mains, wholes, strict=True)]
         # of what is proposed, not of drafts passed over: chosen on two test folds of tau2 telecom, so those flatter it
-        gates = _Lists([whole.features[None] for whole in wholes], same, folds, weights).fit_gates(self.k)
+        strange_wholes = [
+            self._whole(select(group, _all(calls[fold : fold + 1])), self.examples[n], fold, self.blind)
+            for n, group, fold in zip(self.strange, strange, folds[self.strange], strict=True)
+        ]
+        same += [
+            np.array([_is_same(self.examples[n].decision, whole)], np.float32)
+            for n, whole in zip(self.strange, strange_wholes, strict=True)
+        ]
+        rows = [whole.features[None] for whole in [*wholes, *strange_wholes]]
+        gates = _Lists(rows, same, folds[numbers], weights).fit_gates(self.k)
         self.development = [
             OutOfFold(e.decision, proposal_of(whole, gates[fold], e.transcript))
             for e, whole, fold in zip(mains, wholes, folds, strict=True)
         ]
         self.final = Rankers(_all(self.actions), self.arguments[-1], _all(calls), gates[-1])
 
-    def _drafts(self, e: Example, fold: int) -> list[Draft]:
+    def _drafts(self, e: Example, fold: int, evidence: ActionEvidence) -> list[Draft]:
         actions = _all(self.actions[fold : fold + 1])
-        return draft_calls(e.transcript, e.pool, e.row, self.evidence[fold], actions, self.arguments[fold])
+        return draft_calls(e.transcript, e.pool, e.row, evidence, actions, self.arguments[fold])
 
-    def _whole(self, first: Draft, e: Example, fold: int) -> Draft:
+    def _whole(self, first: Draft, e: Example, fold: int, evidence: ActionEvidence) -> Draft:
         actions = _all(self.actions[fold : fold + 1])
-        return whole_message(first, e.decision.state, self.evidence[fold], actions, self.arguments[fold])
+        return whole_message(first, e.decision.state, evidence, actions, self.arguments[fold])
+
+    def _weights(self, numbers: Sequence[int]) -> Floats:
+        """Of examples, then of those about hidden tools once more."""
+        weights = self.weights[np.array(numbers, np.int64)]
+        weights[len(numbers) - len(self.strange) :] *= STRANGE_WEIGHT
+        return weights
 
 
 def _all(rankers: Sequence[Ranker | None]) -> Ranker:

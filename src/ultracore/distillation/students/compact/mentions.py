@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,11 +108,17 @@ def _together(found: list[Mention], odds: list[float]) -> Heard:
     return Heard(newest, max(odds), age, frozenset().union(*(mention.words for mention in found)))
 
 
+_read: WeakKeyDictionary[Transcript, dict[str, list[Mention]]] = WeakKeyDictionary()
+"""Training asks of each conversation several times."""
+
+
 def mentions_of(transcript: Transcript) -> dict[str, list[Mention]]:
     """Every value that the user said, by its text; older turns first."""
-    found: dict[str, list[Mention]] = {}
-    for mention in _mentions(transcript):
-        found.setdefault(mention.key, []).append(mention)
+    found = _read.get(transcript)
+    if found is None:
+        found = _read[transcript] = {}
+        for mention in _mentions(transcript):
+            found.setdefault(mention.key, []).append(mention)
     return found
 
 
