@@ -59,6 +59,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         audit_floor: To what the share falls, for each action of an agent, as its audits grow in number (0..1).
         audit_dollars_a_day: What each process may spend on that in a day; models without a known price are then
             not audited. No limit by default.
+        alert_agreement: Agreement of the calls that are sent, below which there is an alert (0..1).
+        alert_latency_ms: Milliseconds within which 95 % of the student's answers of an hour must end.
+        alert_drift: Drift score above which there is an alert (0..1).
+        alert_stale_days: Days after which a model's training data are called stale.
+        alert_webhook_env: Name of the environment variable with the address that alerts are posted to.
+        alert_notify_env: Name of the environment variable with addresses for apprise, separated by spaces.
         upstream_url: OpenAI-compatible base URL of the teacher, ending in `/v1`.
         upstream_private: Whether the name in `upstream_url` may lead into a private network.
         upstreams: TOML file of several servers with deadlines and prices, instead of `upstream_url`.
@@ -99,6 +105,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_rate: float = 0.05
     audit_floor: float = 0.01
     audit_dollars_a_day: float | None = None
+    alert_agreement: float = 0.90
+    alert_latency_ms: float = 200.0
+    alert_drift: float = 0.1
+    alert_stale_days: float = 30.0
+    alert_webhook_env: str = "DISTILL_ALERT_WEBHOOK"
+    alert_notify_env: str = "DISTILL_ALERT_NOTIFY"
     upstream_url: str | None = None
     upstream_private: bool = False
     upstreams: str | None = None
@@ -173,7 +185,15 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from None
-    for name in ("agreement_floor", "delta", "audit_rate", "audit_floor", "canary_share"):
+    for name in (
+        "agreement_floor",
+        "delta",
+        "audit_rate",
+        "audit_floor",
+        "canary_share",
+        "alert_agreement",
+        "alert_drift",
+    ):
         _check_share(name, getattr(settings, name))
     for agent, policy in settings.agents.items():
         _check_share(f"agents.{agent}.canary_share", policy.canary_share)

@@ -24,6 +24,7 @@ from ultracore.distillation.cli.serve import serve_command
 from ultracore.distillation.cli.settings import settings_command
 from ultracore.distillation.cli.top import top_command
 from ultracore.distillation.cli.verify import verify_command
+from ultracore.distillation.cli.watch import watch_command
 
 __all__ = ["main"]
 
@@ -49,6 +50,7 @@ for command in (
     serve_command,
     top_command,
     costs_command,
+    watch_command,
     replay_command,
     keys_group,
     pause_command,

@@ -136,6 +136,11 @@ class Audits:
         deployment = self._deployments.get((tenant, model_id))
         return [] if deployment is None else list(deployment.agreement())
 
+    def upper(self, tenant: str, model_id: str, risk: float) -> float | None:
+        """Upper bound of all calls of a model at another risk; `None` where it was never deployed."""
+        deployment = self._deployments.get((tenant, model_id))
+        return None if deployment is None else deployment.upper(risk)
+
     def refuted(self) -> list[Refuted]:
         """Certificates that do not hold and are not revoked yet."""
         return [found for deployment in self._deployments.values() for found in deployment.refuted.values()]
@@ -191,6 +196,9 @@ class _Deployment:
             if scope.kind != "agent" and tally.refuted and self._revoked.isdisjoint((ALL, scope)):
                 self.refuted[scope] = self._refutation(scope, tally, event)
                 self._stop(scope)
+
+    def upper(self, risk: float) -> float:
+        return self._tally(ALL).bounds.upper(risk)
 
     def revoke(self, actions: list[str]) -> None:
         for scope in [Scope("action", name) for name in actions] or [ALL]:

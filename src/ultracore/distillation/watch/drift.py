@@ -89,11 +89,16 @@ def drift_between(
 
 
 def drift_of_counts(
-    detector: str, reference: Sequence[Counts], recent: Sequence[Counts], *, seed: int = 0, detail: str = ""
+    detector: str,
+    reference: Sequence[Counts],
+    recent: Sequence[Counts],
+    *,
+    seed: int = 0,
+    threshold: float = THRESHOLD,
 ) -> Drift:
     """Compare what units counted, by Jensen-Shannon distance."""
     sizes = sum(sum(unit.values()) for unit in reference), sum(sum(unit.values()) for unit in recent)
-    return compare(detector, _jensen_shannon(reference, recent, seed), sizes, detail=detail)
+    return compare(detector, _jensen_shannon(reference, recent, seed), sizes, threshold=threshold)
 
 
 def compare(
