@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    autonomy,
     certificates,
     curation,
     curation_speed,
@@ -52,6 +53,7 @@ NAMES = (
     "curation",
     "curation-speed",
     "dashboard",
+    "autonomy",
 )
 HERE = ROOT / "benchmarks"
 
@@ -159,6 +161,8 @@ def _curation(options: argparse.Namespace, size: Size) -> Iterator[Job]:
 
 def _curation_speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "curation-speed", lambda: curation_speed.measure_curation_speed(options.data, size)
+def _autonomy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "autonomy", lambda: autonomy.measure_autonomy(quick=size.quick)
 
 
 def _dashboard(options: argparse.Namespace, size: Size) -> Iterator[Job]:
@@ -181,6 +185,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "curation": _curation,
     "curation-speed": _curation_speed,
     "dashboard": _dashboard,
+    "autonomy": _autonomy,
 }
 
 

@@ -18,11 +18,15 @@ from ultracore.distillation.events import (
     CertificateDecidedEvent,
     CertificateRevokedEvent,
     ModelDeployedEvent,
+    ModelRejectedEvent,
     ModelRolledBackEvent,
+    ModelStagedEvent,
 )
 from ultracore.distillation.events.sqlite import SqliteEventStore
+from ultracore.distillation.serve.app import create_app
 from ultracore.distillation.serve.deployment import Deployment
 from ultracore.distillation.serve.gate import Gate
+from ultracore.distillation.settings import Settings
 from ultracore.distillation.students.registry import ModelRegistry
 
 
@@ -233,3 +237,113 @@ def test_a_student_that_is_disabled_raises_an_alert(world: Any, fakes: Any, teac
             assert (reply.status_code, reply.headers["x-distill-reason"]) == (200, "student_error")
         (alert,) = world.store.of("ALERT_RAISED")
     assert (alert.name, alert.model_id, world.student.asked) == ("student_disabled", "student-1", 5)
+
+
+def staged(model_id: str, stage: str = "canary", share: float = 0.3) -> ModelStagedEvent:
+    return ModelStagedEvent.record(model_id=model_id, stage=stage, reason="compared", against="student-1", share=share)
+
+
+def told(home: Home, deployment: Deployment, *events: Any) -> list[str]:
+    """Append, tell the deployment, and give the models whose gates were published."""
+    published: list[str] = []
+    if events:
+        home.store.append(events)
+    for event in list(home.store.read())[-len(events) :] if events else home.store.read():
+        deployment.apply(event)
+    deployment.settle(lambda gate: published.append(gate.student.model_id))
+    return published
+
+
+def test_a_canary_takes_its_share_of_the_conversations_and_each_one_whole(home: Home) -> None:
+    for name in ("student-1", "student-2"):
+        home.publish(name)
+    home.deploy("student-1")
+    deployment = home.deployment()
+    told(home, deployment, staged("student-2", "shadow"))
+    assert deployment.canary is None
+    told(home, deployment, staged("student-2"))
+    assert deployment.canary is not None
+    assert deployment.gate is not None
+    assert deployment.gate.student.model_id == "student-1"
+    taken = [deployment.canary.takes(f"s{i}") for i in range(1000)]
+    assert 250 <= sum(taken) <= 350
+    assert taken == [deployment.canary.takes(f"s{i}") for i in range(1000)]
+
+
+@pytest.mark.parametrize("end", ["rejected", "revoked", "deployed"])
+def test_a_canary_ends_with_the_next_fact_about_it(home: Home, end: str) -> None:
+    for name in ("student-1", "student-2"):
+        home.publish(name)
+    home.deploy("student-1")
+    deployment = home.deployment()
+    told(home, deployment, staged("student-2"))
+    assert deployment.canary is not None
+    gate = deployment.canary.gate
+    if end == "rejected":
+        told(home, deployment, ModelRejectedEvent.record(model_id="student-2", reason="worse"))
+    elif end == "revoked":
+        told(home, deployment, CertificateRevokedEvent.record(model_id="student-2", reason="audits"))
+        assert gate.revoked
+    else:
+        home.deploy("student-2")
+        assert told(home, deployment) == ["student-2"]
+        assert deployment.gate is gate  # it was warm
+    assert deployment.canary is None
+
+
+def test_a_canary_that_is_revoked_for_an_action_goes_on_without_it(home: Home) -> None:
+    for name in ("student-1", "student-2"):
+        home.publish(name)
+    home.deploy("student-1")
+    deployment = home.deployment()
+    told(home, deployment, staged("student-2"))
+    told(home, deployment, CertificateRevokedEvent.record(model_id="student-2", reason="audits", actions=["weather"]))
+    assert deployment.canary is not None
+    assert deployment.canary.gate.revoked_actions == {"weather"}
+
+
+def test_a_canary_that_cannot_be_loaded_is_none_and_the_model_that_answers_stays(home: Home) -> None:
+    home.publish("student-1")
+    home.publish("student-2", weights="broken")
+    home.deploy("student-1")
+    deployment = home.deployment()
+    told(home, deployment, staged("student-2"))
+    assert deployment.canary is None
+    assert deployment.gate is not None
+    assert not deployment.gate.revoked
+
+
+def test_a_roll_back_needs_no_file(home: Home) -> None:
+    """The model before is kept warm, with its certificate."""
+    for name in ("student-1", "student-2"):
+        home.publish(name)
+    home.deploy("student-1")
+    deployment = home.deployment()
+    first = deployment.gate
+    home.deploy("student-2")
+    assert told(home, deployment) == ["student-2"]
+    home.load = lambda folder: pytest.fail("a file was read")  # type: ignore[method-assign]
+    home.registry._load = home.load
+    event = ModelRolledBackEvent.record(model_id="student-2", to_model_id="student-1", reason="audits")
+    assert told(home, deployment, event) == ["student-1"]
+    assert deployment.gate is first
+
+
+def test_the_gateway_lets_a_canary_answer_its_conversations(home: Home, fakes: Any) -> None:
+    for name in ("student-1", "student-2"):
+        home.publish(name)
+    home.deploy("student-1")
+    home.store.append([staged("student-2", share=0.5)])
+    deployment = home.deployment()
+    app = create_app(store=home.store, upstream=None, gate=None, settings=Settings(), deployment=deployment, env={})
+    with fakes.Running(app) as url, httpx2.Client() as client:
+
+        def ask(session: int) -> str:
+            headers = {"x-distill-session": f"s{session}"}
+            return client.post(f"{url}/chat/completions", json=fakes.chat(), headers=headers).headers["x-distill-model"]
+
+        deadline = time.monotonic() + 10
+        while {ask(i) for i in range(20)} != {"student-1", "student-2"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [ask(i) for i in range(12)] == [ask(i) for i in range(12)]
+        assert {ask(i) for i in range(20)} == {"student-1", "student-2"}

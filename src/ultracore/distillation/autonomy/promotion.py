@@ -164,7 +164,8 @@ def _is_whole(registry: ModelRegistry, model_id: str, tenant: str) -> bool:
 def _cooling(store: EventStore, tenant: str, rules: PromotionRules, now: datetime) -> bool:
     since = (now - timedelta(seconds=rules.cool_down_seconds)).isoformat()
     types = [ModelDeployedEvent.event_type]
-    return next(iter(store.read(types=types, tenant=tenant, since=since, limit=1)), None) is not None
+    until = now.isoformat()  # a clock that was set back must not stop promotions until it has caught up
+    return next(iter(store.read(types=types, tenant=tenant, since=since, until_time=until, limit=1)), None) is not None
 
 
 def _figures(store: EventStore, tenant: str, model_id: str) -> dict[str, Any]:

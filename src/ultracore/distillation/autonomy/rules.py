@@ -71,7 +71,7 @@ class RetrainRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     first_decisions: int = 500
     new_decisions: int = 5000
     after_change: int = 200
-    new_tool_decisions: int = 30
+    new_tool_decisions: int = 100
     stale_days: float = 30.0
     schedule_hours: float | None = None
     least_hours: float = 1.0

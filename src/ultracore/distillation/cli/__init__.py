@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The command line: `distill run | import | serve | top | keys | pause | resume | replay | report | log | demo ...`.
+=======
+"""The command line: `distill run | import | serve | loop | keys | pause | replay | report | log | settings | demo ...`.
+>>>>>>> 2524476 (The loop runs by itself: distill loop watches, rolls back, promotes, asks for trainings and trains in a limited child)
 
 What this file does not know: what the commands do; each is a file of its own.
 """
@@ -16,6 +20,7 @@ from ultracore.distillation.cli.import_ import import_command
 from ultracore.distillation.cli.keys import keys_group
 from ultracore.distillation.cli.log import log_group
 from ultracore.distillation.cli.log_figures import export_command, sql_command, stats_command
+from ultracore.distillation.cli.loop import loop_command
 from ultracore.distillation.cli.pause import pause_command, resume_command
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
@@ -48,7 +53,11 @@ for command in (
     demo_command,
     import_command,
     serve_command,
+<<<<<<< HEAD
     top_command,
+=======
+    loop_command,
+>>>>>>> 2524476 (The loop runs by itself: distill loop watches, rolls back, promotes, asks for trainings and trains in a limited child)
     costs_command,
     watch_command,
     replay_command,

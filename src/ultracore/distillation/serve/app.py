@@ -155,8 +155,13 @@ def _chores(
     if spill is not None:
         chores.append(partial(spill.drain, store))
     if deployment is not None:
-        chores.append(partial(deployment.settle, partial(setattr, gateway, "gate")))
+        chores.append(partial(_settle, deployment, gateway))
     return [Chore(chore) for chore in chores]
+
+
+def _settle(deployment: Deployment, gateway: Gateway) -> None:
+    deployment.settle(partial(setattr, gateway, "gate"))
+    gateway.canary = deployment.canary
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from ultracore.distillation.serve.audit import AuditLimits, Auditor
 from ultracore.distillation.serve.budget import Budgets
 from ultracore.distillation.serve.control import Switch
 from ultracore.distillation.serve.decider import Decider
+from ultracore.distillation.serve.deployment import Canary
 from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.feedback import RequestIds, find_decision, parse_feedback
@@ -60,6 +61,7 @@ class Gateway:
 
     Attributes:
         gate: Who decides on the next request; replace it to change models.
+        canary: Who decides instead for a share of the conversations, if there is one.
         journal: The log's pen; `journal.lost` counts events that could not be written.
         upstream: The teacher's server, if there is one.
         switch: Whether an operator has paused it.
@@ -80,6 +82,7 @@ class Gateway:
         spill: Spill | None,
     ) -> None:
         self.gate = gate
+        self.canary: Canary | None = None
         self.upstream = upstream
         self.switch = switch
         self._store = store
@@ -179,8 +182,7 @@ class Gateway:
         return json_response({"receipt": receipt, "recorded": True}, 201)
 
     async def _answer(self, dialect: Dialect, request: Request, body: bytes, place: Place | None) -> ASGIApp:
-        gate = self.gate
-        exchange = await self._exchange(dialect, request, body, gate)
+        exchange, gate = await self._exchange(dialect, request, body)
         self.metrics.decided(exchange)
         self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
         if isinstance(exchange.verdict, Escalate):
@@ -191,7 +193,7 @@ class Gateway:
             self._once.keep(place, 200, answer.headers, answer.body)
         return answer
 
-    async def _exchange(self, dialect: Dialect, request: Request, body: bytes, gate: Gate | None) -> Exchange:
+    async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> tuple[Exchange, Gate | None]:
         parsed, caller, headers = dialect.parse(body), caller_of(request), request.headers
         offer = read_offer(parsed.tools)
         started = time.perf_counter()
@@ -199,9 +201,10 @@ class Gateway:
         agent_id = _agent(caller, headers, parsed)
         forced = headers.get("x-distill-force", "").lower() == "teacher"
         refused = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
+        gate = self.gate if self.canary is None or not self.canary.takes(session) else self.canary.gate
         verdict = refused or await self._decider.decide(gate, parsed)
         model_id = "" if gate is None else gate.student.model_id
-        return Exchange(
+        exchange = Exchange(
             dialect=dialect,
             request=parsed,
             offer=offer,
@@ -217,6 +220,7 @@ class Gateway:
             started=started,
             clock=self._clock,
         )
+        return exchange, gate
 
     def _share(self, verdict: Send | Escalate, model_id: str, agent_id: str) -> float:
         if isinstance(verdict, Escalate):

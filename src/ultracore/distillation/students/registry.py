@@ -167,8 +167,14 @@ class ModelRegistry:
             ArtefactError: Its files or its certificate are missing or altered, or it is not certified.
         """
         model_id = self.active_id(tenant)
-        if model_id is None:
-            return None
+        return None if model_id is None else self.deployable(model_id, tenant)
+
+    def deployable(self, model_id: str, tenant: str = "default") -> Deployed:
+        """A model as it would answer, loaded and verified, with its certificate.
+
+        Raises:
+            ArtefactError: Its files or its certificate are missing or altered, or it is not certified.
+        """
         certificate = self.load_certificate(model_id, tenant)
         if not certificate.certified or certificate.model_id != model_id:
             raise ArtefactError(f"model {model_id} is deployed without a certificate of its own; train again")
