@@ -161,6 +161,8 @@ def _curation(options: argparse.Namespace, size: Size) -> Iterator[Job]:
 
 def _curation_speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "curation-speed", lambda: curation_speed.measure_curation_speed(options.data, size)
+
+
 def _autonomy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "autonomy", lambda: autonomy.measure_autonomy(quick=size.quick)
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The command line: `distill run | import | serve | top | keys | pause | resume | replay | report | log | demo ...`.
-=======
-"""The command line: `distill run | import | serve | loop | keys | pause | replay | report | log | settings | demo ...`.
->>>>>>> 2524476 (The loop runs by itself: distill loop watches, rolls back, promotes, asks for trainings and trains in a limited child)
+"""The command line: `distill run | import | serve | loop | top | keys | pause | replay | report | log | demo ...`.
 
 What this file does not know: what the commands do; each is a file of its own.
 """
@@ -53,11 +49,8 @@ for command in (
     demo_command,
     import_command,
     serve_command,
-<<<<<<< HEAD
     top_command,
-=======
     loop_command,
->>>>>>> 2524476 (The loop runs by itself: distill loop watches, rolls back, promotes, asks for trainings and trains in a limited child)
     costs_command,
     watch_command,
     replay_command,
