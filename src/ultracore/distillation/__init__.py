@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from ultracore.distillation.curate import AdaptiveCaR, CaR, SemDeDup
     from ultracore.distillation.log import AgentDecisionLogger, DecisionLoggerMixin
+    from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
     from ultracore.distillation.products import (
         AgentDecisionHistoryProduct,
         DistillationTrainingDataProduct,
@@ -30,6 +31,9 @@ _HOMES = {
     "AgentDecisionHistoryProduct": "products",
     "AgentDecisionLogger": "log",
     "CaR": "curate",
+    "CombinedOptimizer": "optimize",
+    "DSPyOptimizer": "optimize",
+    "GEPAOptimizer": "optimize",
     "DataCuratorAgent": "agents",
     "DecisionLoggerMixin": "log",
     "DistillationTrainingDataProduct": "products",
@@ -45,11 +49,14 @@ __all__ = [
     "AgentDecisionHistoryProduct",
     "AgentDecisionLogger",
     "CaR",
+    "CombinedOptimizer",
+    "DSPyOptimizer",
     "DataCuratorAgent",
     "DecisionLoggerMixin",
     "DistillationTrainingDataProduct",
     "DistilledModelMetricsProduct",
     "EvaluationAgent",
+    "GEPAOptimizer",
     "ModelTrainerAgent",
     "PromptOptimizerAgent",
     "SemDeDup",

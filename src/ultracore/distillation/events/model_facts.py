@@ -22,6 +22,8 @@ __all__ = [
     "ModelRejectedEvent",
     "ModelRolledBackEvent",
     "ModelTrainedEvent",
+    "PromptAnsweredEvent",
+    "PromptChosenEvent",
     "PromptVersionRecordedEvent",
     "PromptsOptimizedEvent",
     "RetrainTriggeredEvent",
@@ -73,7 +75,10 @@ class DatasetManifestEvent(Event, frozen=True, kw_only=True):
 
 
 class PromptsOptimizedEvent(Event, frozen=True, kw_only=True):
-    """A prompt was optimized: `dspy`, `gepa` or `combined`."""
+    """A prompt was optimized: `dspy`, `gepa` or `combined`.
+
+    `prompt_id` is the version that came out, `figures` the rest of the result: intervals, cost, what was refused.
+    """
 
     event_type: ClassVar[str] = "PROMPTS_OPTIMIZED"
     aggregate_type: ClassVar[str] = "prompt"
@@ -84,14 +89,21 @@ class PromptsOptimizedEvent(Event, frozen=True, kw_only=True):
     accuracy_before: float
     accuracy_after: float
     improvement: float
+    run_id: str = ""
+    prompt_id: str | None = None
+    figures: JsonObject = {}
 
 
 class PromptVersionRecordedEvent(Event, frozen=True, kw_only=True):
-    """A version of a prompt came to be, whole; `score` is that on `examples` held-out examples (0..1)."""
+    """A version of a prompt came to be, whole; `score` is that on `examples` held-out examples (0..1).
+
+    The text is sealed: its demonstrations are what somebody's customers said.
+    """
 
     event_type: ClassVar[str] = "PROMPT_VERSION_RECORDED"
     aggregate_type: ClassVar[str] = "prompt"
     aggregate_key: ClassVar[str] = "prompt_id"
+    personal: ClassVar[tuple[str, ...]] = ("text",)
 
     prompt_id: str
     agent_id: str
@@ -100,6 +112,36 @@ class PromptVersionRecordedEvent(Event, frozen=True, kw_only=True):
     parent_id: str | None = None
     score: float | None = None
     examples: int | None = None
+    run_id: str = ""
+    reason: str = ""
+
+
+class PromptAnsweredEvent(Event, frozen=True, kw_only=True):
+    """An optimization was told something that cost: the scores of a prompt, or a reflection on its mistakes.
+
+    `question` is a hash of what was asked. A run that goes on asks nothing twice.
+    """
+
+    event_type: ClassVar[str] = "PROMPT_ANSWERED"
+    aggregate_type: ClassVar[str] = "prompt_run"
+    aggregate_key: ClassVar[str] = "run_id"
+    personal: ClassVar[tuple[str, ...]] = ("answer",)
+
+    run_id: str
+    question: str
+    answer: JsonObject = {}
+
+
+class PromptChosenEvent(Event, frozen=True, kw_only=True):
+    """A version of an agent's prompt is in use from now on; an older one may be chosen again."""
+
+    event_type: ClassVar[str] = "PROMPT_CHOSEN"
+    aggregate_type: ClassVar[str] = "prompt"
+    aggregate_key: ClassVar[str] = "prompt_id"
+
+    prompt_id: str
+    agent_id: str
+    reason: str = ""
 
 
 class ModelTrainedEvent(Event, frozen=True, kw_only=True):

@@ -204,6 +204,8 @@ _WORDS: dict[str, Callable[[Data, int], str]] = {
     "MODEL_STAGED": _says("model {model_id} goes to {stage}: {reason}"),
     "MODEL_TRAINED": _trained,
     "PROMPTS_OPTIMIZED": _prompts,
+    "PROMPT_ANSWERED": _says("optimization {run_id} was told what it had asked ({question})"),
+    "PROMPT_CHOSEN": _says("prompt {prompt_id} of {agent_id} is in use: {reason}"),
     "PROMPT_VERSION_RECORDED": _prompt,
     "RETENTION_APPLIED": _says("retention: what was before {before} cannot be read any more ({keys} keys)"),
     "RETRAIN_TRIGGERED": _says("model {model_id} is to be trained anew: {reason}"),

@@ -1,0 +1,241 @@
+"""The promises of the three optimizers: names, keys, held-out figures, a hard budget, and a run that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import inspect
+import random
+from typing import Any
+
+import pytest
+from tests.optimize.tickets import Rubric, tickets
+
+import ultracore.distillation as root
+from ultracore.distillation.errors import ConfigurationError, DataError
+from ultracore.distillation.events.opening import open_store
+from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
+from ultracore.distillation.optimize.examples import divide
+
+THREE = [DSPyOptimizer, GEPAOptimizer, CombinedOptimizer]
+PROMISED = {"optimized_prompt", "initial_score", "final_score", "improvement", "total_improvement", "method"}
+
+
+@pytest.mark.parametrize("cls", THREE)
+def test_names_arguments_and_keys_are_as_promised(cls: Any, run: Any, rubric: Rubric, home: Any) -> None:
+    assert getattr(root, cls.__name__) is cls
+    optimizer = cls(teacher_model="gpt-4")
+    assert not home.exists(), "constructing opens nothing"
+    assert {"initial_prompt", "training_examples", "evaluation_function"} < set(
+        inspect.signature(cls.optimize).parameters
+    )
+    result = run(optimizer, rubric)
+    assert set(result) >= PROMISED
+    assert result["method"] == cls.method
+    assert result["initial_score"] == 0.0
+    assert result["improvement"] == pytest.approx(result["final_score"] - result["initial_score"])
+    assert result["status"] == "optimized"
+    combined = {"dspy_score", "dspy_improvement", "gepa_improvement"}
+    assert (set(result) & combined) == (combined if cls is CombinedOptimizer else set())
+
+
+def test_the_three_stages_find_what_they_can(run: Any, rubric: Rubric) -> None:
+    shown, evolved = run(DSPyOptimizer(), rubric), run(GEPAOptimizer(), rubric)
+    both = run(CombinedOptimizer(), rubric)
+    assert (shown["final_score"], evolved["final_score"], both["final_score"]) == (0.5, 1.0, 1.0)
+    assert (both["dspy_score"], both["gepa_improvement"]) == (0.5, 0.5)
+    assert shown["engine"] == "bootstrap"
+    assert evolved["engine"] == f"gepa {importlib.metadata.version('gepa')} with notes"
+    assert "## Demonstrations" in both["optimized_prompt"]
+    assert "## Notes" in both["optimized_prompt"]
+
+
+def test_a_sync_function_and_rich_scores_work_too(run: Any, rubric: Rubric) -> None:
+    def one(prompt: str, examples: list[Any]) -> float:
+        return rubric.score(prompt, examples[0])
+
+    def rich(prompt: str, examples: list[Any]) -> dict[str, Any]:
+        return {"scores": [rubric.score(prompt, e) for e in examples], "feedback": ["say more"] * len(examples)}
+
+    async def listed(prompt: str, examples: list[Any]) -> list[float]:
+        return [rubric.score(prompt, e) for e in examples]
+
+    found = [run(GEPAOptimizer(), function) for function in (one, rich, listed, rubric)]
+    assert [f["final_score"] for f in found] == [1.0] * 4
+    assert len({f["optimized_prompt"] for f in found}) == 1, "the form of the answer changes nothing"
+
+
+def test_the_test_part_is_seen_by_the_first_and_the_last_prompt_only(run: Any, rubric: Rubric) -> None:
+    result = run(CombinedOptimizer(), rubric)
+    held_out = {e["task"] for e in divide(tickets(60), 0).test}
+    seen = {prompt for prompt, task in rubric.asked if task in held_out}
+    assert len(seen) <= 3
+    assert {"Choose a tool.", result["optimized_prompt"]} <= seen
+    assert result["held_out"] is True
+    low, high = result["final_interval"]
+    assert low < result["final_score"] <= high
+
+
+def test_no_task_is_in_two_parts_and_equal_examples_stay_together() -> None:
+    examples = [{"input": f"x{i % 20}", "task": f"t{i % 20}"} for i in range(60)] + ["same"] * 9
+    parts = divide(examples, seed=1)
+    texts = [{str(e) for e in part} for part in (parts.train, parts.selection, parts.test)]
+    assert len(set().union(*texts)) == sum(map(len, texts))
+    assert len(parts.train) + len(parts.selection) + len(parts.test) == 69
+
+
+@pytest.mark.parametrize("cls", THREE)
+@pytest.mark.parametrize("budget", [6, 37, 200, 1000])
+def test_the_budget_is_never_exceeded(cls: Any, budget: int, run: Any, rubric: Rubric) -> None:
+    result = run(cls(budget=budget), rubric, examples=tickets(300))
+    assert len(rubric.asked) <= budget
+    assert result["evaluations"] == len(rubric.asked)
+    assert result["budget"] == budget
+
+
+class Killed(BaseException):
+    """As a signal would: nothing of ours may catch it."""
+
+
+class Mortal(Rubric):
+    def __init__(self, lives: int) -> None:
+        super().__init__()
+        self.lives = lives
+
+    async def __call__(self, prompt: str, examples: Any) -> Any:
+        self.lives -= 1
+        if self.lives < 0:
+            raise Killed
+        return await super().__call__(prompt, examples)
+
+
+@pytest.mark.parametrize("lives", [3, 40, 95])
+def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(lives: int, run: Any, home: Any) -> None:
+    whole, mortal, second = Rubric(), Mortal(lives), Rubric()
+    expected = run(CombinedOptimizer(), whole)
+    with pytest.raises(Killed):
+        run(CombinedOptimizer(concurrency=1), mortal, run_id="r")
+    result = run(CombinedOptimizer(), second, run_id="r")
+    differs = {"seconds", "run_id", "prompt_id", "candidates", "reason"}
+    assert {k: v for k, v in result.items() if k not in differs} == {
+        k: v for k, v in expected.items() if k not in differs
+    }
+    batch = 15
+    assert len(second.asked) <= len(whole.asked) - len(mortal.asked) + batch, "at most the batch under way is lost"
+    versions = [e.prompt_id for e in open_store(home).read(types=["PROMPT_VERSION_RECORDED"]) if e.run_id == "r"]
+    assert sorted(versions) == sorted(set(versions))
+    assert len(versions) == len(expected["candidates"])
+
+
+def test_every_candidate_and_the_outcome_are_in_the_log(run: Any, rubric: Rubric, home: Any) -> None:
+    result = run(CombinedOptimizer(agent_id="support"), rubric)
+    events = list(open_store(home).read())
+    versions = {e.prompt_id: e for e in events if e.event_type == "PROMPT_VERSION_RECORDED"}
+    assert set(versions) == {c["prompt_id"] for c in result["candidates"]}
+    assert versions[result["prompt_id"]].text == result["optimized_prompt"]
+    assert all(v.agent_id == "support" and v.reason and v.run_id == result["run_id"] for v in versions.values())
+    roots = [v for v in versions.values() if v.parent_id is None]
+    assert [v.text for v in roots] == ["Choose a tool."]
+    assert {v.parent_id for v in versions.values()} - {None} <= set(versions)
+    (outcome,) = (e for e in events if e.event_type == "PROMPTS_OPTIMIZED")
+    assert (outcome.optimization_method, outcome.agent_ids) == ("combined", ["support"])
+    assert outcome.accuracy_after == result["final_score"]
+    assert "pickle" not in {path.suffix for path in home.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "prompt", ["{braces} {0} %s <curr_param>", "ü漢字\u202e\U0001f600\n\n## Notes", "x " * 50_000, ""]
+)
+def test_any_text_is_a_prompt_and_stays_as_it_is(prompt: str, run: Any, rubric: Rubric) -> None:
+    result = run(CombinedOptimizer(), rubric, prompt=prompt)
+    assert result["final_score"] == 1.0
+    assert result["optimized_prompt"].startswith(prompt.partition("## Notes")[0].strip())
+
+
+def test_a_prompt_that_only_fits_the_selection_part_is_refused(run: Any) -> None:
+    chosen = {e["task"] for e in divide(tickets(400), 0).selection} | {e["task"] for e in divide(tickets(400), 0).train}
+
+    def lucky(prompt: str, examples: list[Any]) -> list[float]:
+        longer = prompt != "Choose a tool."
+        return [0.5 if not longer else 1.0 if e["task"] in chosen else 0.55 for e in examples]
+
+    result = run(GEPAOptimizer(), lucky, examples=tickets(400))
+    assert (result["status"], result["optimized_prompt"]) == ("unchanged", "Choose a tool.")
+    assert "fits the examples that it was chosen by" in result["reason"]
+    worse = run(
+        GEPAOptimizer(),
+        lambda p, es: [float(e["task"] in chosen and p != "Choose a tool.") for e in es],
+        examples=tickets(400),
+    )
+    assert "not better on the test part" in worse["reason"]
+
+
+def test_length_is_part_of_the_choice(run: Any) -> None:
+    said = iter(["```\n" + "a long story. " * 500 + "\n```", "```\nbe brief\n```"] + ["```\nz\n```"] * 99)
+
+    def barely(prompt: str, examples: list[Any]) -> list[float]:
+        return [0.6 if prompt.startswith("a long") else 0.602 if prompt == "be brief" else 0.4] * len(examples)
+
+    result = run(GEPAOptimizer(reflection=lambda _: next(said)), barely)
+    assert result["optimized_prompt"] != "Choose a tool."
+    assert result["length"]["after"] < 100
+
+
+def test_training_text_is_not_copied_into_the_prompt(run: Any) -> None:
+    long = [
+        {**e, "input": f"{e['input']} because my neighbour at number {i} told me so yesterday"}
+        for i, e in enumerate(tickets(60))
+    ]
+    copied = "\n".join(e["input"] for e in long[:30])
+    result = run(
+        GEPAOptimizer(reflection=lambda _: f"```\nA rule.\n{copied}\n```"),
+        lambda prompt, examples: [float("A rule." in prompt)] * len(examples),
+        examples=long,
+    )
+    assert result["optimized_prompt"] == "A rule."
+    assert any("repeated training examples" in note for note in result["notes"])
+
+
+def test_it_is_the_same_again_with_the_same_seed_and_another_with_another(run: Any) -> None:
+    def noisy(prompt: str, examples: list[Any]) -> list[float]:
+        return [random.Random(prompt + e["task"]).random() for e in examples]
+
+    one, again, other = (run(CombinedOptimizer(seed=seed), noisy) for seed in (1, 1, 2))
+    assert one["optimized_prompt"] == again["optimized_prompt"]
+    assert one["initial_score"] != other["initial_score"]
+
+
+def test_what_cannot_be_used_is_said(run: Any, rubric: Rubric) -> None:
+    with pytest.raises(DataError, match="no training_examples"):
+        run(GEPAOptimizer(), rubric, examples=[])
+    with pytest.raises(DataError, match="must be a list"):
+        run(GEPAOptimizer(), rubric, examples="abc")
+    with pytest.raises(ConfigurationError, match="must be text"):
+        run(GEPAOptimizer(), rubric, prompt=7)
+    with pytest.raises(ConfigurationError, match="callable"):
+        run(GEPAOptimizer(), "gpt-4")
+    with pytest.raises(ConfigurationError, match="too small"):
+        GEPAOptimizer(budget=1)
+    assert rubric.asked == []
+
+
+def test_two_examples_are_enough_to_work_and_that_is_said(run: Any, rubric: Rubric) -> None:
+    result = run(GEPAOptimizer(), rubric, examples=tickets(2))
+    assert result["held_out"] is False
+    assert any("fewer than three" in note for note in result["notes"])
+
+
+def test_a_cancelled_run_stops(rubric: Rubric) -> None:
+    async def script() -> int:
+        task = asyncio.create_task(CombinedOptimizer().optimize("p", tickets(300), rubric))
+        while not rubric.asked:  # noqa: ASYNC110  a thread fills it
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.1)
+        asked = len(rubric.asked)
+        await asyncio.sleep(0.2)
+        return len(rubric.asked) - asked
+
+    assert asyncio.run(script()) == 0
