@@ -7,8 +7,9 @@ user is asked before.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from ultracore.distillation.events import (
     Event,
     EventStore,
     ModelTrainedEvent,
+    ProductExportedEvent,
     RetentionAppliedEvent,
     RetrainTriggeredEvent,
     SubjectErasedEvent,
@@ -82,6 +84,8 @@ class Plan(NamedTuple):
         models: Model id -> tenant, of those that learned from the events.
         files: Files and folders that hold what the models learned, or show it.
         caches: Those that are made again from the log when they are missed.
+        copies: Exports of data products with personal columns that are not where they were written, or are
+            something else now: nobody here can erase them.
         unfinished: Whether an earlier erasure of the same was interrupted.
     """
 
@@ -94,6 +98,7 @@ class Plan(NamedTuple):
     files: list[Path]
     caches: list[Path]
     unfinished: bool
+    copies: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -126,9 +131,11 @@ def plan(store: Erasable, home: Path, erasure: Erasure, tombstones: Path) -> Pla
     files = [path for path in (home / "models" / model for model in models) if path.exists()]
     if files and home.name == ".distill":
         files += [path for path in (home.parent / name for name in REPORTS) if path.exists()]
+    here, copies = _exports(store, erasure, events)
+    files += here
     caches = [path for path in (home / name for name in CACHES) if path.exists()]
     unfinished = _buried(tombstones, erasure, subject) > _told(store, erasure, subject)
-    return Plan(erasure, subject, len(keyed), events, readable, models, files, caches, unfinished)
+    return Plan(erasure, subject, len(keyed), events, readable, models, files, caches, unfinished, copies)
 
 
 def erase(store: Erasable, planned: Plan, tombstones: Path, *, keep_files: bool = False) -> list[Event]:
@@ -234,6 +241,29 @@ def _learned_from(store: Erasable, erasure: Erasure, events: frozenset[str]) -> 
         elif isinstance(event, ModelTrainedEvent) and (event.dataset_id in held or event.dataset_id not in listed):
             models[event.model_id] = event.metadata.tenant_id
     return models
+
+
+def _exports(store: Erasable, erasure: Erasure, events: frozenset[str]) -> tuple[list[Path], list[str]]:
+    """Exports that may hold what goes: those that lie where they were written, and those that do not."""
+    here: list[Path] = []
+    elsewhere: list[str] = []
+    if not events:
+        return here, elsewhere
+    for event in store.read(types=[ProductExportedEvent.event_type], tenant=erasure.tenant):
+        if not isinstance(event, ProductExportedEvent) or not event.holds_personal:
+            continue
+        file = Path(event.file) if event.file else None
+        if file is not None and file.is_file() and _sha256(file) == event.sha256:
+            here.append(file)
+        else:
+            name = event.file or "a file whose name was erased"
+            elsewhere.append(f"{name}, {event.format} of {event.product_id}, {event.metadata.timestamp[:19]}")
+    return list(dict.fromkeys(here)), elsewhere
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _facts(planned: Plan, keep_files: bool) -> list[Event]:

@@ -14,10 +14,12 @@ from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
 from ultracore.distillation.cli.keys import keys_group
+from ultracore.distillation.cli.lineage import lineage_command
 from ultracore.distillation.cli.log import log_group
 from ultracore.distillation.cli.log_figures import export_command, sql_command, stats_command
 from ultracore.distillation.cli.loop import loop_command
 from ultracore.distillation.cli.pause import pause_command, resume_command
+from ultracore.distillation.cli.products import products_group
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
@@ -59,6 +61,8 @@ for command in (
     resume_command,
     report_command,
     log_group,
+    products_group,
+    lineage_command,
     settings_command,
     verify_command,
     erase_command,

@@ -100,6 +100,8 @@ def _show(planned: Plan, keep: bool) -> None:
         click.echo(f"model {model} learned from them: {'marked for retraining' if keep else 'revoked, retrain it'}")
     for path in planned.files:
         click.echo(f"{'still holds data' if keep else 'to be removed'}: {path}")
+    for copy in planned.copies:
+        click.echo(f"exported with personal columns, and not there any more, ask who has it: {copy}")
     if planned.readable:
         click.echo(
             f"{planned.readable:,} events of this person were stored without encryption and CANNOT be erased: "

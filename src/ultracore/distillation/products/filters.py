@@ -5,14 +5,14 @@ What this file does not know: where the rows are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ultracore.distillation.errors import EventError, ProductError
 from ultracore.distillation.events.store import instant
 from ultracore.distillation.products.contract import Column, Contract
 
-__all__ = ["Condition", "condition_of"]
+__all__ = ["Condition", "condition_of", "parse_filters"]
 
 OPERATORS = {"eq": "=", "ne": "<>", "gte": ">=", "gt": ">", "lte": "<=", "lt": "<"}
 KINDS: dict[str, tuple[type, ...]] = {
@@ -83,3 +83,39 @@ def _value(column: Column, value: Any) -> Any:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+
+
+def parse_filters(pairs: Iterable[tuple[str, str]], contract: Contract) -> dict[str, Any]:
+    """Filters as a command line or a URL writes them: `agent_id=x`, `timestamp.gte=2026-11-01`, `success=true`.
+
+    The same name twice means either value; `null` is nothing known.
+
+    Raises:
+        ProductError: A column or an operator is unknown, or a value is not of its type.
+    """
+    found: dict[str, Any] = {}
+    for key, text in pairs:
+        name, _, operator = key.partition(".")
+        value = _read(contract.column(name), text)
+        if operator:
+            found.setdefault(name, {})
+            if not isinstance(found[name], dict):
+                raise ProductError(f"{name}: give a value, or operators such as {name}.gte, not both")
+            found[name][operator] = value
+        elif name in found:
+            before = found[name]
+            found[name] = [*before, value] if isinstance(before, list) else [before, value]
+        else:
+            found[name] = value
+    return found
+
+
+def _read(column: Column, text: str) -> Any:
+    if text == "null":
+        return None
+    try:
+        if column.logical_type == "boolean":
+            return {"true": True, "false": False}[text.lower()]
+        return {"number": float, "integer": int}.get(column.logical_type, str)(text)
+    except (KeyError, ValueError):
+        raise ProductError(f"{column.name} is a {column.logical_type}, which {text!r} is not") from None

@@ -7,13 +7,14 @@ a particular product counts.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 
 from ultracore.distillation.errors import ProductError
-from ultracore.distillation.events import EventStore, ProductRegisteredEvent
+from ultracore.distillation.events import AgentDecisionEvent, EventStore, ProductRegisteredEvent
 from ultracore.distillation.events.moment import Moment
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.products import lineage, quality
@@ -137,13 +138,29 @@ class DataProduct:
         self.rows.refresh()
         return self._page(wanted, f"{self.order} LIMIT {limit} OFFSET {offset}", personal, as_of)
 
-    def pages(self, filters: Mapping[str, Any] | None = None, *, personal: bool = False) -> Iterator[Rows]:
+    def pages(
+        self, filters: Mapping[str, Any] | None = None, *, personal: bool = False, as_of: Moment | None = None
+    ) -> Iterator[Rows]:
         """All rows that pass, in the order of the log, in pages: of a large result little is in memory."""
         self.rows.refresh()
-        key, after = self.contract.plain[0], -1
+        key = self.contract.plain[0]
+        if as_of is not None:
+            yield self._page(filters, key, personal, as_of)
+            return
+        after = -1
         while page := self._page(filters, f"{key} LIMIT {PAGE}", personal, None, after=after):
             yield page
             after = page[-1][key]
+
+    def every(self, filters: Mapping[str, Any] | None = None, **how: Any) -> Iterator[Row]:
+        """As `pages`, row by row."""
+        return chain.from_iterable(self.pages(filters, **how))
+
+    def decision(self, event_id: str) -> AgentDecisionEvent | None:
+        """A decision of this tenant, whole, from the log."""
+        query = "SELECT position FROM decisions WHERE event_id = ? AND tenant_id = ?"
+        found = self.rows.tuples(query, (event_id, self.tenant))
+        return next(self.rows.decisions([position for (position,) in found]), None)
 
     def count(self, filters: Mapping[str, Any] | None = None) -> int:
         """How many rows pass."""
