@@ -50,6 +50,9 @@ bench-log: $(VENV)/.dev  ## Print the figures of the decision log alone
 bench-curation: $(VENV)/.dev  ## What a smaller training set costs, and what curation itself costs
 	$(BIN)/python -m benchmarks curation curation-speed
 
+bench-products: $(VENV)/.dev  ## Print the figures of the data products on a million decisions
+	$(BIN)/python -m benchmarks products
+
 lint: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ from benchmarks import (
     log,
     postgres,
     privacy,
+    products,
     replay,
     robustness,
     speed,
@@ -50,6 +51,7 @@ NAMES = (
     "replay",
     "privacy",
     "postgres",
+    "products",
     "curation",
     "curation-speed",
     "dashboard",
@@ -146,6 +148,10 @@ def _privacy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "privacy", lambda: privacy.measure_privacy(quick=size.quick)
 
 
+def _products(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "products", lambda: products.measure_products(quick=size.quick)
+
+
 def _postgres(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "postgres", lambda: postgres.measure_postgres(quick=size.quick)
 
@@ -184,6 +190,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "replay": _replay,
     "privacy": _privacy,
     "postgres": _postgres,
+    "products": _products,
     "curation": _curation,
     "curation-speed": _curation_speed,
     "dashboard": _dashboard,

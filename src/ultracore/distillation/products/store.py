@@ -54,16 +54,21 @@ class ProductStore:
         self._lock = threading.RLock()
         self._projector: Projector | None = None
         self._inode = 0
+        self._reached = 0
 
     def refresh(self) -> int:
         """Take in what is new in the log; returns the position reached."""
         with self._lock:
-            return self._open().catch_up()
+            projector = self._open()
+            if self._reached < self.log.last_position():  # a look costs 20 microseconds, a transaction 2 ms
+                self._reached = projector.catch_up()
+            return self._reached
 
     def rebuild(self) -> int:
         """Forget the rows and project them again; the outcome is the same."""
         with self._lock:
-            return self._open().rebuild()
+            self._reached = self._open().rebuild()
+            return self._reached
 
     def fetch(self, query: str, values: Iterable[Any] = (), *, as_of: Moment | None = None) -> list[dict[str, Any]]:
         """Rows of a query over the tables, each as a dict; those known at a moment if one is given."""
@@ -97,7 +102,7 @@ class ProductStore:
             self.close()
         if self._projector is None:
             self._projector = Projector(self.log, ProductRows(), path)
-            self._projector.catch_up()
+            self._reached = self._projector.catch_up()
             self._inode = _inode(path)
         return self._projector
 
