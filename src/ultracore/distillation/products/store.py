@@ -60,7 +60,7 @@ class ProductStore:
         """Take in what is new in the log; returns the position reached."""
         with self._lock:
             projector = self._open()
-            if self._reached < self.log.last_position():  # a look costs 20 microseconds, a transaction 2 ms
+            if self._reached != self.log.last_position():  # a look costs 20 microseconds, a transaction 2 ms
                 self._reached = projector.catch_up()
             return self._reached
 
