@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import EVENT_TYPES, AgentDecisionEvent, Event, codec
-from ultracore.distillation.events.base import new_event_id
+from ultracore.distillation.events.base import Unchanging, new_event_id
 
 EVENTS = Path(__file__).parents[1] / "golden" / "events"
 GOLDEN, LIFTED = sorted(EVENTS.glob("*.json")), EVENTS / "lifted"
@@ -215,3 +215,20 @@ def test_new_ids_are_uuids_of_version_7_in_order_of_time() -> None:
 
 def _at_depth(frames: int, call: Callable[[], Any]) -> Any:
     return call() if frames == 0 else _at_depth(frames - 1, call)
+
+
+def test_what_nobody_changes_any_more_is_encoded_once() -> None:
+    tools = Unchanging(TOOLS)
+    one, other = (AgentDecisionEvent.record(agent_id=name, tools_available=tools) for name in "ab")
+    payload, parts = codec.encode_shared(one)
+    assert (payload, parts) == codec.encode_shared(AgentDecisionEvent.record(agent_id="a", tools_available=TOOLS))
+    ((again, same),) = codec.encode_shared(other).parts.items()
+    assert parts == {again: same}
+    assert parts[again] is same
+
+
+def test_a_list_that_changes_is_encoded_anew() -> None:
+    tools = list(TOOLS)
+    before = codec.encode_shared(AgentDecisionEvent.record(agent_id="a", tools_available=tools)).parts
+    tools.append({"name": "one_more"})
+    assert codec.encode_shared(AgentDecisionEvent.record(agent_id="a", tools_available=tools)).parts != before

@@ -320,3 +320,28 @@ def test_a_tail_that_vanished_while_the_disk_failed_is_noticed(path: Path) -> No
     with pytest.raises(LogError, match="ends at position 2, but 3 was acknowledged"):
         writer.open()
     group.close()
+
+
+def parts_of(path: Path) -> int:
+    connection = apsw.Connection(str(path))
+    found: int = connection.execute("SELECT count(*) FROM parts").get
+    connection.close()
+    return found
+
+
+def test_tools_that_were_rolled_back_are_written_with_the_next_event(path: Path) -> None:
+    tools = [{"name": f"tool_{k}", "description": "What it does, in some words."} for k in range(10)]
+    store = SqliteEventStore(path)
+    first = AgentDecisionEvent.record(agent_id="a")
+    store.append([first])
+    refused = AgentDecisionEvent.record(agent_id="a", event_id=first.metadata.event_id, tools_available=tools)
+    with pytest.raises(EventError):
+        store.append([refused])
+    assert parts_of(path) == 0
+    for _ in range(2):
+        store.append([AgentDecisionEvent.record(agent_id="a", tools_available=tools)])
+    assert parts_of(path) == 1
+    assert [event.tools_available for event in store.read(after=1) if isinstance(event, AgentDecisionEvent)] == [
+        tools
+    ] * 2
+    store.close()

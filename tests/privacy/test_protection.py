@@ -250,3 +250,43 @@ def test_without_a_durable_key_nothing_is_acknowledged(tmp_path: Path, monkeypat
     store.close()
     (found,) = SqliteEventStore(tmp_path / "log.db").read()
     assert found.to_dict()["data"]["reply"] == CANARY
+
+
+SECRET = "AKIAIOSFODNN7EXAMPLE"
+SAID = [
+    "hello",
+    "my order is 42",
+    f"the key is {SECRET}",
+    "ignore the key",
+    "x" * 300,
+    '{"password": "hunter22"}',
+    'end {"',
+]
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    st.lists(st.lists(st.sampled_from(SAID), max_size=4), min_size=1, max_size=6),
+    st.lists(st.sampled_from(SAID), min_size=1, max_size=6),
+)
+def test_what_was_searched_before_changes_nothing(tmp_path: Path, talks: list[list[str]], replies: list[str]) -> None:
+    """One protection sees all events, the other none before each."""
+    used = Protection(tmp_path / "used", encrypt=False)
+    for talk, reply in zip(talks, replies, strict=False):
+        messages = [{"role": "user", "content": text} for text in talk]
+        event = AgentDecisionEvent.record(agent_id="a", context={"messages": messages}, reply=reply)
+        fresh = Protection(tmp_path / "fresh", encrypt=False)
+        assert stored(used, event).payload == stored(fresh, event).payload
+        assert SECRET.encode() not in stored(used, event).payload
+
+
+def test_a_message_is_searched_once(protection: Protection, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    look = protection.redactor.suspects
+    monkeypatch.setattr(protection.redactor, "suspects", lambda text: searched.append(text) or look(text))
+    for text in ("first", "second"):
+        said = [{"role": "user", "content": CANARY}, {"role": "assistant", "content": text}]
+        stored(protection, AgentDecisionEvent.record(agent_id="a", context={"messages": said}))
+    assert CANARY.encode() in searched[0]
+    assert CANARY.encode() not in searched[1]
+    assert b"second" in searched[1]

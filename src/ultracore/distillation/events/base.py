@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 import msgspec
 
-__all__ = ["Event", "JsonObject", "Metadata", "new_event_id", "utc_now"]
+__all__ = ["Event", "JsonObject", "Metadata", "Unchanging", "new_event_id", "utc_now"]
 
 JsonObject = dict[str, Any]
 
@@ -50,6 +50,20 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     erased: bool = False
     redacted: dict[str, int] = {}
+
+
+class Unchanging(list[JsonObject]):
+    """The value of a shared field of many events (`Event.shared`) that nobody changes any more: encoded once for all.
+
+    Attributes:
+        part: Its hash and its JSON, once an event with it was encoded.
+    """
+
+    __slots__ = ("part",)
+
+    def __init__(self, items: Iterable[JsonObject] = ()) -> None:
+        super().__init__(items)
+        self.part: tuple[str, bytes] | None = None
 
 
 def utc_now() -> datetime:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ultracore.distillation.errors import EventError
+from ultracore.distillation.events.base import Unchanging
 from ultracore.distillation.events.facts import EVENT_TYPES, Event, JsonObject, Metadata
 
 __all__ = [
@@ -96,11 +97,20 @@ def encode_shared(event: Event) -> Encoded:
     parts = {}
     for name in event.shared:
         if data[name]:
-            part = _encode(event, data[name])
+            key, part = _part(event, data[name])
             if len(part) >= MIN_PART_BYTES:
-                key = part_of(part)
                 parts[key], data[name] = part, {"part": key}
     return Encoded(_encode(event, data), parts)
+
+
+def _part(event: Event, value: Any) -> tuple[str, bytes]:
+    if isinstance(value, Unchanging) and value.part is not None:
+        return value.part
+    part = _encode(event, value)
+    found = part_of(part), part
+    if isinstance(value, Unchanging):
+        value.part = found
+    return found
 
 
 def part_of(part: bytes) -> str:
@@ -195,7 +205,7 @@ def _encode(event: Event, value: Any) -> bytes:
         payload = _to_json(value)
         if payload.count(b"[") + payload.count(b"{") > SHALLOW:
             _to_json(_deeper(value))
-        suspect = b"null" in payload and _may_be_not_finite(value)
+        suspect = payload.count(b"null") > _nones(value) and _may_be_not_finite(value)
         if suspect and (path := _not_finite(msgspec.to_builtins(value, str_keys=True))):
             raise EventError(
                 f"{event.event_type}: {path} is NaN or infinite, which JSON cannot hold; give None instead"
@@ -221,6 +231,11 @@ def _deeper(value: Any) -> Any:
     for _ in range(HEADROOM):
         value = [value]
     return value
+
+
+def _nones(value: Any) -> int:
+    """How many nulls of its JSON are fields that have no value: nearly always all of them."""
+    return sum([item is None for item in value.values()]) if isinstance(value, dict) else 0
 
 
 def _may_be_not_finite(value: Any) -> bool:

@@ -16,6 +16,7 @@ import jsonschema_rs
 import msgspec
 
 from ultracore.distillation.errors import DataError
+from ultracore.distillation.events.base import Unchanging
 from ultracore.distillation.serve.wire import RequestError, decode_json
 from ultracore.distillation.tools import MAX_REF_DEPTH, Tool, ToolCall, canonical_json, parse_tool
 
@@ -122,7 +123,7 @@ def _checked(definitions: list[dict[str, Any]]) -> Offer:
     for tool in tools.values():
         left = _Walk(tool.parameters, left).left
         _ = tool.properties, tool.required  # what a student will ask; a malformed schema fails here, not there
-    return Offer(definitions, tools, {name: tool.fingerprint for name, tool in tools.items()})
+    return Offer(Unchanging(definitions), tools, {name: tool.fingerprint for name, tool in tools.items()})
 
 
 class _Walk:

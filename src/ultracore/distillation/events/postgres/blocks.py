@@ -14,6 +14,7 @@ import zstandard
 from ultracore.distillation.errors import ConcurrencyError, EventError, LogError
 from ultracore.distillation.events.block import GENESIS, Block, Row, link, pack, split
 from ultracore.distillation.events.group_commit import Batch
+from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.postgres.connection import Connection
 from ultracore.distillation.events.rows import INDEX_COLUMNS, index_of, is_storable
@@ -45,6 +46,7 @@ class Group:
         connection: In a transaction that holds the writers' lock.
         batches: What `write` will be given.
         packer: Packs while rows are indexed.
+        kept: The parts that need not be written; its owner tells it how the transaction ends.
 
     Attributes:
         next: The position that the next row gets.
@@ -52,8 +54,9 @@ class Group:
         hash: Hash of the newest block.
     """
 
-    def __init__(self, connection: Connection, batches: Sequence[Batch], packer: Packer) -> None:
+    def __init__(self, connection: Connection, batches: Sequence[Batch], packer: Packer, kept: KeptParts) -> None:
         self._connection = connection
+        self._kept = kept
         self._packer = packer
         self.next, self.hash = connection.execute(TIP).fetchone() or (1, GENESIS)
         self.first: int | None = None
@@ -113,6 +116,7 @@ class Group:
                 self._count(run.rows)
         except LogError:
             self._connection.execute("ROLLBACK TO SAVEPOINT batch")
+            self._kept.undone()
             self.next, self.first, self.hash, self._counts = before
             raise
 
@@ -131,9 +135,9 @@ class Group:
         self.next += block.events
 
     def _keep_parts(self, parts: dict[str, bytes]) -> None:
-        if parts:
-            packed = [zstandard.compress(part, PART_LEVEL) for part in parts.values()]
-            self._connection.execute(INSERT_PARTS, (list(parts), packed))
+        if new := self._kept.unknown(parts):
+            packed = [zstandard.compress(part, PART_LEVEL) for part in new.values()]
+            self._connection.execute(INSERT_PARTS, (list(new), packed))
 
     def _check_expected(self, batch: Batch) -> None:
         if batch.expected is None:

@@ -15,6 +15,7 @@ import psycopg
 from ultracore.distillation.errors import LogError, LogUnavailableError
 from ultracore.distillation.events.block import Block, Chained
 from ultracore.distillation.events.group_commit import Batch
+from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.postgres.blocks import Group
 from ultracore.distillation.events.postgres.connection import CHANNEL, Connection, connect, explain, name_of
@@ -55,6 +56,7 @@ class Writer:
         self._before_commit = before_commit
         self._witness = witness
         self._packer = Packer()
+        self._kept = KeptParts()
         self._acknowledged = 0
         self._is_verified = False
         self._connection: Connection | None = None
@@ -76,7 +78,7 @@ class Writer:
             self.release()  # the server was restarted since the last group: nothing was sent yet
             self.open().execute(BEGIN)
         self._verify_tail()
-        self._group = group = Group(self.open(), batches, self._packer)
+        self._group = group = Group(self.open(), batches, self._packer, self._kept)
         if group.next <= self._acknowledged:
             raise LogError(
                 f"the decision log {name_of(self._url)} ends at position {group.next - 1}, but {self._acknowledged} "
@@ -103,6 +105,7 @@ class Writer:
             if not connection.closed or not self._was_committed(group):
                 raise explain(error, self._url) from None
         self._acknowledged = group.next - 1
+        self._kept.committed()
         if self._witness is not None:
             self._witness.saw(self._acknowledged, group.hash)
 
@@ -121,6 +124,7 @@ class Writer:
     def release(self) -> None:
         """See `Target`."""
         self._packer.close()
+        self._kept.forget()
         connection, self._connection, self._group = self._connection, None, None
         self._is_verified = False
         if connection is not None:

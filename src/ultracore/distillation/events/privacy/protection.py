@@ -26,6 +26,7 @@ from ultracore.distillation.events.privacy.keyring import Keyring
 from ultracore.distillation.events.privacy.pseudonyms import PREFIX, Pseudonyms
 from ultracore.distillation.events.privacy.redaction import Redactor, redactor
 from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, Sealer
+from ultracore.distillation.events.privacy.seen import Seen
 from ultracore.distillation.events.privacy.wrapping import master_key
 from ultracore.distillation.settings import Settings, load_settings
 
@@ -34,7 +35,6 @@ __all__ = ["KEYRING", "Protection", "Revealed", "protection_at"]
 KEYRING = "keyring.db"
 REDACTED = "$redacted"
 MARKED = b'{"$'
-PARTS_IN_MEMORY = 100_000
 COVERED = b"$covered "
 MIN_SUBJECT = 4
 """A shorter id is not looked for within a correlation id: it would be found by chance."""
@@ -74,7 +74,7 @@ class Protection:
         self._rules = rules
         self._encrypt = encrypt
         self._master = master
-        self._clean_parts: set[str] = set()
+        self._seen = Seen()
         if redact != "all":
             self.redactor = redactor(redact, rules)  # a wrong rule is told now, not with the first event
 
@@ -88,17 +88,17 @@ class Protection:
         Args:
             event: The event.
             payload: Its data as JSON.
-            parts: The rest of its data, by hash: looked at once, for many events have the same.
+            parts: The rest of its data, by hash.
         """
-        new = [part for key, part in parts.items() if key not in self._clean_parts]
-        suspects = self.redactor.suspects(b"".join([payload, *new]) if new else payload)
-        if new and not suspects and len(self._clean_parts) < PARTS_IN_MEMORY:
-            self._clean_parts.update(parts)
+        new = self._seen.unseen(payload, parts.items())
+        suspects = self.redactor.suspects(new.text)
         if not suspects:
+            self._seen.add(new.digests)
             return event, {}
         data = {name: getattr(event, name) for name in event.__struct_fields__ if name != "metadata"}
         found = self.redactor.redact(data, suspects)
         if not found.counts:
+            self._seen.add(new.digests)
             return event, {}
         numbers = {
             name: value for name, value in data.items() if isinstance(value, int)

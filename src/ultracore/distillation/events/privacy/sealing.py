@@ -33,7 +33,7 @@ VERSION = b"\x01"
 NO_SUBJECT = bytes(ID_BYTES)
 NONCE_BYTES = 12
 PURPOSE = b"distill-event-1\0"
-LEVEL = 3
+LEVEL = 1  # 3 makes an event of 2 kB 1 % smaller and takes 5 us more
 CIPHERS_IN_MEMORY = 4096
 MAX_FIELD_BYTES = 256 * 1024 * 1024  # a bomb must not fill the memory
 
@@ -140,8 +140,7 @@ def _split(
 ) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
     """What stays readable, and what does not; empty values are no secret."""
     clear, hidden = dict(fields), {}
-    for name in personal:
-        outer, _, inner = name.partition(".")
+    for name, outer, inner in _paths(personal):
         value = clear.get(outer)
         if value is None or bytes(value) in _EMPTY:
             continue
@@ -151,6 +150,12 @@ def _split(
             hidden[name] = parts.pop(inner)
             clear[outer] = msgspec.Raw(_encoder.encode(parts))
     return clear, hidden
+
+
+@lru_cache
+def _paths(personal: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The names of personal fields with what stands before their point, and behind it."""
+    return [(name, *name.partition(".")[::2]) for name in personal]
 
 
 _EMPTY = frozenset((b"null", b'""', b"{}", b"[]"))

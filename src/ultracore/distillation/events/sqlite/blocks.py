@@ -22,6 +22,7 @@ from ultracore.distillation.events.block import (
     link,
     pack,
 )
+from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.rows import INDEX_COLUMNS, index_of
 
@@ -52,14 +53,16 @@ class BlockWriter:
     Args:
         connection: In a transaction.
         packer: Packs full blocks meanwhile; closed by its owner.
+        kept: The parts that need not be written; its owner tells it how the transaction ends.
 
     Attributes:
         next: The position that the next row gets.
         tip: Hash of the last block.
     """
 
-    def __init__(self, connection: apsw.Connection, packer: Packer) -> None:
+    def __init__(self, connection: apsw.Connection, packer: Packer, kept: KeptParts) -> None:
         self._connection = connection
+        self._kept = kept
         self._packer = packer
         tip: tuple[int, bytes] = connection.execute(TIP).fetchone() or (1, GENESIS)
         self.next, self.tip = tip
@@ -77,11 +80,12 @@ class BlockWriter:
         rows = [row for run, _ in self._full for row in run] + self._run
         self.next, self._first, self.tip, waiting = mark
         self._forget()
+        self._kept.undone()
         self._wait(rows[:waiting])
 
     def keep_parts(self, parts: dict[str, bytes]) -> None:
         """Store what rows name by hash."""
-        for key, part in parts.items():
+        for key, part in self._kept.unknown(parts).items():
             self._connection.execute(INSERT_PART, (key, zstandard.compress(part, PART_LEVEL)))
 
     def index(self, rows: list[Row]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.block import Row, split
+from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.sqlite.blocks import BlockWriter
 
@@ -26,7 +27,7 @@ def from_1(connection: apsw.Connection, create: Callable[[apsw.Connection], None
     connection.execute("ALTER TABLE events RENAME TO events_1")
     create(connection)
     packer = Packer()
-    writer = BlockWriter(connection, packer)
+    writer = BlockWriter(connection, packer, KeptParts())
     try:
         for run in split(_rows_of_1(connection, writer)):
             writer.index(run)

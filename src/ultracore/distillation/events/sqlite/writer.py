@@ -18,6 +18,7 @@ from ultracore.distillation.errors import ConcurrencyError, DistillationError, E
 from ultracore.distillation.events.block import DamagedBlockError
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.events.group_commit import Batch
+from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.sqlite.blocks import HEAD, BlockWriter, chained
 from ultracore.distillation.events.sqlite.file import connect, explain
@@ -62,6 +63,7 @@ class Writer:
         self._suspect = False
         self._witness = witness
         self._packer = Packer()
+        self._kept = KeptParts()
         self._acknowledged = 0
         self._wal_pages = 0
         self._unsynced_since: float | None = None
@@ -89,7 +91,7 @@ class Writer:
         if not self._path.exists() or self._path.stat().st_ino != self._inode:
             raise LogError(f"the decision log {self._path} was moved or deleted while it was open; open it again")
         connection.execute("BEGIN IMMEDIATE")
-        self._blocks = BlockWriter(connection, self._packer)
+        self._blocks = BlockWriter(connection, self._packer, self._kept)
 
     def write(self, batch: Batch) -> list[int]:
         """See `Target`; the batch gets the next positions, or none."""
@@ -115,6 +117,7 @@ class Writer:
         blocks.flush()
         self._before_commit()
         self.open().execute("COMMIT")
+        self._kept.committed()
         self._acknowledged = blocks.next - 1
         if self._witness is not None:
             self._witness.saw(self._acknowledged, blocks.tip)
@@ -146,6 +149,7 @@ class Writer:
     def release(self) -> None:
         """See `Target`."""
         self._blocks = None
+        self._kept.forget()
         connection, self._connection = self._connection, None
         try:
             if connection is not None:
