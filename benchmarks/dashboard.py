@@ -26,6 +26,7 @@ from benchmarks.data import MissingDataError
 from benchmarks.log import timed
 from benchmarks.sections import Section, Table, number
 from benchmarks.traffic import lifecycle, traffic
+from ultracore.distillation.dashboard.drill import Drill
 from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.pages import page_endpoints
 from ultracore.distillation.events.opening import open_store
@@ -52,6 +53,8 @@ def measure_dashboard(*, quick: bool = False) -> Section:
         sizes = {name: _size(Path(folder), name) for name in ("log.db", "projections/live.db")}
         again = timed(lambda: Overview(store, settings).read("default", patience=FOREVER))
         answers = [_answer(store, settings, window) for window in ("24h", "30d", "all")]
+        receipt = _latest(store, settings)
+        traced = timed(lambda: Drill(store).follow("default", receipt, texts=True))
         shown = {
             window: [_open(browser, store, settings, window) for _ in range(openings)] for window in ("24h", "all")
         }
@@ -70,6 +73,7 @@ def measure_dashboard(*, quick: bool = False) -> Section:
         ),
         *([f"figures for window {w}, CPU ms", number(1000 * cpu), "1"] for w, cpu, _ in answers),
         *([f"figures for window {w}, kB of JSON", number(size / 1000), "1"] for w, _, size in answers),
+        ["a decision traced to its training rows, s", number(traced.wall, 2), "1"],
         ["log, MB", number(sizes["log.db"] / 1e6), "-"],
         ["figures, MB", number(sizes["projections/live.db"] / 1e6), "-"],
     ]  # fmt: skip
@@ -85,6 +89,11 @@ def _write(store: Any, n: int) -> int:
     while batch := list(itertools.islice(events, APPEND)):
         store.append(batch)
     return int(store.last_position())
+
+
+def _latest(store: Any, settings: Settings) -> str:
+    recent = Overview(store, settings).read("default", patience=FOREVER)["recent"]
+    return str(next(row["id"] for row in recent if row["source"] == "student"))
 
 
 def _size(folder: Path, name: str) -> int:

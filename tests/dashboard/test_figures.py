@@ -30,6 +30,8 @@ from ultracore.distillation.events.projection import Projector, project
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.watch.audits import Audits
 
+from .conftest import DECISIONS
+
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 PATIENCE = 60.0
 
@@ -79,6 +81,21 @@ def test_latency_is_that_of_the_answers(store: EventStore, busy: list[Event]) ->
     assert found["n"] == len(took)
     for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         assert found[name] == pytest.approx(took[int(share * len(took) - 1e-9)], rel=0.1)
+
+
+def test_an_answer_ends_once_and_is_then_forgotten(store: EventStore, busy: list[Event]) -> None:
+    again = of(DecisionOutcomeEvent, busy)[0]
+    store.append([DecisionOutcomeEvent.record(decision_id=again.decision_id, success=True, execution_time_ms=1.0)])
+    state = project(store, LiveFigures())
+    assert next(state.execute("SELECT count(*) FROM pending"))[0] == 0
+    assert sum(row["n"] for row in figures(store)["latency"].values()) == DECISIONS
+
+
+def test_an_answer_that_failed_has_no_latency(store: EventStore) -> None:
+    (decision, *_), *_ = traffic(1, NOW, timedelta(0), coverage=1.0)
+    failed = {"success": False, "status": "error", "execution_time_ms": 30_000.0, "timestamp": NOW}
+    store.append([decision, DecisionOutcomeEvent.record(decision_id=decision.metadata.event_id, **failed)])
+    assert figures(store)["latency"] == {}
 
 
 def test_each_label_is_weighted_by_its_chance(store: EventStore) -> None:

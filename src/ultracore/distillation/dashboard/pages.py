@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ __all__ = ["Page", "Read", "Source", "page_endpoints"]
 
 Read = Callable[[Key, dict[str, str]], dict[str, Any]]
 """Reads, on a thread, what a key's tenant may see, with the parameters of the address."""
+
+READS_AT_ONCE = 4
+"""Threads of their own, so that readers never take those that the gateway's answers need."""
 
 HEADERS = {
     "cache-control": "no-cache",
@@ -65,13 +69,15 @@ class Page(NamedTuple):
 
 def page_endpoints(pages: Sequence[Page]) -> list[Endpoint]:
     """The routes of the pages and of their JSON."""
+    pool = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="distill-page")
     shells = [Endpoint(page.path, ("GET",), functools.partial(_shell, page, pages), None) for page in pages]
     sources = [source for page in pages for source in (page.source, *page.more)]
-    return shells + [Endpoint(s.path, ("GET",), functools.partial(_json, s.read), READERS) for s in sources]
+    return shells + [Endpoint(s.path, ("GET",), functools.partial(_json, s.read, pool), READERS) for s in sources]
 
 
-async def _json(read: Read, request: Request) -> Response:
-    value = await asyncio.to_thread(read, caller_of(request), dict(request.query_params))
+async def _json(read: Read, pool: Executor, request: Request) -> Response:
+    asked = caller_of(request), dict(request.query_params)
+    value = await asyncio.get_running_loop().run_in_executor(pool, read, *asked)
     answer = json_response(value)
     answer.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
     return answer

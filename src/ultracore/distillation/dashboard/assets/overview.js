@@ -128,20 +128,21 @@ const BAD = /REVOKED|REJECTED|ROLLED_BACK|ALERT_RAISED|DRIFT|SCHEMA_CHANGED|PAUS
 
 const drift = (data) => h("section", null, h("h2", null, "Drift and alerts"),
   h("div", { class: "card stack" },
-    table("Drift", [
+    !data.drift.length ? h("p", { class: "none" }, "No detector has alarmed.") : table("Drift", [
       ["detector", (r) => words(r.detector)], ["score", (r) => number(r.score), "num"], ["limit", (r) => number(r.threshold), "num"],
       ["rows, then and now", (r) => `${count(r.reference)} / ${count(r.recent)}`, "num"], ["seen (UTC)", (r) => when(r.time), "time"],
     ], data.drift),
-    table("Alerts", [
+    !data.alerts.length ? h("p", { class: "none" }, "No alert was ever raised.") : table("Alerts", [
       ["alert", (r) => words(r.name)], ["says", (r) => r.message], ["value", (r) => number(r.value), "num"], ["limit", (r) => number(r.limit), "num"],
       ["raised (UTC)", (r) => when(r.raised), "time"], ["over (UTC)", (r) => (r.resolved ? when(r.resolved) : h("span", { class: "no" }, "open")), "time"],
     ], data.alerts)));
 
 const decisions = (data) => h("section", null, h("h2", null, "Latest decisions"),
   h("div", { class: "card" }, table("Latest decisions", [
-    ["time (UTC)", (r) => when(r.time)], ["agent", (r) => r.agent],
+    ["time (UTC)", (r) => when(r.time)],
+    ["tool", (r) => h("button", { class: "link", id: `of-${r.id}`, onclick: () => show(r.id) }, r.tool)],
     ["by", (r) => h("span", { class: r.source === "student" ? "yes" : null }, r.source)],
-    ["tool", (r) => h("button", { class: "link", id: `of-${r.id}`, onclick: () => show(r.id) }, r.tool)], ["why the teacher", (r) => words(r.reason)],
+    ["why the teacher", (r) => words(r.reason)], ["agent", (r) => r.agent],
     ["sure", (r) => percent(r.confidence, 0), "num"],
   ], data.recent)));
 
