@@ -31,6 +31,7 @@ from benchmarks import (
     splits,
     start,
     students,
+    watching,
 )
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
@@ -56,6 +57,7 @@ NAMES = (
     "curation-speed",
     "dashboard",
     "autonomy",
+    "watching",
 )
 HERE = ROOT / "benchmarks"
 
@@ -177,6 +179,10 @@ def _dashboard(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "dashboard", lambda: dashboard.measure_dashboard(quick=size.quick)
 
 
+def _watching(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "watching", lambda: watching.measure_watching(quick=size.quick)
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -191,6 +197,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "privacy": _privacy,
     "postgres": _postgres,
     "products": _products,
+    "watching": _watching,
     "curation": _curation,
     "curation-speed": _curation_speed,
     "dashboard": _dashboard,

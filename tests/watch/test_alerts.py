@@ -18,7 +18,7 @@ from ultracore.distillation.events import AlertRaisedEvent, AlertResolvedEvent, 
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.watch import conditions
 from ultracore.distillation.watch.alerts import COOL_DOWN, Alerts
-from ultracore.distillation.watch.metrics import Latency
+from ultracore.distillation.watch.latency import Latencies
 from ultracore.distillation.watch.notify import notifiers, tell
 from ultracore.distillation.watch.watcher import Watcher
 
@@ -33,13 +33,17 @@ def follow(world: Any, alerts: Alerts, condition: Any) -> list[str]:
     return [event.event_type for event in found]
 
 
-def hour(p95: float, count: int = 100) -> Latency:
-    return Latency(count=count, p50=p95 / 2, p95=p95, p99=p95 * 2)
+def hour(ms: float, count: int = 100, rng: np.random.Generator | None = None) -> Latencies:
+    """Answers that all took as long, or, drawn, with that 95 % quantile."""
+    found = Latencies()
+    for _ in range(count):
+        found.add(ms if rng is None else ms * float(np.exp(0.5 * (rng.normal() - 1.645))))
+    return found
 
 
 def test_the_limits_are_the_promised_ones() -> None:
     assert (SETTINGS.alert_agreement, SETTINGS.alert_latency_ms, SETTINGS.alert_drift) == (0.9, 200.0, 0.1)
-    assert conditions.latency(SETTINGS, hour(201.0)).beyond
+    assert conditions.latency(SETTINGS, hour(220.0)).beyond
     assert not conditions.latency(SETTINGS, hour(199.0)).beyond
     assert not conditions.latency(SETTINGS, hour(900.0, count=3)).beyond
     assert conditions.agreement(SETTINGS, 0.9, 0.8).beyond
@@ -67,16 +71,14 @@ def test_what_just_changed_stays(world: Any) -> None:
     assert follow(world, alerts, conditions.latency(SETTINGS, hour(10))) == ["ALERT_RESOLVED"]
 
 
-def test_thirty_days_of_a_figure_around_its_limit_do_not_flap(world: Any) -> None:
+@pytest.mark.parametrize(("p95", "most"), [(120.0, 0), (200.0, 2), (400.0, 1)])
+def test_thirty_days_of_a_figure_at_or_around_its_limit_do_not_flap(world: Any, p95: float, most: int) -> None:
     alerts, rng, changes = Alerts("default"), np.random.default_rng(5), []
-    for _ in range(30 * 24 * 4):
-        world.later(minutes=15)
-        changes += follow(world, alerts, conditions.latency(SETTINGS, hour(float(rng.normal(200, 15)))))
-    assert changes.count("ALERT_RAISED") <= 10
-    steady = [
-        follow(world, alerts, conditions.latency(SETTINGS, hour(float(rng.normal(120, 15))))) for _ in range(2000)
-    ]
-    assert steady.count(["ALERT_RAISED"]) == 0
+    for _ in range(30 * 24):
+        world.later(hours=1)
+        changes += follow(world, alerts, conditions.latency(SETTINGS, hour(p95, rng=rng)))
+    assert changes.count("ALERT_RAISED") <= most
+    assert (p95 != 400.0) or changes == ["ALERT_RAISED"]
 
 
 def test_no_change_within_the_cool_down_whatever_the_figure(world: Any) -> None:

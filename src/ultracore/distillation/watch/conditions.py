@@ -6,18 +6,22 @@ file does not know: when an alert may change (`alerts`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.watch.alerts import Condition
 from ultracore.distillation.watch.drift import Drift, worst
-from ultracore.distillation.watch.metrics import Latency
+from ultracore.distillation.watch.latency import Latencies
 
 __all__ = ["AGREEMENT_RISK", "agreement", "drift", "latency", "staleness"]
 
 AGREEMENT_RISK = 0.05
 """Chance that a model that agrees well enough is ever alarmed about; a revocation is fifty times surer."""
+
+LATENCY_RISK = 1e-4
+"""Chance of an alarm in an hour whose 95 % quantile is the limit."""
 
 BACK = 0.02
 WELL_WITHIN = 0.8
@@ -44,16 +48,17 @@ def agreement(settings: Settings, upper: float | None, estimate: float | None) -
     )
 
 
-def latency(settings: Settings, hour: Latency) -> Condition:
-    """Do the student's answers of the last hour take too long?"""
-    limit, value = settings.alert_latency_ms, hour.p95 if hour.count >= LEAST_ANSWERS else None
-    said = f"95 % of the student's last {hour.count} answers took up to {value or 0.0:.0f} ms"
+def latency(settings: Settings, hour: Latencies) -> Condition:
+    """Do the student's answers of an hour take too long, more of them than chance makes of 5 %?"""
+    limit, count = settings.alert_latency_ms, hour.count
+    p95 = hour.quantile(0.95) if count >= LEAST_ANSWERS else None
+    said = f"95 % of the student's last {count} answers took up to {p95 or 0.0:.0f} ms"
     return Condition(
         name="latency_high",
-        value=value,
+        value=p95,
         limit=limit,
-        beyond=value is not None and value > limit,
-        within=value is not None and value <= WELL_WITHIN * limit,
+        beyond=p95 is not None and p95 > limit and _surely_above(0.05, hour.slower(limit), count),
+        within=p95 is not None and p95 <= WELL_WITHIN * limit,
         message=f"{said} (alert above {limit:.0f} ms)",
     )
 
@@ -84,3 +89,14 @@ def staleness(settings: Settings, trained_at: str | None, now: datetime) -> Cond
         within=days is None or days <= limit,
         message=f"the training data are {days or 0.0:.0f} days old (alert above {limit:.0f})",
     )
+
+
+def _surely_above(share: float, count: int, of: int) -> bool:
+    """Whether a true share makes so many less than once in 1 / `LATENCY_RISK` times (Chernoff's bound)."""
+    seen = count / of
+    if seen <= share:
+        return False
+    entropy = seen * math.log(seen / share)
+    if seen < 1.0:
+        entropy += (1.0 - seen) * math.log((1.0 - seen) / (1.0 - share))
+    return of * entropy > math.log(1.0 / LATENCY_RISK)

@@ -67,6 +67,10 @@ class Latencies:
         bucket = int(np.searchsorted(np.cumsum(self._counts), share * self.count))
         return float(LEAST_MS * 2.0 ** (bucket / PER_DOUBLING))
 
+    def slower(self, milliseconds: float) -> int:
+        """How many took longer, those of its own bucket aside."""
+        return int(self._counts[bucket_of(milliseconds) + 1 :].sum())
+
     def __iadd__(self, other: Self) -> Self:
         self._counts += other._counts
         return self

@@ -120,9 +120,9 @@ class Metrics:
             trained_at=None if model_id is None else self._trained.get(model_id),
         )
 
-    def last_hour(self) -> Latency:
-        """Latency of the students' answers in the newest hour."""
-        return _latency(self._hours[max(self._hours)].latencies["student"] if self._hours else Latencies())
+    def last_hour(self) -> Latencies:
+        """The students' answers in the newest hour."""
+        return self._hours[max(self._hours)].latencies["student"] if self._hours else Latencies()
 
     def _count(self, event: Event) -> None:
         hour = self._hour(event.metadata.timestamp)
