@@ -33,13 +33,16 @@ def test_losses_and_gains_are_of_the_same_decisions() -> None:
     assert figures["gain"][0] == 0.25
     low, high = figures["loss"][1]
     assert low < 0.25 < high
-    assert "8 held-out decisions of 8 tasks, 2 of 2 folds" in section.about
+    assert figures["folds"] == 2
+    assert "8 held-out decisions of 8 tasks" in section.about
 
 
-def test_a_fold_that_is_not_complete_does_not_count() -> None:
+def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
     parts = [Part([], [decision(i)]) for i in range(2)]
-    done = [outcome(job, [1.0]) for job in curation._jobs(2)][:-1]
-    assert "1 of 2 folds" in section_of("telecom", parts, done).about
+    done = [outcome(job, [1.0]) for job in curation._jobs(2) if job != (1, "10%", "random")]
+    figures = section_of("telecom", parts, done).figures
+    assert figures["10% covering"]["folds"] == 1
+    assert figures["5% covering"]["folds"] == 2
 
 
 def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
