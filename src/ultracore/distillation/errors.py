@@ -12,6 +12,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DistillationError",
+    "EncoderError",
     "EventError",
     "LogError",
     "LogUnavailableError",
@@ -31,6 +32,10 @@ class ConfigurationError(DistillationError):
 
 class DataError(DistillationError):
     """The input holds nothing that can be learned from, or not enough of it."""
+
+
+class EncoderError(DistillationError):
+    """An embedding service refused, stayed out of reach, or answered with something else; run again, or change it."""
 
 
 class EventError(DistillationError):

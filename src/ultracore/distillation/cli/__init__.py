@@ -10,6 +10,7 @@ import click
 from ultracore.distillation import __version__
 from ultracore.distillation.cli.backup import backup_command, restore_command
 from ultracore.distillation.cli.costs import costs_command
+from ultracore.distillation.cli.curate import curate_command
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
@@ -50,6 +51,7 @@ for command in (
     run_command,
     demo_command,
     import_command,
+    curate_command,
     serve_command,
     top_command,
     loop_command,
