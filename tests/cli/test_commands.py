@@ -138,6 +138,8 @@ def test_serve_without_a_model_observes(home: Path) -> None:
     app, said = gateway(load_settings(upstream_url="http://127.0.0.1:9/v1"))
     assert app.state.gateway.gate is None
     assert "relayed" in said
+    assert "dashboard at http://127.0.0.1:8080/" in said
+    assert {"/", "/dashboard/figures.json"} <= {route.path for route in app.routes}
     with pytest.raises(ConfigurationError):
         gateway(load_settings())
 

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.traffic import STUDENT, traffic
 
 from ultracore.distillation.dashboard.figures import LiveFigures
+from ultracore.distillation.dashboard.pages import Page, Source
 from ultracore.distillation.dashboard.reading import overview
 from ultracore.distillation.events import AgentDecisionEvent, AlertRaisedEvent, DatasetManifestEvent, Event, EventStore
 from ultracore.distillation.events.projection import project
@@ -175,3 +176,20 @@ def test_a_decision_opens_with_its_model_and_rows(
 
 def busy_rows(busy: list[Event]) -> list[str]:
     return next(e.event_ids for e in busy if isinstance(e, DatasetManifestEvent))
+
+
+def test_a_page_of_tables_needs_no_script_of_its_own(serving: Serving, browser: Any) -> None:
+    part = {
+        "title": "Versions",
+        "note": "Of prompts.",
+        "columns": ["prompt", "score"],
+        "rows": [["<b>p-1</b>", 0.9312]],
+    }
+    page_ = Page(
+        "/dashboard/prompts", "Prompts", Source("/dashboard/prompts.json", lambda key, _: {"sections": [part]})
+    )
+    with serving(page_) as url, opened(browser, url) as page:
+        page.click("nav >> text=Prompts")
+        page.wait_for_selector("main table")
+        assert text_of(page, "main table tbody") == "<b>p-1</b> 0.931"
+        assert page.locator("nav [aria-current]").inner_text() == "Prompts"

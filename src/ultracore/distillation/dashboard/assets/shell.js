@@ -19,8 +19,10 @@ const UNKNOWN = "–";
 const known = (value, words) => (value === null || value === undefined ? UNKNOWN : words(value));
 const count = (value) => known(value, (n) => n.toLocaleString("en"));
 const percent = (value, digits = 1) => known(value, (n) => `${(100 * n).toFixed(digits)}%`);
-const money = (value) =>
-  known(value, (n) => `${n < 0 ? "−" : ""}$${Math.abs(n).toLocaleString("en", { maximumFractionDigits: 2, minimumFractionDigits: 2 })}`);
+const money = (value) => known(value, (n) => {
+  const digits = Math.abs(n) < 1 ? 4 : 2;
+  return `${n < 0 ? "−" : ""}$${Math.abs(n).toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: 2 })}`;
+});
 const duration = (value) => known(value, (ms) => (ms < 9.95 ? `${ms.toFixed(1)} ms` : ms < 9950 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`));
 const when = (text) => known(text, (t) => `${t.slice(0, 10)} ${t.slice(11, 19)}`);
 const words = (name) => String(name).replaceAll("_", " ");
