@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.data import Size, parts_of
+from benchmarks.data import Part, Size, parts_of
 from benchmarks.sections import Section, Table, share
 from ultracore.distillation.agreement import normalise, same_tools, strict
 from ultracore.distillation.decisions import Decision
@@ -27,7 +27,7 @@ from ultracore.distillation.students.compact.transcript import Transcript, key_o
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 from ultracore.distillation.train.fit import fit_compact
 
-__all__ = ["Failure", "failures", "measure_errors"]
+__all__ = ["Failure", "failures", "measure_errors", "strange_tools"]
 
 SHOWN = 12
 """Rows of the tables of tools and of arguments."""
@@ -59,9 +59,13 @@ def measure_errors(name: str, data: Path, size: Size) -> Section:
     found = [list(failures(d, later, student)) for d, later in zip(part.test, _later(part.test), strict=True)]
     n = len(found)
     about = f"{n:,} decisions, the first division only; trained on {len(part.train):,}"
-    return Section(
-        f"errors/{name}", about, [_kinds(name, found, n), _tools(name, part.test, found), _places(name, found)]
-    )
+    tables = [
+        _kinds(name, found, n),
+        strange_tools(name, part, found),
+        _tools(name, part.test, found),
+        _places(name, found),
+    ]
+    return Section(f"errors/{name}", about, tables)
 
 
 def failures(decision: Decision, later: set[bytes], student: CompactStudent) -> Iterator[Failure]:
@@ -159,6 +163,22 @@ def _kinds(name: str, found: Sequence[Sequence[Failure]], n: int) -> Table:
         rows,
         "Strict. A call with two wrong arguments stands in two rows if they are wrong in two ways.",
     )
+
+
+def strange_tools(name: str, part: Part, found: Sequence[Sequence[Failure]]) -> Table:
+    """How often calls of tools that training saw, and of others, are wrong."""
+    known = {call.name for decision in part.train for call in decision.calls}
+    rows = []
+    for label, is_new in (("called in training", False), ("never called in training", True)):
+        mine = [
+            group for d, group in zip(part.test, found, strict=True) if d.is_call and (d.action not in known) == is_new
+        ]
+        wrong = sum(bool(group) for group in mine)
+        tool = sum(any(not failure.argument for failure in group) for group in mine)
+        if mine:
+            rows.append([name, label, str(len(mine)), share(wrong / len(mine)), share(tool / len(mine))])
+    columns = ["data", "the teacher's tool was", "decisions", "wrong, %", "other calls than the teacher's, %"]
+    return Table("Tools that are new", columns, rows)
 
 
 def _tools(name: str, decisions: Sequence[Decision], found: Sequence[Sequence[Failure]]) -> Table:

@@ -16,12 +16,13 @@ from benchmarks.data import Size, decisions_of
 from benchmarks.mixle_peer import mixle
 from benchmarks.sections import Section, Table, number, share
 from ultracore.distillation.agreement import infer_free_text
+from ultracore.distillation.tools import canonical_json
 from ultracore.distillation.train.ceiling import measure_ceiling
 from ultracore.distillation.train.evaluate import Judged, gate_rows, latency, measure_test, recurring
 from ultracore.distillation.train.metrics import bootstrap_shares
 from ultracore.distillation.train.thresholds import tuned_level
 
-__all__ = ["figures_of", "measure_students", "oracle_coverage"]
+__all__ = ["figures_of", "in_circles", "measure_students", "oracle_coverage"]
 
 PROTOCOL = {
     "airline-recurring": "trained on trials 0-2, tested on trial 3 of the same tasks",
@@ -31,6 +32,8 @@ PROTOCOL = {
 WITHOUT_CEILING = frozenset({"snips"})
 """Single requests: hardly a context recurs."""
 LEAST_PAIRS = 100
+CIRCLE = 3
+"""Equal calls in a row after which a teacher goes in circles."""
 
 
 def measure_students(name: str, data: Path, size: Size, processes: int = 2, *, with_mixle: bool = False) -> Section:
@@ -59,6 +62,7 @@ def figures_of(comparisons: Sequence[Comparison]) -> dict[str, Any]:
             for level in LEVELS
         },
         "recurring": recurring(judged),
+        "circles": _circles(judged),
         "trained_on": [c.trained_on for c in comparisons],
         "rows": [_plain(row) for row in judged],
     }
@@ -108,6 +112,34 @@ def oracle_coverage(judged: Sequence[Judged], level: float, *, is_tolerant: bool
     return 0.0 if least is None else float((confidence >= least).mean())
 
 
+def in_circles(judged: Sequence[Judged]) -> list[bool]:
+    """Whether the teacher's `CIRCLE` decisions before each one, in its episode, were one and the same call."""
+    episodes: dict[str, list[int]] = {}
+    for row in sorted(range(len(judged)), key=lambda n: judged[n].decision.step):
+        episodes.setdefault(judged[row].decision.episode, []).append(row)
+    found = [False] * len(judged)
+    for numbers in episodes.values():
+        calls = [canonical_json([[c.name, c.arguments] for c in judged[n].decision.calls]) for n in numbers]
+        for place in range(CIRCLE, len(numbers)):
+            same = len(set(calls[place - CIRCLE : place])) == 1
+            found[numbers[place]] = same and bool(judged[numbers[place - 1]].decision.calls)
+    return found
+
+
+def _circles(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Decisions in circles, and what the others say: some episodes repeat one call a hundred times."""
+    inside = in_circles(judged)
+    mine = [row for row, is_inside in zip(judged, inside, strict=True) if is_inside]
+    rest = measure_test([row for row, is_inside in zip(judged, inside, strict=True) if not is_inside])
+    return {
+        "n": len(mine),
+        "episodes": len({row.decision.episode for row in mine}),
+        "agreement": float(np.mean([bool(row.whole) for row in mine])) if mine else None,
+        "confidence": float(np.mean([row.proposal.confidence for row in mine])) if mine else None,
+        "elsewhere": rest,
+    }
+
+
 def _plain(row: Judged) -> dict[str, Any]:
     """One test decision, for whoever wants to look closer."""
     proposal, decision = row.proposal, row.decision
@@ -143,7 +175,25 @@ def _gated(judged: Sequence[Judged], sent: Sequence[bool]) -> dict[str, Any]:
 
 
 def _tables(name: str, figures: dict[str, Any]) -> list[Table]:
-    return [_methods(name, figures), _student(name, figures)]
+    return [_methods(name, figures), _student(name, figures), *_in_circles(name, figures["circles"])]
+
+
+def _in_circles(name: str, circles: dict[str, Any]) -> list[Table]:
+    """Nothing where the teacher never goes in circles."""
+    if not circles["n"]:
+        return []
+    rest = circles["elsewhere"]
+    return [
+        Table(
+            "Where the teacher goes in circles, %",
+            ["data", "decisions / episodes", "strict", "confidence", "strict elsewhere", "ECE", "n"],
+            [[name, f"{circles['n']:,} / {circles['episodes']}", share(circles["agreement"]),
+              share(circles["confidence"]), share(rest["whole_call"], rest["interval"].get("whole_call")),
+              number(rest["ece"], 3), f"{rest['n']:,}"]],
+            f"In circles: the last {CIRCLE} decisions of the episode were one and the same call. A few such episodes "
+            "hold as many decisions as many others do, and whether a student joins in is all or nothing.",
+        )
+    ]  # fmt: skip
 
 
 def _methods(name: str, figures: dict[str, Any]) -> Table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.errors import failures
+from benchmarks.data import Part
+from benchmarks.errors import Failure, failures, strange_tools
 
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
@@ -68,3 +69,10 @@ def test_kinds_of_wrong_arguments() -> None:
     assert [(f.kind, f.argument, f.negated) for f in missing] == [("candidate missing", "order", True)]
     variant = list(failures(decided(ship("A778"), text="ship A777 or A778"), set(), answer))
     assert [f.kind for f in variant] == ["variant: a value from the same place"]
+
+
+def test_new_tools_are_counted_apart() -> None:
+    part = Part([decided(ship("#1"))], [decided(ship("#2")), decided(ship("#3")), decided(ASK), decided()])
+    wrong_value, other_tool = Failure("wrong", "ship", "order", False), Failure("other tool", "ask", "", False)
+    table = strange_tools("set", part, [[wrong_value], [], [other_tool], [other_tool]])
+    assert [row[2:] for row in table.rows] == [["2", "50.0", "0.0"], ["1", "100.0", "100.0"]]
