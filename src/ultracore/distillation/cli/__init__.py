@@ -21,6 +21,7 @@ from ultracore.distillation.cli.log_figures import export_command, sql_command, 
 from ultracore.distillation.cli.loop import loop_command
 from ultracore.distillation.cli.pause import pause_command, resume_command
 from ultracore.distillation.cli.products import products_group
+from ultracore.distillation.cli.prompts import prompts_group
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
 from ultracore.distillation.cli.run import demo_command, run_command
@@ -58,6 +59,7 @@ for command in (
     costs_command,
     watch_command,
     replay_command,
+    prompts_group,
     keys_group,
     pause_command,
     resume_command,

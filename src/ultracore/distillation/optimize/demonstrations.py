@@ -42,7 +42,7 @@ def bootstrap(run: Run, start: Candidate, iterations: int, demonstrations: int, 
         return
     chance, best = random.Random(run.seed), start.score  # noqa: S311  nothing secret
     for number in range(iterations):
-        if run.left < len(run.parts.selection) or run.is_flat:
+        if run.left < len(run.parts.selection):
             return
         chosen = (draw or spread)(usable, demonstrations, chance)
         prompt = with_demonstrations(start.prompt, chosen)

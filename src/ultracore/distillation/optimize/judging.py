@@ -6,18 +6,19 @@ teacher itself decides now this, now that. What this file does not know: kinds o
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ultracore.distillation.agreement import normalise, same_tools, strict
 from ultracore.distillation.decisions import Decision, decisions_from_rows
-from ultracore.distillation.optimize.evaluation import Scores
+from ultracore.distillation.optimize.evaluation import EvaluationFunction, Scored, Scores
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.prompted.prompt import one_line
 from ultracore.distillation.students.prompted.reading import state_text
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "one_at_a_time"]
 
 QUOTED = 200
 
@@ -63,6 +64,16 @@ class Judge:
         flipping = f"; the teacher itself decides differently in this state: {often}" if len(flips) > 1 else ""
         said = one_line(state_text(decision.state), QUOTED)
         return f"wanted {decision.action}, chose {proposal.action}; the context says: {said}{flipping}"
+
+
+def one_at_a_time(judge: Judge) -> EvaluationFunction:
+    """The same as a coroutine: for a student that waits for a server, where one request may fail alone."""
+
+    async def evaluate(prompt: str, examples: list[Any]) -> Scored:
+        said = await asyncio.to_thread(judge, prompt, examples)
+        return Scored(said.scores[0], said.feedback[0])
+
+    return evaluate
 
 
 def _wrong_arguments(decision: Decision, proposal: Proposal) -> str:

@@ -22,7 +22,7 @@ __all__ = ["BudgetSpent", "Candidate", "Run"]
 LENGTH_PENALTY = 0.001
 """Score that 1,000 added characters must earn: about 250 tokens more to read with each request."""
 
-FLAT_AFTER = 5
+FLAT_AFTER = 12
 """So many prompts that score alike on everything show that the evaluation does not tell prompts apart."""
 
 

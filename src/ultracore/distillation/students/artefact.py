@@ -25,7 +25,7 @@ from safetensors.numpy import save as save_tensors
 from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.tools import canonical_json
 
-__all__ = ["read_artefact", "write_artefact"]
+__all__ = ["kind_of", "read_artefact", "write_artefact"]
 
 CONFIG, TENSORS, MANIFEST = "config.json", "weights.safetensors", "manifest.json"
 FORMAT = 1
@@ -71,6 +71,14 @@ def write_artefact(folder: Path, kind: str, config: Any, arrays: Mapping[str, ND
     except OSError as error:
         raise ArtefactError(f"cannot write the model to {folder}: {error.strerror or error}") from None
     return _sha256(files[MANIFEST])[:16]
+
+
+def kind_of(folder: Path) -> str:
+    """What kind of model a folder says it holds, before anything of it is verified; "" where it does not say."""
+    try:
+        return msgspec.json.decode(_read(folder, MANIFEST), type=Manifest).kind
+    except (ArtefactError, msgspec.DecodeError):
+        return ""
 
 
 def read_artefact(folder: Path, kind: str) -> tuple[str, Any, dict[str, NDArray[Any]]]:

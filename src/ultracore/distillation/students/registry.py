@@ -19,6 +19,7 @@ import msgspec
 from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.events import CertificateDecidedEvent, EventStore
 from ultracore.distillation.events.moment import Moment
+from ultracore.distillation.students.artefact import kind_of
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.students.models import active_model
@@ -62,7 +63,7 @@ class ModelRegistry:
     Args:
         home: The home folder; models live in `home/models`.
         store: The log.
-        load: Reads a student from its folder; the compact student's loader by default.
+        load: Reads a student from its folder; by its kind by default.
     """
 
     def __init__(self, home: Path, store: EventStore, load: Callable[[Path], Student] | None = None) -> None:
@@ -111,7 +112,7 @@ class ModelRegistry:
         folder = self.folder_of(model_id)
         if not folder.is_dir():
             raise ArtefactError(f"model {model_id} has no files in {self.models}; train again or restore them")
-        student = (self._load or _load_compact)(folder)
+        student = (self._load or _load_any)(folder)
         if student.model_id != model_id:
             raise ArtefactError(f"the files of {model_id} hold model {student.model_id!r}; restore them or train again")
         return student
@@ -194,7 +195,11 @@ class ModelRegistry:
         return certificate
 
 
-def _load_compact(folder: Path) -> Student:
+def _load_any(folder: Path) -> Student:
+    if kind_of(folder) == "prompted":
+        from ultracore.distillation.students.prompted.student import load_prompted
+
+        return load_prompted(folder)
     from ultracore.distillation.students.compact.artefact import load_student  # numpy, only when a model is read
 
     return load_student(folder)

@@ -6,6 +6,7 @@ Redirects are not followed, and no message of an error holds the key. What this 
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import ssl
 import time
@@ -29,13 +30,23 @@ class ChatError(DistillationError):
 
 
 class Answer(NamedTuple):
-    """What the model said: the message, its text, tokens in and out where the server counts them, and seconds."""
+    """What the model said.
+
+    Attributes:
+        message: The message, with its tool calls.
+        text: Its text.
+        input_tokens: Where the server counts them.
+        output_tokens: The same.
+        seconds: From asking to the whole answer.
+        probability: Of its tokens, geometric mean; 1 where the server does not say.
+    """
 
     message: Mapping[str, Any]
     text: str
     input_tokens: int | None
     output_tokens: int | None
     seconds: float
+    probability: float
 
 
 class Chat:
@@ -66,7 +77,7 @@ class Chat:
         self._tls = parts.scheme == "https"
         self._host = parts.hostname
         self._path = parts.path.rstrip("/")
-        self._key_env = key_env
+        self.key_env = key_env
         self._timeout = timeout
 
     def check(self) -> None:
@@ -77,7 +88,7 @@ class Chat:
         """
         status, _ = self._request("GET", "/models", None)
         if status in (401, 403):
-            raise ChatError(f"{self.url} refuses the key in {self._key_env}")
+            raise ChatError(f"{self.url} refuses the key in {self.key_env}")
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Answer:
         """One completion.
@@ -96,16 +107,18 @@ class Chat:
             raise ChatError(f"{self.url} answered with status {status}: {content[:200].decode(errors='replace')}")
         try:
             reply = msgspec.json.decode(content)
-            message = reply["choices"][0]["message"]
+            choice = reply["choices"][0]
+            message = choice["message"]
             usage = reply.get("usage") or {}
             tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            return Answer(message, text_of(message), *tokens, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            return Answer(message, text_of(message), *tokens, seconds, _probability(choice.get("logprobs")))
         except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
             raise ChatError(f"{self.url} gave no chat completion: {content[:200].decode(errors='replace')}") from None
 
     def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         headers = {"content-type": "application/json"}
-        if key := os.environ.get(self._key_env):
+        if key := os.environ.get(self.key_env):
             headers["authorization"] = f"Bearer {key}"
         connection = self._connection()
         try:
@@ -122,3 +135,12 @@ class Chat:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+
+def _probability(logprobs: Any) -> float:
+    """Geometric mean of the tokens' probabilities; 1 where the server gives none: then nothing ranks its calls."""
+    try:
+        tokens = [float(token["logprob"]) for token in logprobs["content"]]
+        return math.exp(math.fsum(tokens) / len(tokens)) if tokens else 1.0
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return 1.0
