@@ -82,10 +82,12 @@ def test_another_tenants_decisions_and_rows_are_as_good_as_none(store: EventStor
     with pytest.raises(RequestError, match="no such decision"):
         Drill(store).follow("default", receipt, texts=True)
     assert Drill(store).follow("acme", receipt, texts=True)["model"] is None  # the model is not theirs
-    store.append(lifecycle(NOW - HOUR, tenant="acme", rows=learned))
+    store.append(lifecycle(NOW - HOUR, tenant="acme", rows=learned[:5]))
+    store.append(lifecycle(NOW - HOUR, rows=learned))  # a data set of the same name, but not theirs
     later = decisions(30, seed=2, tenant="acme")
     store.append(later)
     found = Drill(store).follow("acme", by_student(later).metadata.event_id, texts=True)
+    assert found["dataset"]["rows"] == 5
     assert {row["words"] for row in found["rows"]} == {"not in this log"}
     assert {row["tool"] for row in found["rows"]} == {None}
 

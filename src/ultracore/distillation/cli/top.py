@@ -14,6 +14,7 @@ import click
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as Screen
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -76,15 +77,11 @@ def _print(figures: Json, as_json: bool) -> None:
 
 
 def _screen(figures: Json) -> RenderableType:
-    return Group(
-        Text(_headline(figures), style="bold"),
-        *(Text(f"! {_plain(a['name'])}: {_plain(a['message'])}", style="red") for a in _open(figures["alerts"])),
-        _sums(figures),
-        _tools(figures["tools"]),
-        _reasons(figures["reasons"]),
-        _story(figures["timeline"]),
-        Text(_progress(figures["log"]), style="dim"),
-    )
+    tables = (_sums(figures), _tools(figures["tools"]), _reasons(figures["reasons"]), _story(figures["timeline"]))
+    shown = [Padding(table, (1, 0, 0, 0)) for table in tables if table.row_count]
+    alerts = [Text(f"! {_plain(a['name'])}: {_plain(a['message'])}", style="red") for a in _open(figures["alerts"])]
+    progress = Padding(Text(_progress(figures["log"]), style="dim"), (1, 0, 0, 0))
+    return Group(Text(_headline(figures), style="bold"), *alerts, *shown, progress)
 
 
 def _headline(figures: Json) -> str:
@@ -96,7 +93,7 @@ def _headline(figures: Json) -> str:
 
 def _sums(figures: Json) -> Table:
     totals, latency, wanted = figures["totals"], figures["latency"], _percent(figures["floor"])
-    table = _table("", "", title=f"window {figures['window']['name']}")
+    table = _table(f"window {figures['window']['name']}", "")
     rows = {
         "true share since deployment": _between(figures["agreement"]),
         "live agreement": f"{_percent(totals['agreement'])} of {totals['labelled']:,} audits, wanted {wanted}",
@@ -111,7 +108,7 @@ def _sums(figures: Json) -> Table:
 
 
 def _tools(rows: list[Json]) -> Table:
-    table = _table("tool", "decisions", "answered here", "audits", "agree")
+    table = _table("tool", "decisions", "answered here", "audits", "agree", numbers=True)
     for row in rows[:ROWS]:
         cells = (f"{row['decisions']:,}", _percent(row["coverage"]), f"{row['labelled']:,}", _percent(row["agreement"]))
         table.add_row(Text(_plain(row["tool"])), *cells)
@@ -119,7 +116,7 @@ def _tools(rows: list[Json]) -> Table:
 
 
 def _reasons(rows: list[Json]) -> Table:
-    table = _table("why the teacher", "decisions", "share")
+    table = _table("why the teacher", "decisions", "share", numbers=True)
     for row in rows[:ROWS]:
         table.add_row(Text(_plain(row["reason"])), f"{row['n']:,}", _percent(row["share"]))
     return table
@@ -132,8 +129,12 @@ def _story(rows: list[Json]) -> Table:
     return table
 
 
-def _table(*names: str, title: str | None = None) -> Table:
-    return Table(*names, box=None, pad_edge=False, title=title, title_justify="left", show_header=any(names))
+def _table(*names: str, numbers: bool = False) -> Table:
+    """A table; its first column is words, and the others, on request, are numbers."""
+    table = Table(*names, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right" if numbers else "left"
+    return table
 
 
 def _between(found: list[Json]) -> str:
