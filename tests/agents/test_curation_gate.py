@@ -64,6 +64,13 @@ def test_the_first_recipe_within_the_limit_is_taken(students: Asked) -> None:
     assert "75 points" in gated.reason
 
 
+def test_the_upper_end_of_the_interval_decides_and_not_the_loss(students: Asked) -> None:
+    decisions = decisions_of(100)
+    gated = gate(decisions, embed_decisions(decisions), [Recipe(None, 0.5, "random"), Recipe(None, 0.9)], limit=0.55)
+    assert gated.evidence[0]["loss"] < 0.55 < (gated.evidence[0]["interval"] or (0, 0))[1]
+    assert gated.recipe.keep == 0.9
+
+
 def test_more_is_kept_where_no_recipe_passes(students: Asked) -> None:
     decisions = decisions_of(100)
     gated = gate(decisions, embed_decisions(decisions), [Recipe(None, 0.5), Recipe(None, 0.9)], limit=0.01)

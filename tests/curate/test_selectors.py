@@ -45,6 +45,8 @@ def test_so_many_different_rows_in_their_order_with_all_the_weight(
 def test_every_action_is_there_while_there_is_room(clustered: Make, name: str) -> None:
     chosen = select_rows(rows_of(70), clustered(70, 1), 7, name)
     assert {row["tool_selected"] for row in chosen} == {"often", "seldom"}
+    more = [row["tool_selected"] for row in select_rows(rows_of(70), clustered(70, 1), 14, name)]
+    assert 10 / 70 < more.count("seldom") / 14 < 0.35, "seldom ones more than their share, but not as often"
 
 
 def test_the_hardest_are_those_among_others_decisions() -> None:
