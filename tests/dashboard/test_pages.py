@@ -105,3 +105,12 @@ def test_json_is_never_kept(ask: Callable[..., Any]) -> None:
 
 def test_a_source_is_told_the_key() -> None:
     assert CATALOGUE.source.read(Key(key_id="k", tenant="t", scope=Scope.READ), {})["sections"][0]["title"] == "t"
+
+
+def test_figures_that_cannot_be_read_say_what_to_do(ask: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "home" / "projections" / "live.db"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    reply = ask("/dashboard/figures.json")
+    assert reply.status_code == 503
+    assert "delete it" in reply.json()["error"]["message"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import apsw
 
-from ultracore.distillation.errors import DistillationError
+from ultracore.distillation.errors import DistillationError, LogError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.projection import Projection, Projector
 
@@ -65,14 +65,19 @@ class Live:
 
     @contextmanager
     def reading(self) -> Iterator[tuple[apsw.Connection, Progress]]:
-        """A connection that sees one moment of the state, and how far that is."""
-        state = self._opened()
+        """A connection that sees one moment of the state, and how far that is.
+
+        Raises:
+            LogError: The file cannot be read.
+        """
         try:
-            with state:
+            with closing(self._opened()) as state, state:
                 position = next(state.execute("SELECT coalesce(max(position), 0) FROM tracking"))[0]
                 yield state, Progress(position, max(position, self._last()), self._problem)
-        finally:
-            state.close()
+        except apsw.Error as error:
+            raise LogError(
+                f"{self._path} cannot be read: {error}; delete it, it is built again from the log"
+            ) from error
 
     def _opened(self) -> apsw.Connection:
         """The file, or where nothing was taken in yet the figures of an empty log."""

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ultracore.distillation.errors import LogError
 from ultracore.distillation.report.html import Html, el, hashes, join, json_data
 from ultracore.distillation.serve.app import READERS, Endpoint
 from ultracore.distillation.serve.guard import caller_of
 from ultracore.distillation.serve.keys import Key
 from ultracore.distillation.serve.operations import json_response
+from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Page", "Read", "Source", "page_endpoints"]
 
@@ -77,7 +79,10 @@ def page_endpoints(pages: Sequence[Page]) -> list[Endpoint]:
 
 async def _json(read: Read, pool: Executor, request: Request) -> Response:
     asked = caller_of(request), dict(request.query_params)
-    value = await asyncio.get_running_loop().run_in_executor(pool, read, *asked)
+    try:
+        value = await asyncio.get_running_loop().run_in_executor(pool, read, *asked)
+    except LogError as error:
+        raise RequestError(503, str(error), code="log_unavailable", headers={"retry-after": "1"}) from None
     answer = json_response(value)
     answer.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
     return answer
