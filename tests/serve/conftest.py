@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,8 +25,10 @@ from starlette.routing import Route
 from ultracore.distillation.decisions import State
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import Event, EventStore
+from ultracore.distillation.products.store import ProductStore
 from ultracore.distillation.serve.app import create_app
 from ultracore.distillation.serve.gate import Gate
+from ultracore.distillation.serve.products import product_endpoints
 from ultracore.distillation.serve.server import configure
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.settings import Settings
@@ -345,6 +350,7 @@ class World:
 
     def app(self, upstream: Upstream | None, **options: Any) -> Starlette:
         values = {"store": self.store, "gate": self.gate, "settings": self.settings, "env": {}}
+        values["more"] = product_endpoints(ProductStore(self.store, Path(tempfile.gettempdir()) / uuid.uuid4().hex))
         return create_app(upstream=upstream, **(values | options))
 
     @asynccontextmanager

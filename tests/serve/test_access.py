@@ -30,6 +30,14 @@ ALLOWED = {
     "/v1/responses": {"client", "admin", "other"},
     "/v1/feedback": {"client", "admin", "other"},
     "/v1/models": {"client", "read-only", "admin", "other"},
+    "/v1/products": {"read-only", "admin"},
+    "/v1/products/sql": {"read-only", "admin"},
+    "/v1/products/{product_id}": {"read-only", "admin"},
+    "/v1/products/{product_id}/contract": {"read-only", "admin"},
+    "/v1/products/{product_id}/rows": {"read-only", "admin"},
+    "/v1/products/{product_id}/statistics": {"read-only", "admin"},
+    "/v1/products/{product_id}/quality": {"read-only", "admin"},
+    "/v1/products/{product_id}/lineage": {"read-only", "admin"},
     "/v1/{path:path}": {"client", "admin"},  # of another tenant: only what keeps nothing
 }
 VALID = {"client", "read-only", "admin", "other"}

@@ -116,10 +116,13 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     """
     from ultracore.distillation.dashboard.overview import Overview
     from ultracore.distillation.dashboard.pages import page_endpoints
+    from ultracore.distillation.dashboard.products import products_page
     from ultracore.distillation.events.opening import open_store
+    from ultracore.distillation.products.store import ProductStore
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.deployment import Deployment
     from ultracore.distillation.serve.gate import Gate
+    from ultracore.distillation.serve.products import product_endpoints
     from ultracore.distillation.serve.spill import Spill
     from ultracore.distillation.serve.upstream import upstream_from_settings
     from ultracore.distillation.students.registry import Deployed, ModelRegistry
@@ -139,7 +142,8 @@ def gateway(settings: Settings) -> tuple[Any, str]:
             "give --upstream https://host/v1, or certify a model first with distill run"
         )
     spill = Spill(settings.home_path / "spill", protection=store.protection)
-    pages = [Overview(store, settings).page()]
+    rows = ProductStore(store, settings.home_path)
+    pages = [Overview(store, settings).page(), products_page(rows)]
     app = create_app(
         store=store,
         upstream=upstream,
@@ -147,7 +151,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
         settings=settings,
         spill=spill,
         deployment=deployment,
-        more=page_endpoints(pages),
+        more=[*page_endpoints(pages), *product_endpoints(rows)],
     )
     return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused)
 

@@ -73,12 +73,24 @@ def _value(column: Column, value: Any) -> Any:
     kinds = KINDS[column.logical_type]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ProductError(f"{column.name} is compared with a {column.logical_type}, not with {value!r}")
+    if not _is_storable(value):
+        raise ProductError(f"{column.name}: no row can hold {value!r}")
     if column.logical_type != "timestamp":
         return value
     try:
         return instant(str(value))
     except EventError as error:
         raise ProductError(f"{column.name}: {error}") from None
+
+
+def _is_storable(value: Any) -> bool:
+    """Whole numbers of 64 bits, and text that has a UTF-8 form."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    try:
+        return not isinstance(value, str) or bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_list(value: Any) -> bool:

@@ -118,7 +118,7 @@ def create_app(
         store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, shares=shares, spill=spill
     )
     decider.on_disabled = gateway.disabled
-    routes = [*endpoints(gateway, Operations(gateway, control, clock)), *more]
+    routes = [*more, *endpoints(gateway, Operations(gateway, control, clock))]  # the last one relays what is left
     open_paths = [endpoint.path for endpoint in routes if endpoint.scopes is None]
     refused = gateway.metrics.refused
     app = Starlette(

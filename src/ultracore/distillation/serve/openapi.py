@@ -69,6 +69,26 @@ FEEDBACK: Json = {
     },
 }
 ANY: Json = {"type": "object"}
+SQL: Json = {
+    "type": "object",
+    "required": ["query"],
+    "additionalProperties": False,
+    "properties": {"query": {"type": "string"}},
+}
+PRODUCT: Json = {"name": "product_id", "in": "path", "required": True, "schema": {"type": "string"}}
+PARAMETERS: dict[str, list[Json]] = {
+    "/rows": [
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 10000}},
+        {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+        {"name": "personal", "in": "query", "schema": {"type": "boolean"}},
+        {"name": "format", "in": "query", "schema": {"enum": ["json", "jsonl"]}},
+    ],
+    "/statistics": [
+        {"name": name, "in": "query", "schema": {"type": "string"}}
+        for name in ("agent_id", "time_window_hours", "dataset_version", "model_id")
+    ],
+}
+"""Parameters of a product's routes; a filter is a column's name, with an operator as in `timestamp.gte`."""
 ASKING = {
     "x-distill-force": "`teacher` forbids the student; any other value says nothing.",
     "x-distill-agent": "Who asks, unless the key says it.",
@@ -107,6 +127,7 @@ def document() -> Json:
                     body=FEEDBACK,
                 )
             },
+            **_products(),
             "/healthz": {"get": _operation("The process answers", {"200": _json(ANY)})},
             "/readyz": {"get": _operation("It can do its work", {"200": _json(ANY), "503": _json(ANY)})},
             "/metrics": {"get": _operation("Counts for Prometheus", {"200": _text("The counts.")})},
@@ -115,6 +136,39 @@ def document() -> Json:
             "/admin/resume": {"post": _operation("Let the student answer again", {"200": _json(ANY)}, "503")},
         },
     }
+
+
+def _products() -> Json:
+    """The data products; filters by column are parameters of their own, so that any other name is refused."""
+    of_one = {
+        "": ("A product's columns and owner", _json(ANY)),
+        "/contract": (
+            "Its contract, ODCS v3",
+            {"description": "YAML.", "content": {"application/yaml": {"schema": {}}}},
+        ),
+        "/statistics": ("Its figures", _json(ANY)),
+        "/quality": ("Its quality, measured now", _json(ANY)),
+        "/lineage": ("Where its rows come from", _json(ANY)),
+        "/rows": ("Its rows, filters before limit and offset", _rows()),
+    }
+    refusals = ("400", "404", "503")
+    single = {
+        f"/v1/products/{{product_id}}{path}": {
+            "get": {
+                **_operation(summary, {"200": answer}, *refusals),
+                "parameters": [PRODUCT, *PARAMETERS.get(path, [])],
+            }
+        }
+        for path, (summary, answer) in of_one.items()
+    }
+    asked = _operation("SQL over all products", {"200": _json(ANY)}, "400", "408", "413", "415", "503", body=SQL)
+    listed = _operation("The catalogue of data products", {"200": _json(ANY)})
+    return {"/v1/products": {"get": listed}, "/v1/products/sql": {"post": asked}, **single}
+
+
+def _rows() -> Json:
+    lines = {"application/json": {"schema": ANY}, "application/x-ndjson": {"schema": {}}}
+    return {"description": "Rows, or a line a row.", "content": lines}
 
 
 def _decision(summary: str, body: Json) -> Json:
