@@ -126,9 +126,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             error: Why, in our own words.
             usage: The tokens that the teacher billed.
         """
-        return DecisionOutcomeEvent.record(
+        return DecisionOutcomeEvent.record(  # of which conversation, the decision says: here it would have to be sealed
             decision_id=self.receipt,
-            session_id=self.session,
             success=status == "ok",
             status=status,
             execution_time_ms=self.elapsed_ms,

@@ -101,6 +101,7 @@ class Gate:
         self.revoked = revoked
         self.revoked_actions: frozenset[str] = frozenset()
         self.certificate_id = certificate.fingerprint
+        self._recall = student.recall if isinstance(student, Recalls) else None
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
 
@@ -124,9 +125,9 @@ class Gate:
         """
         offer = read_offer(request.tools)
         refused = self._before(request, offer)
-        if refused is not None or not isinstance(self.student, Recalls):
+        if refused is not None or self._recall is None:
             return refused
-        return self._ask(request, offer, self.student.recall)
+        return self._ask(request, offer, self._recall)
 
     def _before(self, request: ChatRequest, offer: Offer) -> Escalate | None:
         certificate = self.certificate

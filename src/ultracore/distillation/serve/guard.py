@@ -140,7 +140,7 @@ async def read_body(request: Request) -> bytes:
     if request.headers.get("content-encoding", "identity") != "identity":
         raise RequestError(415, "a compressed body is not accepted", code="unsupported_encoding")
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared[:20]) > MAX_BODY:
+    if not declared.isdecimal() or (expected := int(declared[:20])) > MAX_BODY:
         raise _too_large()
     body = bytearray()
     try:
@@ -150,7 +150,8 @@ async def read_body(request: Request) -> bytes:
                 body += chunk
                 if len(body) > MAX_BODY:
                     raise _too_large()
-                deadline.reschedule(began + BODY_SECONDS + len(body) / BODY_BYTES_A_SECOND)
+                if len(body) != expected:
+                    deadline.reschedule(began + BODY_SECONDS + len(body) / BODY_BYTES_A_SECOND)
     except TimeoutError:
         raise RequestError(408, "the body did not arrive in time", code="request_timeout") from None
     except ClientDisconnect:

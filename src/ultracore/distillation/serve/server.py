@@ -5,8 +5,12 @@ What this file does not know: what the gateway does.
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
@@ -41,7 +45,29 @@ def serve(app: Starlette, settings: Settings, *, listener: socket.socket | None 
     """
     config = configure(app, settings, keyed=app.state.ring.required)
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.Server(config).run(None if listener is None else [listener])
+    with _stopped_cleanly():
+        uvicorn.Server(config).run(None if listener is None else [listener])
+
+
+@contextmanager
+def _stopped_cleanly() -> Iterator[None]:
+    """SIGTERM ends the process as an exit does, with code 0.
+
+    Uvicorn raises it again once it has finished. The signal's own action would end the process there and then, before
+    the log has written what it was last given.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be listened to
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def configure(app: Starlette, settings: Settings, *, keyed: bool) -> uvicorn.Config:

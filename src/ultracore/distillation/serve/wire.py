@@ -217,19 +217,14 @@ def _not_json(error: Exception) -> RequestError:
 def _check_shape(value: Any) -> None:
     level, seen = [value], 0
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
+        nodes = [node for node in level if node.__class__ is dict or node.__class__ is list]
+        level = [child for node in nodes for child in (node.values() if node.__class__ is dict else node)]
         seen += len(level)
         if seen > MAX_VALUES:
             raise RequestError(400, f"the body holds more than {MAX_VALUES} values", code="too_many_values")
         if not level:
             return
     raise _not_json(RecursionError())
-
-
-def _children(node: Any) -> Any:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
 
 
 def _is_message(value: Any) -> bool:
