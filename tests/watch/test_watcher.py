@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
-from ultracore.distillation.events import CertificateRevokedEvent, ModelRolledBackEvent
+from ultracore.distillation.events import AlertRaisedEvent, CertificateRevokedEvent, ModelRolledBackEvent
 from ultracore.distillation.settings import Settings
 from ultracore.distillation.watch.audits import RISK
 from ultracore.distillation.watch.watcher import Watcher
@@ -147,6 +148,38 @@ def test_who_looks_late_finds_what_who_looks_often_finds(world: Any) -> None:
     bad = ("track", "refund")
     world.store.append([world.audit(k % 7 > 1, (*bad, *["quote"] * 5)[k % 7]) for k in range(140)])
     assert sorted(event.actions for event in watcher(world).look().appended) == [["refund"], ["track"]]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_whatever_a_kill_interrupts_the_log_tells_the_next_watcher(world: Any, writes: int) -> None:
+    """The store takes so many facts, then the process is gone; the next one writes the rest, nothing twice."""
+    world.deploy()
+    bad = ("track", "refund", "cancel")
+    events = [world.audit(k % 28 > 2, (*bad, *["quote"] * 25)[k % 28]) for k in range(280)]
+    world.store.append(events)
+
+    class Dying:
+        def __init__(self) -> None:
+            self.left = writes
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.store, name)
+
+        def append(self, events: Any, **options: Any) -> Any:
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return world.store.append(events, **options)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        Watcher(Dying(), Settings(), clock=world.clock).look()  # type: ignore[arg-type]
+    watcher(world).look()
+    watcher(world).look()
+    told = world.of(CertificateRevokedEvent)
+    assert sorted(action for event in told for action in event.actions) == sorted(bad)
+    assert len(told) == 3
+    alerts = [event.metadata.event_id for event in world.of(AlertRaisedEvent)]
+    assert len(alerts) == len(set(alerts)) <= 1
 
 
 def test_two_that_look_at_the_same_time_write_it_once(world: Any) -> None:
