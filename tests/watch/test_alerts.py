@@ -47,6 +47,8 @@ def test_the_limits_are_the_promised_ones() -> None:
     assert not conditions.latency(SETTINGS, hour(199.0)).beyond
     assert not conditions.latency(SETTINGS, hour(900.0, count=3)).beyond
     assert conditions.agreement(SETTINGS, 0.9, 0.8).beyond
+    assert conditions.agreement(SETTINGS, None, None).within  # no student answers
+    assert conditions.agreement(SETTINGS, 1.0, None).within
     assert not conditions.agreement(SETTINGS, 0.905, 0.8).beyond
 
 

@@ -83,6 +83,13 @@ def test_bounds_enclose_each_other_whatever_is_seen(seen: list[tuple[bool, float
     assert 0.0 <= bounds.lower(0.001) <= bounds.lower(0.05) <= bounds.upper(0.05) <= bounds.upper(0.001) <= 1.0
 
 
+def test_where_the_mean_fell_the_lower_bound_does_not_stay_above_the_upper() -> None:
+    bounds = Bounds(0.93)
+    for k in range(700):
+        bounds.observe(k < 600, 0.05)
+    assert bounds.lower(0.001) <= bounds.upper(0.001) < 0.9
+
+
 def test_the_bounds_mirror_each_other() -> None:
     bounds, mirrored = Bounds(0.5), Bounds(0.5)
     for k in range(200):

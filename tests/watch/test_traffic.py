@@ -157,6 +157,11 @@ def test_the_watcher_writes_drift_and_its_alert_down_once(world: Any) -> None:
     assert again.look().appended == []
     assert {one.detector for one in again.look().drift if one.alarmed} >= {"actions"}
     assert len(world.of(DriftDetectedEvent)) == before
+    world.store.append(decided(rng, WINDOW, audited=0, mix=[0.9, 0.05, 0.05, 0.0]))
+    assert [e for e in again.look().appended if isinstance(e, DriftDetectedEvent) and e.detector == "actions"] == []
+    world.later(days=1)
+    world.store.append(decided(rng, WINDOW, audited=0, mix=[0.9, 0.05, 0.05, 0.0]))
+    assert "actions" in {e.detector for e in again.look().appended if isinstance(e, DriftDetectedEvent)}
 
 
 def test_a_watcher_that_begins_late_sees_the_windows_of_one_that_was_there(world: Any) -> None:
