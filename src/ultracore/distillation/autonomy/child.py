@@ -41,7 +41,7 @@ class _Job(msgspec.Struct, frozen=True):
     workshop: str
     settings: Settings
     rules: PromotionRules
-    megabytes: int
+    limits: Limits
     causation_id: str | None = None
 
 
@@ -53,14 +53,10 @@ class ChildWorkshop:
         rules: Of promotion.
         limits: What a child may take.
         workshop: `module:class` of the workshop that the child opens.
-        nice: Added to the niceness: the gateway goes first.
     """
 
-    def __init__(
-        self, settings: Settings, rules: PromotionRules, limits: Limits, *, workshop: str = COMPACT, nice: int = 10
-    ) -> None:
-        self._settings, self._rules, self._limits = settings, rules, limits
-        self._workshop, self._nice = workshop, nice
+    def __init__(self, settings: Settings, rules: PromotionRules, limits: Limits, *, workshop: str = COMPACT) -> None:
+        self._settings, self._rules, self._limits, self._workshop = settings, rules, limits, workshop
 
     def train(self, causation_id: str | None) -> dict[str, Any]:
         """See `Workshop.train`.
@@ -82,9 +78,9 @@ class ChildWorkshop:
 
     def _run(self, work: str, causation_id: str | None) -> bytes:
         limits = self._limits
-        job = _Job(work, self._workshop, self._settings, self._rules, limits.megabytes, causation_id)
+        job = _Job(work, self._workshop, self._settings, self._rules, limits, causation_id)
         environment = {**dict.fromkeys(THREADS, "1"), **os.environ}
-        command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(job).decode(), str(self._nice)]
+        command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(job).decode()]
         process = subprocess.Popen(  # noqa: S603  our own program
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
             start_new_session=True,
@@ -105,8 +101,8 @@ def main() -> None:
     from ultracore.distillation.serve.workers import end_with_parent
 
     job = msgspec.json.decode(sys.argv[1], type=_Job)
-    resource.setrlimit(resource.RLIMIT_AS, (job.megabytes * MEGABYTE,) * 2)
-    os.nice(int(sys.argv[2]))
+    resource.setrlimit(resource.RLIMIT_AS, (job.limits.megabytes * MEGABYTE,) * 2)
+    os.nice(job.limits.nice)
     end_with_parent()
     module, _, name = job.workshop.partition(":")
     try:

@@ -84,7 +84,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         seconds: Wall clock.
         megabytes: Address space.
+        nice: Added to its niceness: the gateway goes first.
     """
 
     seconds: float = 3600.0
     megabytes: int = 8192
+    nice: int = 10

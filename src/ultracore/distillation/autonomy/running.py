@@ -11,6 +11,7 @@ from ultracore.distillation.autonomy.rules import Limits, PromotionRules, Retrai
 from ultracore.distillation.autonomy.supervisor import Supervisor, seat_at
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.settings import Settings
+from ultracore.distillation.watch.notify import notifiers
 from ultracore.distillation.watch.watcher import Watcher
 
 __all__ = ["supervisor_at"]
@@ -40,6 +41,6 @@ def supervisor_at(
     cycle = Cycle(
         store, settings.home_path, settings.tenant,
         ChildWorkshop(settings, rules, limits or Limits(), workshop=workshop),
-        look=Watcher(store, settings).look, promotion=rules, retraining=retraining,
+        look=Watcher(store, settings, notify=notifiers(settings)).look, promotion=rules, retraining=retraining,
     )  # fmt: skip
     return Supervisor(cycle, seat_at(settings), every_seconds=every_seconds)

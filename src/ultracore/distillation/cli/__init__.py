@@ -11,6 +11,7 @@ from ultracore.distillation import __version__
 from ultracore.distillation.cli.backup import backup_command, restore_command
 from ultracore.distillation.cli.costs import costs_command
 from ultracore.distillation.cli.curate import curate_command
+from ultracore.distillation.cli.demo import demo_command
 from ultracore.distillation.cli.edge import Group, examples
 from ultracore.distillation.cli.erase import erase_command
 from ultracore.distillation.cli.import_ import import_command
@@ -24,7 +25,7 @@ from ultracore.distillation.cli.products import products_group
 from ultracore.distillation.cli.prompts import prompts_group
 from ultracore.distillation.cli.replay import replay_command
 from ultracore.distillation.cli.report import report_command
-from ultracore.distillation.cli.run import demo_command, run_command
+from ultracore.distillation.cli.run import run_command
 from ultracore.distillation.cli.serve import serve_command
 from ultracore.distillation.cli.settings import settings_command
 from ultracore.distillation.cli.top import top_command
@@ -38,7 +39,7 @@ __all__ = ["main"]
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=examples(
-        "distill demo                               the whole loop on synthetic traces",
+        "distill demo                               watch it learn, notice and recover, on a synthetic bank",
         "distill run traces.jsonl                   the whole loop on yours",
         "distill serve --upstream https://api.openai.com/v1",
     ),

@@ -1,4 +1,4 @@
-"""`distill run` and `distill demo`: the whole loop, then the table, the page and what to do next.
+"""`distill run`: the whole loop, then the table, the page and what to do next.
 
 What this file does not know: how the loop works.
 """
@@ -20,7 +20,7 @@ from ultracore.distillation.cli.home import DEFAULT_OUT, LOG, find_home, home_of
 from ultracore.distillation.cli.progress import stages
 from ultracore.distillation.settings import load_settings
 
-__all__ = ["demo_command", "run_command"]
+__all__ = ["run_command"]
 
 EXAMPLES = 600
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -67,13 +67,6 @@ def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from
     if not from_log and (wrong := [name for name in OF_LOG if chosen[name]]):
         raise click.UsageError(f"--{wrong[0]} goes with --from-log")
     _run(train, test, out, from_log, **chosen)
-
-
-@click.command("demo", epilog=examples("distill demo --out /tmp/demo"))
-@click.option("--out", type=FILE, default=DEFAULT_OUT, show_default=True, help="Folder of the report.")
-def demo_command(out: Path) -> None:
-    """Run the whole loop on synthetic example traces."""
-    _run((), (), out, from_log=False)
 
 
 def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
