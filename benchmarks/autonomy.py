@@ -26,8 +26,8 @@ from ultracore.distillation.autonomy.cycle import Cycle
 from ultracore.distillation.autonomy.promotion import candidate_of
 from ultracore.distillation.autonomy.rules import PromotionRules, RetrainRules
 from ultracore.distillation.autonomy.traffic import Model
+from ultracore.distillation.autonomy.work import Compared
 from ultracore.distillation.autonomy.workshop import (
-    Compared,
     compare_candidate,
     stopped_actions,
     training_decisions,

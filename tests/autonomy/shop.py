@@ -26,7 +26,7 @@ class Misbehaving:
         if self.what == "foreseen":
             raise DataError("no labelled decision")
         if self.what == "hangs":
-            time.sleep(60)
+            time.sleep(600)
         if self.what == "eats":
             eaten = []
             while True:

@@ -50,4 +50,4 @@ def test_one_that_hangs_is_ended(child) -> None:
     began = time.monotonic()
     with pytest.raises(ChildError, match=r"compare: ended after 1\.5 s"):
         child("hangs", seconds=1.5).compare()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60

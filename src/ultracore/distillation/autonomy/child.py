@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.autonomy.rules import Limits, PromotionRules
+from ultracore.distillation.autonomy.work import Compared
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.settings import Settings
 
@@ -66,14 +67,12 @@ class ChildWorkshop:
         """
         return msgspec.json.decode(self._run("train", causation_id), type=dict[str, Any])
 
-    def compare(self) -> Any:
+    def compare(self) -> Compared:
         """See `Workshop.compare`.
 
         Raises:
             ChildError: As for `train`.
         """
-        from ultracore.distillation.autonomy.workshop import Compared  # scikit-learn, which a quiet loop never needs
-
         return msgspec.json.decode(self._run("compare", None), type=Compared)
 
     def _run(self, work: str, causation_id: str | None) -> bytes:

@@ -17,7 +17,7 @@ from ultracore.distillation.autonomy.promotion import candidate_of, next_stage, 
 from ultracore.distillation.autonomy.rules import PromotionRules, RetrainRules
 from ultracore.distillation.autonomy.situation import FAILED, Situations
 from ultracore.distillation.autonomy.triggers import capped, due
-from ultracore.distillation.autonomy.workshop import Workshop
+from ultracore.distillation.autonomy.work import Workshop
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events import (
     CertificateDecidedEvent,

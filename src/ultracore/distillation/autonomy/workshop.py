@@ -10,16 +10,17 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from ultracore.distillation.agents.curator import DataCuratorAgent
 from ultracore.distillation.agents.trainer import ModelTrainerAgent
-from ultracore.distillation.autonomy.compare import Comparison, compare
+from ultracore.distillation.autonomy.compare import compare
 from ultracore.distillation.autonomy.promotion import candidate_of
 from ultracore.distillation.autonomy.rules import PromotionRules
 from ultracore.distillation.autonomy.traffic import Model, fresh_traffic, pairs
+from ultracore.distillation.autonomy.work import Compared
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import CertificateRevokedEvent, EventStore, ModelDeployedEvent
@@ -31,26 +32,7 @@ from ultracore.distillation.settings import Settings
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.parts import of_one_teacher
 
-__all__ = ["CompactWorkshop", "Compared", "Workshop", "compare_candidate", "stopped_actions", "training_decisions"]
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """A comparison, and how many conversations the canary answered."""
-
-    comparison: Comparison
-    canary_units: int
-
-
-class Workshop(Protocol):
-    """Where the heavy work is done; may raise whatever goes wrong."""
-
-    def train(self, causation_id: str | None) -> dict[str, Any]:
-        """Curate, train and certify what the log holds, and append the facts; returns `status` and `reason`."""
-        ...
-
-    def compare(self) -> Compared:
-        """Compare the candidate with the model that answers."""
-        ...
+__all__ = ["CompactWorkshop", "Compared", "compare_candidate", "stopped_actions", "training_decisions"]
 
 
 class CompactWorkshop:
