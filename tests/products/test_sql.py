@@ -9,13 +9,13 @@ import pytest
 from tests.products.conftest import World, decided, ended
 
 from ultracore.distillation.errors import ProductError
-from ultracore.distillation.products import AgentDecisionHistoryProduct, columns
+from ultracore.distillation.products import AgentDecisionHistoryProduct, columns, sql
 from ultracore.distillation.products.sql import Limits, Session, open_session
 
 
 @pytest.fixture
 def session(world: World) -> Iterator[Session]:
-    opened = open_session(AgentDecisionHistoryProduct(world.store).rows, "default", Limits(seconds=5.0, rows=1000))
+    opened = open_session(AgentDecisionHistoryProduct(world.store).rows, "default", Limits(seconds=60.0, rows=1000))
     yield opened
     opened.close()
 
@@ -70,12 +70,17 @@ def test_a_query_without_end_is_stopped(world: World) -> None:
     assert session.ask("SELECT 1").rows == [(1,)]
 
 
-def test_an_answer_and_a_memory_too_large_are_refused(session: Session, world: World) -> None:
+def test_an_answer_and_a_memory_too_large_are_refused(
+    session: Session, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ProductError, match="more than 1,000 rows"):
         session.ask("SELECT * FROM range(2000)")
-    with pytest.raises(ProductError, match="64 MB"):
-        session.ask("SELECT repeat('x', 70000000)")
-    small = open_session(AgentDecisionHistoryProduct(world.store).rows, "default", Limits(memory="100MB", seconds=20.0))
+    monkeypatch.setattr(sql, "MAX_BYTES", 1_000_000)
+    with pytest.raises(ProductError, match="1,000 rows or 1 MB"):
+        session.ask("SELECT repeat('x', 2000000)")
+    small = open_session(
+        AgentDecisionHistoryProduct(world.store).rows, "default", Limits(memory="100MB", seconds=120.0)
+    )
     with pytest.raises(ProductError, match="100MB of memory"):
         small.ask("SELECT list(range) FROM range(100000000)")
 

@@ -62,7 +62,7 @@ def _judged(event: AgentDecisionEvent) -> dict[str, Any]:
     if event.metadata.erased:
         return {"calls": int(bool(event.tool_selected)), "tool_offered": offered, **dict.fromkeys(DERIVED)}
     try:
-        decision = Decision.from_row(_row_of(event))
+        decision = Decision.from_row(_row_of(event) | {"tools_available": tools.values()})
     except DataError:  # a call or a tool without a name, which an importer of an earlier release let through
         return {"calls": 0, "tool_offered": False, **dict.fromkeys(DERIVED), "arguments_valid": False}
     known = all(_is_known(call, tools) for call in decision.calls)
@@ -78,7 +78,7 @@ def _judged(event: AgentDecisionEvent) -> dict[str, Any]:
 
 
 def _row_of(event: AgentDecisionEvent) -> dict[str, Any]:
-    names = ("context", "tools_available", "tool_selected", "tool_parameters", "tool_calls", "reply")
+    names = ("context", "tool_selected", "tool_parameters", "tool_calls", "reply")
     return {name: getattr(event, name) for name in names}
 
 

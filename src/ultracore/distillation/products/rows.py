@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import apsw
@@ -135,8 +136,13 @@ class ProductRows:
 
 
 def _insert(state: apsw.Connection, table: str, row: dict[str, Any], conflict: str = "") -> None:
-    columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-    state.execute(f"INSERT {conflict} INTO {table} ({columns}) VALUES ({marks})", row)
+    state.execute(_statement(table, conflict, tuple(row)), row)
+
+
+@lru_cache(maxsize=64)
+def _statement(table: str, conflict: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join(f":{name}" for name in columns)
+    return f"INSERT {conflict} INTO {table} ({', '.join(columns)}) VALUES ({marks})"
 
 
 def _decision(event: AgentDecisionEvent, state: apsw.Connection) -> None:

@@ -21,7 +21,8 @@ from ultracore.distillation.products.rows import ProductRows
 __all__ = ["FOLDER", "VIEWS", "ProductStore"]
 
 FOLDER = "projections"
-PAGE = 1000
+CACHE_KIB = 65_536
+"""Of pages in memory: eight indexes of a million rows would be read again for each new row with SQLite's own 2 MiB."""
 
 VIEWS = {
     "agent_decision_history": "SELECT * FROM decisions",
@@ -102,6 +103,7 @@ class ProductStore:
             self.close()
         if self._projector is None:
             self._projector = Projector(self.log, ProductRows(), path)
+            self._projector.state.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._reached = self._projector.catch_up()
             self._inode = _inode(path)
         return self._projector
