@@ -102,10 +102,10 @@ def measure_gateway(*, quick: bool = False, with_litellm: bool = False) -> Secti
     scale = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         recurring, zipf, new, misses = _prepare(Path(folder), scale)
-        rows = _rows(Path(folder), stack, scale, recurring, zipf, new, with_litellm)
+        rows, absent = _rows(Path(folder), stack, scale, recurring, zipf, new, with_litellm)
         added = _added_latency(Path(folder), recurring, 200 if quick else 2000)
         sync = _sync_ms(Path(folder), 50 if quick else 500)
-    return _section(rows, added, sync, zipf, misses)
+    return _section(rows, absent, added, sync, zipf, misses)
 
 
 def _prepare(folder: Path, scale: Scale) -> tuple[Mix, Mix, Mix, float]:
@@ -150,13 +150,17 @@ def _body(decision: Decision) -> bytes:
 
 def _rows(
     folder: Path, stack: ExitStack, scale: Scale, recurring: Mix, zipf: Mix, new: Mix, with_litellm: bool
-) -> list[Row]:
+) -> tuple[list[Row], list[str]]:
+    """What was measured, and what was not, with the reason."""
     teacher = stack.enter_context(started("teacher"))
     url = f"http://127.0.0.1:{teacher.port}/v1"
     model = str(folder / "model")
     rows = [_measure("the teacher itself (a fixed answer)", lambda: teacher, recurring, scale)]
+    absent = [] if with_litellm else ["LiteLLM's proxy (not asked for: --with-litellm installs it)"]
     with nginx() as peer:
-        if peer is not None:
+        if peer is None:
+            absent.append("nginx (not installed)")
+        else:
             rows.append(_measure("nginx, a fixed answer", lambda: peer, recurring, scale))
     with started("bare") as bare:
         rows.append(_measure("uvicorn + msgspec, decodes, a fixed answer", lambda: bare, recurring, scale))
@@ -173,7 +177,7 @@ def _rows(
         with litellm(url) as peer:
             few = Mix(recurring.decisions, recurring.requests, recurring.order[: max(20, scale.requests // 20)])
             rows.append(_measure("LiteLLM proxy, relayed", lambda: peer, few, scale, connections=4))
-    return rows
+    return rows, absent
 
 
 def _measure(name: str, server: Callable[[], Process], mix: Mix, scale: Scale, connections: int = CONNECTIONS) -> Row:
@@ -237,7 +241,12 @@ def _sync_ms(folder: Path, n: int) -> list[float]:
 
 
 def _section(
-    rows: Sequence[Row], added: dict[str, list[float]], sync: Sequence[float], mix: Mix, misses: float
+    rows: Sequence[Row],
+    absent: Sequence[str],
+    added: dict[str, list[float]],
+    sync: Sequence[float],
+    mix: Mix,
+    misses: float,
 ) -> Section:
     sizes = [len(request) for request in mix.requests]
     about = (
@@ -245,16 +254,16 @@ def _section(
         f"median {statistics.median(sizes):,.0f}; Zipf exponent {ZIPF:g}, {misses:.1%} of the draws not in the "
         "student's memory"
     )
-    figures: dict[str, Any] = {"rows": [row._asdict() for row in rows], "misses": misses}
+    figures: dict[str, Any] = {"rows": [row._asdict() for row in rows], "misses": misses, "absent": list(absent)}
     figures |= {"added_ms": {name: _quantiles(values) for name, values in added.items()}, "sync_ms": _quantiles(sync)}
-    return Section("gateway", about, [_table(rows), _latency_table(added, sync)], figures=figures)
+    return Section("gateway", about, [_table(rows, absent), _latency_table(added, sync)], figures=figures)
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": float(np.percentile(values, q)) for q in (50, 99)} | {"n": len(values)}
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], absent: Sequence[str]) -> Table:
     cells = [
         [
             row.name,
@@ -273,6 +282,8 @@ def _table(rows: Sequence[Row]) -> Table:
         "after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for new "
         "contexts), without a certificate."
     )
+    if absent:
+        note += f" Not measured here: {', '.join(absent)}."
     return Table("Gateway, one process", columns, cells, note)
 
 

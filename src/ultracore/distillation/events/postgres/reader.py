@@ -14,16 +14,14 @@ from itertools import islice
 from typing import Any
 
 import psycopg
-import zstandard
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events import block as blocks
-from ultracore.distillation.events.block import Block, Chained, DamagedBlockError, Row
+from ultracore.distillation.events.block import Block, Chained, Row
 from ultracore.distillation.events.block_store import Filters
-from ultracore.distillation.events.codec import part_of
 from ultracore.distillation.events.postgres.connection import Connection, connect, explain, name_of
 from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.store import instant
+from ultracore.distillation.events.stored import missing, part_from, rows_of
 
 __all__ = ["Reader"]
 
@@ -129,12 +127,12 @@ class Reader:
         while after < last:
             page = self.fetch(OF_RANGE, (after + 1, last))
             if not page:
-                raise self._missing(after + 1, last)
+                raise missing(self._log, after + 1, last)
             for block in self._blocks(page):
                 if not block.first <= after + 1 <= block.last:
-                    raise self._missing(after + 1, block.first - 1)
+                    raise missing(self._log, after + 1, block.first - 1)
                 skip = after + 1 - block.first
-                yield from enumerate(self._rows_of(block)[skip : last - block.first + 1], after + 1)
+                yield from enumerate(rows_of(block, self._log)[skip : last - block.first + 1], after + 1)
                 after = min(block.last, last)
 
     def _chosen(self, after: int, last: int, where: str, arguments: Sequence[Any]) -> Iterator[tuple[int, Row]]:
@@ -146,12 +144,12 @@ class Reader:
             wanted = iter(page)
             after = next(wanted)
             for block in self._blocks(self.fetch(OF_POSITIONS, (page,))):
-                rows = self._rows_of(block)
+                rows = rows_of(block, self._log)
                 while block.first <= after <= block.last:
                     yield after, rows[after - block.first]
                     after = next(wanted, last + 1)
             if after <= last:
-                raise self._missing(after, after)
+                raise missing(self._log, after, after)
             after = page[-1]
 
     def _blocks(self, sizes: Sequence[tuple[int, int]]) -> Iterator[Chained]:
@@ -170,33 +168,13 @@ class Reader:
         for first, previous, digest, *content in self.fetch(BLOCKS, (firsts,)):
             yield Chained(first, previous, digest, Block(*content))
 
-    def _rows_of(self, block: Chained) -> list[Row]:
-        try:
-            if block.is_intact:
-                return blocks.rows(block.block)
-            reason = "its hash does not match"
-        except DamagedBlockError as error:
-            reason = str(error)
-        raise LogError(
-            f"the decision log {name_of(self._url)} is damaged at positions {block.first} to {block.last}: {reason}; "
-            "`distill verify` says more; restore a backup"
-        )
-
     def _part(self, key: str) -> bytes:
         found = self.fetch("SELECT data FROM distill.parts WHERE hash = %s", (key,))
-        part = _decompressed(found[0][0]) if found else None
-        if part is None or part_of(part) != key:
-            raise LogError(
-                f"the decision log {name_of(self._url)}: part {key} is {'damaged' if found else 'missing'}; "
-                "restore a backup"
-            )
-        return part
+        return part_from(found[0][0] if found else None, key, self._log)
 
-    def _missing(self, first: int, last: int) -> LogError:
-        return LogError(
-            f"the decision log {name_of(self._url)}: positions {first} to {last} are missing; "
-            "`distill verify` says more; restore a backup"
-        )
+    @property
+    def _log(self) -> str:
+        return name_of(self._url)
 
     def _ask(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         known = self._connection
@@ -209,10 +187,3 @@ class Reader:
             self.release()
         self._connection = connect(self._url)
         return self._connection.execute(query, arguments, binary=True).fetchall()
-
-
-def _decompressed(stored: bytes) -> bytes | None:
-    try:
-        return zstandard.decompress(stored)
-    except zstandard.ZstdError:
-        return None

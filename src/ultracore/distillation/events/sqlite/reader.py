@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import zstandard
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events import block as blocks
 from ultracore.distillation.events.block import Chained, DamagedBlockError, Row
 from ultracore.distillation.events.block_store import Filters
-from ultracore.distillation.events.codec import part_of
 from ultracore.distillation.events.rows import is_storable
 from ultracore.distillation.events.sqlite.blocks import BLOCK, chained
 from ultracore.distillation.events.sqlite.file import connect, explain
 from ultracore.distillation.events.store import instant
+from ultracore.distillation.events.stored import damaged, missing, part_from, rows_of
 
 __all__ = ["OF_AGGREGATE", "Reader", "findable", "marks"]
 
@@ -148,12 +146,12 @@ class Reader:
             page = self.fetch(FROM_POSITION, (after + 1, last))
             for block in map(self._chained, page):
                 if not block.first <= after + 1 <= block.last:
-                    raise self._missing(after + 1, block.first - 1)
+                    raise missing(self._log, after + 1, block.first - 1)
                 skip = after + 1 - block.first
-                yield from enumerate(self._rows_of(block)[skip : last - block.first + 1], after + 1)
+                yield from enumerate(rows_of(block, self._log)[skip : last - block.first + 1], after + 1)
                 after = min(block.last, last)
             if not page:
-                raise self._missing(after + 1, last)
+                raise missing(self._log, after + 1, last)
 
     def _chosen(self, after: int, last: int, where: str, arguments: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
         query = (
@@ -168,47 +166,19 @@ class Reader:
         found = self.fetch(AT_POSITION, (position,))
         block = self._chained(found[0]) if found else None
         if block is None or block.last < position:
-            raise self._missing(position, position)
-        return block.first, self._rows_of(block)
+            raise missing(self._log, position, position)
+        return block.first, rows_of(block, self._log)
 
     def _chained(self, values: tuple[Any, ...]) -> Chained:
         try:
             return chained(values)
         except DamagedBlockError as error:
-            raise self._damaged(f"position {values[0]}: {error}") from None
-
-    def _rows_of(self, block: Chained) -> list[Row]:
-        try:
-            if block.is_intact:
-                return blocks.rows(block.block)
-            reason = "their hash does not match"
-        except DamagedBlockError as error:
-            reason = str(error)
-        raise self._damaged(f"positions {block.first} to {block.last}: {reason}")
+            raise damaged(self._log, f"position {values[0]}: {error}") from None
 
     def _part(self, key: str) -> bytes:
         found = self.fetch("SELECT data FROM parts WHERE hash = ?", (key,))
-        part = _decompressed(found[0][0]) if found else None
-        if part is None or part_of(part) != key:
-            raise LogError(
-                f"the decision log {self._path}: part {key} is {'damaged' if found else 'missing'}; restore a backup"
-            )
-        return part
+        return part_from(found[0][0] if found else None, key, self._log)
 
-    def _damaged(self, where: str) -> LogError:
-        return LogError(
-            f"the decision log {self._path} is damaged at {where}; `distill verify` says more; restore a backup"
-        )
-
-    def _missing(self, first: int, last: int) -> LogError:
-        return LogError(
-            f"the decision log {self._path}: positions {first} to {last} are missing; "
-            "`distill verify` says more; restore a backup"
-        )
-
-
-def _decompressed(stored: bytes) -> bytes | None:
-    try:
-        return zstandard.decompress(stored)
-    except zstandard.ZstdError:
-        return None
+    @property
+    def _log(self) -> str:
+        return str(self._path)
