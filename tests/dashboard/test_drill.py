@@ -9,7 +9,13 @@ import pytest
 from benchmarks.traffic import STUDENT, lifecycle, traffic
 
 from ultracore.distillation.dashboard.drill import ROWS, Drill
-from ultracore.distillation.events import AgentDecisionEvent, DatasetManifestEvent, Event, EventStore
+from ultracore.distillation.events import (
+    AgentDecisionEvent,
+    CertificateDecidedEvent,
+    DatasetManifestEvent,
+    Event,
+    EventStore,
+)
 from ultracore.distillation.log.words import in_words
 from ultracore.distillation.serve.keys import Key, Scope
 from ultracore.distillation.serve.wire import RequestError
@@ -73,6 +79,17 @@ def test_without_the_scope_no_text_is_told(store: EventStore, learned: list[str]
     assert "please" not in ask(Scope.READ)
     assert str(decision.tool_parameters["account"]) not in ask(Scope.READ)  # type: ignore[index]
     assert STUDENT in ask(Scope.READ)
+    assert "'words'" in ask(Scope.ADMIN)
+    assert "'words'" not in ask(Scope.READ)  # neither of events nor of training rows
+
+
+def test_the_certificate_is_that_of_the_time(store: EventStore, learned: list[str]) -> None:
+    events = decisions(30)
+    store.append(events)
+    refused = {"target": 0.93, "reason": "later traffic differs"}
+    store.append([CertificateDecidedEvent.record(model_id=STUDENT, certified=False, certificate=refused)])
+    found = Drill(store).follow("default", by_student(events).metadata.event_id, texts=False)
+    assert found["certificate"]["certified"]
 
 
 def test_another_tenants_decisions_and_rows_are_as_good_as_none(store: EventStore, learned: list[str]) -> None:
