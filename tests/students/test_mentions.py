@@ -91,3 +91,23 @@ def test_a_ranker_of_an_earlier_release_reads_the_columns_that_it_knows() -> Non
     )  # fmt: skip
     rows = rng.normal(size=(4, ARGUMENT_FEATURES)).astype(np.float32)
     assert ranker.scores(rows).tolist() == ranker.scores(rows[:, :old]).tolist()
+
+
+def test_a_name_said_some_turns_ago_is_found_whatever_its_spelling() -> None:
+    tool = Tool("visit", "Visit a town", {"type": "object", "properties": {"town": {"type": "string"}}})
+    rng = random.Random(6)
+
+    def visit(number: int) -> Decision:
+        town = "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(3))
+        messages = [
+            {"role": "user", "content": f"show me the town of {town} please"},
+            {"role": "assistant", "content": "Shall I?"},
+            {"role": "user", "content": "yes"},
+        ]
+        call = ToolCall("visit", {"town": town})
+        return Decision(state=State(messages, [tool]), calls=(call,), episode=f"e{number}", task=f"t{number}")
+
+    student = fit_compact([visit(number) for number in range(60)], seed=0).student
+    unseen = [visit(number) for number in range(60, 80)]
+    agreed = [bool(strict(student.propose(d.state).calls, d.calls, [tool])) for d in unseen]
+    assert sum(agreed) / len(agreed) > 0.9

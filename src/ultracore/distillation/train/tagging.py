@@ -7,7 +7,7 @@ file does not know: how calls are made of the values (`students.compact.argument
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from ultracore.distillation.students.compact.knowledge import gold_values
 from ultracore.distillation.students.compact.slots import Slot
-from ultracore.distillation.students.compact.tagger import ANY_TOOL, Tagger, ToolChain, pack_tagger
+from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Tagger, ToolChain, pack_tagger
 from ultracore.distillation.students.compact.tokens import Lexicon, Token, Use, describe, phrase_of, tokens_of
 from ultracore.distillation.students.compact.transcript import USERS, key_of, scalars
 from ultracore.distillation.tools import Tool
@@ -85,18 +85,18 @@ class _Place(NamedTuple):
 def fit_tagger(
     examples: Sequence[Example], knowledge_slots: Callable[[Tool], tuple[Slot, ...]], *, seed: int = 0
 ) -> Tagger | None:
-    """Learn to find argument values in the user's last message.
+    """Learn to find argument values in the user's messages.
 
     Args:
         examples: Decisions; those are used whose first call has known arguments, and which answer the user
-            at once or use a value of the user's last message.
+            at once or use a value that the user said.
         knowledge_slots: The slots of a tool (`Knowledge.slots_of`).
         seed: Chooses the sentences where there are too many.
 
     Returns:
         `None` where no slot is spoken.
     """
-    sentences = [s for example in examples if (s := _sentence(example, knowledge_slots)) is not None]
+    sentences = [s for example in examples for s in _sentences(example, knowledge_slots)]
     spoken = _spoken_slots(sentences)
     strangers = _any_tool(sentences)
     if not spoken and not strangers:
@@ -127,12 +127,13 @@ def _any_tool(sentences: Sequence[_Sentence]) -> list[_Sentence]:
     return [s._replace(tool=ANY_TOOL, given=[(ANY_SLOT, phrase) for _, phrase in s.given]) for s in sentences]
 
 
-def _sentence(example: Example, knowledge_slots: Callable[[Tool], tuple[Slot, ...]]) -> _Sentence | None:
+def _sentences(example: Example, knowledge_slots: Callable[[Tool], tuple[Slot, ...]]) -> Iterator[_Sentence]:
+    """The user's last turn, and those before it that say a value of the call."""
     transcript, calls = example.transcript, example.decision.calls
     if any(call.name == calls[0].name for call in example.pending if calls):
-        return None  # its values are marked in the sentence of the first call
+        return  # its values are marked in the sentence of the first call
     if not calls or calls[0].arguments is None or calls[0].name not in transcript.tools:
-        return None
+        return
     given = [
         (slot, phrase)
         for call in calls
@@ -142,10 +143,11 @@ def _sentence(example: Example, knowledge_slots: Callable[[Tool], tuple[Slot, ..
         for _, scalar in scalars(value)
         if (phrase := phrase_of(key_of(scalar)))
     ]
-    sentence = _Sentence(calls[0].name, example.decision.task, tokens_of(transcript.last_user_text), given)
-    answers_user = transcript.last.role in USERS
-    useful = answers_user or any(sentence.says(phrase) for _, phrase in given)
-    return sentence if sentence.tokens and useful else None
+    for age, text in enumerate(reversed(transcript.user_texts[-MAX_USER_TURNS:])):
+        sentence = _Sentence(calls[0].name, example.decision.task, tokens_of(text), given)
+        answers_user = not age and transcript.last.role in USERS
+        if sentence.tokens and (answers_user or any(sentence.says(phrase) for _, phrase in given)):
+            yield sentence
 
 
 def _spoken_slots(sentences: Sequence[_Sentence]) -> dict[str, list[Slot]]:

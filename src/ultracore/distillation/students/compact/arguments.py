@@ -214,7 +214,9 @@ def _describe(
 def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternatives: Sequence[Alternative]) -> Floats:
     pool, t = sources.pool, sources.pool.transcript
     priors, shares = sources.knowledge.priors(slot), sources.shares(slot)
-    heard = {span.value: span.probability for span in sources.spoken(slot)}
+    heard: dict[str, float] = {}
+    for span in sources.spoken(slot):
+        heard.setdefault(span.value, span.probability)
     used = t.given.get((slot.tool, slot.path), {})
     ranks: Counter[str] = Counter()
     unused_ranks: Counter[str] = Counter()

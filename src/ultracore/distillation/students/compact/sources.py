@@ -20,7 +20,7 @@ from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
-from ultracore.distillation.students.compact.tagger import ANY_TOOL, Reading, Spoken, Tagger
+from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
 
 __all__ = ["Alternative", "Learned", "Meanings", "Sources", "Table"]
 
@@ -93,7 +93,7 @@ class Sources:
         self._row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
-        self._readings: dict[str, Reading] = {}
+        self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[str, Mapping[str, Heard]] = {}
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
@@ -118,11 +118,12 @@ class Sources:
         return self._heard[slot.name]
 
     def spoken(self, slot: Slot) -> list[Spoken]:
-        """Stretches of the user's last words that may be values of the slot."""
+        """Stretches of the user's last turns that may be values of the slot, those of the newest turn first."""
         tagger = self._learned.tagger
         tool = slot.tool if tagger is not None and slot.tool in tagger.tools else ANY_TOOL
         if tagger is None or tool not in tagger.tools:
             return []
-        if tool not in self._readings:
-            self._readings[tool] = tagger.read(tool, self.pool.transcript.last_user_text)
-        return [span for span in self._readings[tool].spans if tool == ANY_TOOL or span.slot == slot.key]
+        if tool not in self._spoken:
+            texts = reversed(self.pool.transcript.user_texts[-MAX_USER_TURNS:])
+            self._spoken[tool] = [span for text in texts for span in tagger.read(tool, text).spans]
+        return [span for span in self._spoken[tool] if tool == ANY_TOOL or span.slot == slot.key]

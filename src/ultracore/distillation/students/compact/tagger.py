@@ -15,9 +15,25 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.crf import Chain, Decoded, Span
 from ultracore.distillation.students.compact.tokens import Counts, Lexicon, Token, describe, tokens_of
 
-__all__ = ["ANY_TOOL", "Reading", "Spoken", "Tagger", "ToolChain", "pack_lines", "pack_tagger", "unpack_lines"]
+__all__ = [
+    "ANY_TOOL",
+    "MAX_USER_TURNS",
+    "Reading",
+    "Spoken",
+    "Tagger",
+    "ToolChain",
+    "pack_lines",
+    "pack_tagger",
+    "unpack_lines",
+]
 
 Array = NDArray[Any]
+
+REMEMBERED = 2048
+"""Texts read: the turns of a dialogue come again with every decision."""
+
+MAX_USER_TURNS = 6
+"""Of the user's turns, the last ones are read."""
 
 ANY_TOOL = "*"
 """Reads values for tools that have no chain of their own; it does not say for which argument."""
@@ -92,6 +108,7 @@ class Tagger:
         self._slots: dict[str, list[str]] = {entry["tool"]: entry["slots"] for entry in config["tools"]}
         self._chains = {entry["tool"]: _chain(i, entry, arrays) for i, entry in enumerate(config["tools"])}
         self._described: tuple[str, list[Token], list[list[str]]] = ("", [], [])
+        self._read: dict[tuple[str, str], Reading] = {}
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -104,9 +121,14 @@ class Tagger:
         Raises:
             KeyError: The tool is not among `tools`.
         """
-        tokens, features = self._describe(text)
-        decoded = self._chains[tool].decode(features)
-        return _reading(decoded, self._slots[tool], text, tokens)
+        found = self._read.get((tool, text))
+        if found is None:
+            tokens, features = self._describe(text)
+            decoded = self._chains[tool].decode(features)
+            if len(self._read) >= REMEMBERED:
+                self._read.clear()
+            found = self._read[tool, text] = _reading(decoded, self._slots[tool], text, tokens)
+        return found
 
     def _describe(self, text: str) -> tuple[list[Token], list[list[str]]]:
         """Tokens and features of a text; the last one is remembered, several tools are asked about it."""
