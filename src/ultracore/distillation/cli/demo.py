@@ -21,14 +21,14 @@ from ultracore.distillation.settings import load_settings
 
 __all__ = ["demo_command"]
 
-RULES = """# of the demo: short conversations, one after the other, and no time to lose
+RULES = """# of the demo, wider than the defaults: short conversations, and no time to lose
 [promotion]
-error_margin = 0.06
-coverage_margin = 0.2
-action_margin = 0.2
+error_margin = 0.1
+coverage_margin = 0.3
+action_margin = 0.3
 least_units = 30
 canary_share = 0.5
-canary_units = 8
+canary_units = 5
 settle_seconds = 1.0
 cool_down_seconds = 0.0
 

@@ -55,8 +55,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     learned: int = 150
     shown: int = 24
     measured: int = 60
-    patience: int = 600
-    seconds: float = 300.0
+    patience: int = 800
+    seconds: float = 600.0
     pause: float = 1.5
 
 
