@@ -33,8 +33,8 @@ settle_seconds = 1.0
 cool_down_seconds = 0.0
 
 [retraining]
-first_decisions = 600
-new_decisions = 600
+first_decisions = 1000
+new_decisions = 500
 new_tool_decisions = 100000
 after_change = 150
 least_hours = 0.0

@@ -52,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         pause: Seconds between looks into the log.
     """
 
-    learned: int = 150
+    learned: int = 215
     shown: int = 24
     measured: int = 60
     patience: int = 800
