@@ -25,6 +25,7 @@ from benchmarks import (
     postgres,
     privacy,
     products,
+    prompts,
     replay,
     robustness,
     speed,
@@ -52,6 +53,7 @@ NAMES = (
     "replay",
     "privacy",
     "postgres",
+    "prompts",
     "products",
     "curation",
     "curation-speed",
@@ -183,6 +185,12 @@ def _watching(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "watching", lambda: watching.measure_watching(quick=size.quick)
 
 
+def _prompts(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or prompts.SETS:
+        if name in prompts.SETS:
+            yield f"prompts/{name}", lambda name=name: prompts.measure_prompts(name, options.data, size)  # type: ignore[misc]
+
+
 _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "students": _students,
     "errors": _errors,
@@ -196,6 +204,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "replay": _replay,
     "privacy": _privacy,
     "postgres": _postgres,
+    "prompts": _prompts,
     "products": _products,
     "watching": _watching,
     "curation": _curation,

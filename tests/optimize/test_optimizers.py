@@ -12,9 +12,10 @@ import pytest
 from tests.optimize.tickets import Rubric, tickets
 
 import ultracore.distillation as root
-from ultracore.distillation.errors import ConfigurationError, DataError
+from ultracore.distillation.errors import ConfigurationError, DataError, MissingExtraError
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
+from ultracore.distillation.optimize.dspy_engine import engine_name, is_installed
 from ultracore.distillation.optimize.examples import divide
 
 THREE = [DSPyOptimizer, GEPAOptimizer, CombinedOptimizer]
@@ -44,7 +45,7 @@ def test_the_three_stages_find_what_they_can(run: Any, rubric: Rubric) -> None:
     both = run(CombinedOptimizer(), rubric)
     assert (shown["final_score"], evolved["final_score"], both["final_score"]) == (0.5, 1.0, 1.0)
     assert (both["dspy_score"], both["gepa_improvement"]) == (0.5, 0.5)
-    assert shown["engine"] == "bootstrap"
+    assert shown["engine"] == (engine_name() if is_installed() else "bootstrap")
     assert evolved["engine"] == f"gepa {importlib.metadata.version('gepa')} with notes"
     assert "## Demonstrations" in both["optimized_prompt"]
     assert "## Notes" in both["optimized_prompt"]
@@ -214,6 +215,11 @@ def test_what_cannot_be_used_is_said(run: Any, rubric: Rubric) -> None:
         run(GEPAOptimizer(), rubric, prompt=7)
     with pytest.raises(ConfigurationError, match="callable"):
         run(GEPAOptimizer(), "gpt-4")
+    with pytest.raises(ConfigurationError, match="no engine"):
+        DSPyOptimizer(engine="magic")
+    if not is_installed():
+        with pytest.raises(MissingExtraError, match=r"\[dspy\]"):
+            DSPyOptimizer(engine="dspy")
     with pytest.raises(ConfigurationError, match="too small"):
         GEPAOptimizer(budget=1)
     assert rubric.asked == []

@@ -1,9 +1,8 @@
 """The demonstrations stage: which of the teacher's own decisions to show in the prompt.
 
 Khattab et al. 2023 (arXiv 2310.03714) call it bootstrapping: a trace of the teacher that is verified becomes a
-demonstration, and sets of them are compared. Where the package dspy is installed and asked for, it makes the
-sets; else they are drawn here, half of them from what the prompt gets wrong. What this file does not know:
-reflection, and the test part.
+demonstration, and sets of them are compared. The package dspy makes the sets where it is installed
+(`dspy_engine`), else they are drawn here. What this file does not know: reflection, and the test part.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ultracore.distillation.optimize.figures import mean
 from ultracore.distillation.optimize.run import Candidate, Run
 from ultracore.distillation.students.prompted.prompt import Demonstration, Prompt, render_prompt, split_demonstrations
 
-__all__ = ["ENGINE", "Draw", "bootstrap", "verified"]
+__all__ = ["ENGINE", "Draw", "bootstrap", "spread", "verified", "with_demonstrations"]
 
 ENGINE = "bootstrap"
 DEMONSTRATIONS = 16
@@ -26,7 +25,7 @@ Draw: TypeAlias = Callable[[Sequence[Shown], int, random.Random], Sequence[Demon
 """(verified examples, how many, chance) -> a set of demonstrations."""
 
 
-def bootstrap(run: Run, start: Candidate, iterations: int, demonstrations: int, draw: Draw | None = None) -> None:
+def bootstrap(run: Run, start: Candidate, iterations: int, demonstrations: int, draw: Draw) -> None:
     """Score sets of demonstrations; what beats the prompt without them is in `run.candidates`.
 
     Args:
@@ -34,7 +33,7 @@ def bootstrap(run: Run, start: Candidate, iterations: int, demonstrations: int, 
         start: The prompt that they are added to, scored on the selection part.
         iterations: How many sets.
         demonstrations: Most examples in a set.
-        draw: Makes the sets; by default they are drawn at random, one example for each answer first.
+        draw: Makes the sets.
     """
     usable = verified(run.parts.train)
     if not usable:
@@ -44,7 +43,7 @@ def bootstrap(run: Run, start: Candidate, iterations: int, demonstrations: int, 
     for number in range(iterations):
         if run.left < len(run.parts.selection):
             return
-        chosen = (draw or spread)(usable, demonstrations, chance)
+        chosen = draw(usable, demonstrations, chance)
         prompt = with_demonstrations(start.prompt, chosen)
         scores = [s.score for s in run.score(prompt, run.parts.selection)]
         if mean(scores) > best:

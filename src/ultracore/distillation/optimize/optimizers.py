@@ -16,12 +16,12 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, ClassVar, TypeAlias
 
-from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.errors import ConfigurationError, MissingExtraError
 from ultracore.distillation.events import EventStore, PromptsOptimizedEvent
 from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.optimize import demonstrations as demos
-from ultracore.distillation.optimize import gepa
+from ultracore.distillation.optimize import dspy_engine, gepa
 from ultracore.distillation.optimize.evaluation import EvaluationFunction, Evaluator
 from ultracore.distillation.optimize.examples import Parts, divide
 from ultracore.distillation.optimize.guard import CopyGuard
@@ -67,6 +67,7 @@ class _Optimizer(ABC):
 
     Raises:
         ConfigurationError: A number is out of range.
+        MissingExtraError: dspy was asked for and is not installed.
     """
 
     method: ClassVar[str]
@@ -94,6 +95,10 @@ class _Optimizer(ABC):
     ) -> None:
         if budget is not None and budget < 6:
             raise ConfigurationError(f"a budget of {budget} evaluations is too small: give at least 6")
+        if engine not in ("auto", "dspy", "bootstrap"):
+            raise ConfigurationError(f"there is no engine {engine!r}: take 'auto', 'dspy' or 'bootstrap'")
+        if engine == "dspy" and not dspy_engine.is_installed():
+            raise MissingExtraError("engine='dspy'", "dspy")
         if timeout <= 0 or concurrency < 1 or demonstrations < 0 or (minibatch is not None and minibatch < 1):
             raise ConfigurationError("timeout, concurrency and minibatch must be positive, demonstrations not negative")
         self.teacher_model = teacher_model
@@ -207,8 +212,11 @@ class _Optimizer(ABC):
         self.store.append([event])
 
     def _demonstrating(self, run: Run, rounds: int) -> Stage:
-        """The demonstrations stage."""
-        return demos.ENGINE, lambda start: demos.bootstrap(run, start, rounds, self.demonstrations)
+        """The demonstrations stage, by dspy where it is installed or asked for."""
+        by_dspy = self.engine == "dspy" or (self.engine == "auto" and dspy_engine.is_installed())
+        draw = dspy_engine.bootstrap_few_shot if by_dspy else demos.spread
+        name = dspy_engine.engine_name() if by_dspy else demos.ENGINE
+        return name, lambda start: demos.bootstrap(run, start, rounds, self.demonstrations, draw)
 
     def _evolving(self, run: Run, reflection: Reflection) -> Stage:
         """The evolution stage."""
