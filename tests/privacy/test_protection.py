@@ -290,3 +290,11 @@ def test_a_message_is_searched_once(protection: Protection, monkeypatch: pytest.
     assert CANARY.encode() in searched[0]
     assert CANARY.encode() not in searched[1]
     assert b"second" in searched[1]
+
+
+def test_without_rules_nothing_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protection = Protection(tmp_path / "keys", redact="off", encrypt=False)
+    searched: list[bytes] = []
+    monkeypatch.setattr(protection.redactor, "suspects", searched.append)
+    stored(protection, AgentDecisionEvent.record(**FULL))
+    assert searched == []

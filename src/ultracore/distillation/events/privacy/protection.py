@@ -90,6 +90,8 @@ class Protection:
             payload: Its data as JSON.
             parts: The rest of its data, by hash.
         """
+        if not self.redactor.has_rules:
+            return event, {}
         new = self._seen.unseen(payload, parts.items())
         suspects = self.redactor.suspects(new.text)
         if not suspects:

@@ -66,6 +66,11 @@ class Redactor:
         self._names = names
         self._prefilter = Prefilter(rules)
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether it looks for anything at all."""
+        return bool(self._rules)
+
     def suspects(self, encoded: bytes) -> list[Rule]:
         """The rules that may find something in data with this JSON; nearly always none, which costs little to see."""
         return self._prefilter.suspects(encoded)
