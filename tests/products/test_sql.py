@@ -107,3 +107,23 @@ def test_copies_in_columns_follow_what_changes(world: World, monkeypatch: pytest
     assert not first.exists()
     product.rows.rebuild()
     assert len(both()) == 34
+
+
+def test_rows_that_others_project_meanwhile_are_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process takes in events between any two steps of a copy: the next session still has every row."""
+    monkeypatch.setattr(columns, "FRESH", 3)
+    product, other = AgentDecisionHistoryProduct(world.store), AgentDecisionHistoryProduct(world.store)
+    merge, came = columns.Columns._merge, iter(range(60, 70))
+
+    def merge_then_more(self: columns.Columns, *arguments: object) -> None:
+        merge(self, *arguments)
+        for _ in range(2):
+            world.store.append([decided(next(came))])
+        other.refresh()
+
+    monkeypatch.setattr(columns.Columns, "_merge", merge_then_more)
+    open_session(product.rows, None).close()
+    monkeypatch.setattr(columns.Columns, "_merge", merge)
+    session = open_session(product.rows, None)
+    there = session.ask("SELECT event_id FROM agent_decision_history ORDER BY position").rows
+    assert there == product.rows.tuples("SELECT event_id FROM decisions ORDER BY position")

@@ -13,9 +13,11 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import apsw
 import duckdb
 import msgspec
 
@@ -40,6 +42,7 @@ FRESH = 20_000
 """Rows that may be new or changed before the copy is written again: they are read from SQLite each time, 0.2 s."""
 
 BATCH = 10_000
+MEMORY = "512MB"
 
 
 class Columns:
@@ -55,30 +58,38 @@ class Columns:
 
     def load(self, to: duckdb.DuckDBPyConnection, tenant: str | None) -> int:
         """Make the tables in a database, with the rows of one tenant, or of all; returns the position they are of."""
-        position = self._rows.refresh()
-        with self._locked():
+        self._rows.refresh()
+        with self._locked(), self._rows.snapshot() as state:
             for table in KEYS:
-                self._load_large(to, table, tenant)
-        for table in SMALL:
-            self._create(to, table)
-            self._pour(to, table, "?1 IS NULL OR tenant_id = ?1", (tenant,))
-        return position
+                self._load_large(to, state, table, tenant)
+            for table in SMALL:
+                _create(to, state, table)
+                _pour(to, state, table, "?1 IS NULL OR tenant_id = ?1", (tenant,))
+            return int(_one(state, "SELECT position FROM tracking"))
 
-    def _load_large(self, to: duckdb.DuckDBPyConnection, table: str, tenant: str | None) -> None:
-        copied, file = self._newest(table)
-        if self._fresh(table, copied) > FRESH:
-            copied, file = self._write(table, copied, file)
-        self._create(to, table)
-        self._merge(to, table, copied, file, tenant)
+    def _load_large(
+        self, to: duckdb.DuckDBPyConnection, state: apsw.Connection, table: str, tenant: str | None
+    ) -> None:
+        copied, file = self._newest(state, table)
+        if _one(state, f"SELECT count(*) FROM {table} WHERE {SINCE[table]}", copied) > FRESH:
+            copied, file = self._write(state, table, copied, file)
+        _create(to, state, table)
+        self._merge(to, state, table, copied, file, tenant)
 
     def _merge(
-        self, to: duckdb.DuckDBPyConnection, table: str, copied: int, file: Path | None, tenant: str | None
+        self,
+        to: duckdb.DuckDBPyConnection,
+        state: apsw.Connection,
+        table: str,
+        copied: int,
+        file: Path | None,
+        tenant: str | None,
     ) -> None:
         """What changed since the copy, then of the copy what did not."""
-        self._pour(to, table, f"{SINCE[table]} AND (?2 IS NULL OR tenant_id = ?2)", (copied, tenant))
+        _pour(to, state, table, f"{SINCE[table]} AND (?2 IS NULL OR tenant_id = ?2)", (copied, tenant))
         if file is not None:
             key = KEYS[table]
-            gone = self._gone(table, copied)
+            gone = [key for (key,) in state.execute(f"SELECT {key} FROM {table} WHERE {SINCE[table]}", (copied,))]
             to.execute("CREATE TEMP TABLE gone (key BIGINT)")
             to.execute("INSERT INTO gone SELECT unnest(?::BIGINT[])", [gone])
             to.execute(
@@ -88,22 +99,15 @@ class Columns:
             )
             to.execute("DROP TABLE gone")
 
-    def _gone(self, table: str, copied: int) -> list[int]:
-        key = KEYS[table]
-        return [key for (key,) in self._rows.tuples(f"SELECT {key} FROM {table} WHERE {SINCE[table]}", (copied,))]
-
-    def _fresh(self, table: str, copied: int) -> int:
-        return int(self._rows.tuples(f"SELECT count(*) FROM {table} WHERE {SINCE[table]}", (copied,))[0][0])
-
-    def _write(self, table: str, copied: int, file: Path | None) -> tuple[int, Path]:
+    def _write(self, state: apsw.Connection, table: str, copied: int, file: Path | None) -> tuple[int, Path]:
         """A new copy, there when it is whole; the old ones go, for whoever reads them has them open."""
-        with duckdb.connect() as scratch:
-            scratch.execute("SET threads = 1")
-            self._create(scratch, table)
-            self._merge(scratch, table, copied, file, None)
-            reached = int(self._rows.tuples(f"SELECT coalesce(max(changed), 0) FROM {table}")[0][0])
-            target = self._folder / f"{table}-{self._epoch()}-{reached}.parquet"
-            draft = target.with_suffix(".draft")
+        reached = int(_one(state, f"SELECT coalesce(max(changed), 0) FROM {table}"))
+        target = self._folder / f"{table}-{_epoch(state)}-{reached}.parquet"
+        draft = target.with_suffix(".draft")
+        with duckdb.connect(config={"threads": 1, "memory_limit": MEMORY}) as scratch:
+            scratch.execute(f"SET temp_directory = '{_quoted(self._folder / 'spill')}'")
+            _create(scratch, state, table)
+            self._merge(scratch, state, table, copied, file, None)
             scratch.execute(
                 f"COPY (SELECT * FROM {table} ORDER BY {KEYS[table]}) TO '{_quoted(draft)}' (FORMAT parquet)"
             )
@@ -113,31 +117,9 @@ class Columns:
                 old.unlink(missing_ok=True)
         return reached, target
 
-    def _newest(self, table: str) -> tuple[int, Path | None]:
-        found = [
-            (int(file.stem.rsplit("-", 1)[1]), file) for file in self._folder.glob(f"{table}-{self._epoch()}-*.parquet")
-        ]
-        return max(found, default=(0, None))
-
-    def _epoch(self) -> str:
-        return str(self._rows.tuples("SELECT id FROM epoch")[0][0])
-
-    def _create(self, to: duckdb.DuckDBPyConnection, table: str) -> None:
-        to.execute(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in self._shape(table))})")
-
-    def _pour(self, to: duckdb.DuckDBPyConnection, table: str, where: str, values: Sequence[Any]) -> None:
-        """From SQLite to DuckDB, a column of a batch as one JSON text: the fastest way without further packages."""
-        lists = ", ".join(f"unnest(from_json(?, '[\"{kind}\"]'))" for _, kind in self._shape(table))
-        rows = self._rows.tuples(f"SELECT * FROM {table} WHERE {where}", values)
-        for start in range(0, len(rows), BATCH):
-            batch = rows[start : start + BATCH]
-            told = [msgspec.json.encode(column).decode() for column in zip(*batch, strict=True)]
-            to.execute(f"INSERT INTO {table} SELECT {lists}", told)
-
-    def _shape(self, table: str) -> list[tuple[str, str]]:
-        columns = self._rows.tuples("SELECT name, type FROM pragma_table_info(?)", (table,))
-        flags = FLAGS.get(table, frozenset())
-        return [(name, "BOOLEAN" if name in flags else TYPES[kind]) for name, kind in columns]
+    def _newest(self, state: apsw.Connection, table: str) -> tuple[int, Path | None]:
+        files = self._folder.glob(f"{table}-{_epoch(state)}-*.parquet")
+        return max(((int(file.stem.rsplit("-", 1)[1]), file) for file in files), default=(0, None))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -153,6 +135,33 @@ class Columns:
                 yield
             finally:
                 os.close(descriptor)
+
+
+def _create(to: duckdb.DuckDBPyConnection, state: apsw.Connection, table: str) -> None:
+    to.execute(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in _shape(state, table))})")
+
+
+def _pour(to: duckdb.DuckDBPyConnection, state: apsw.Connection, table: str, where: str, values: Sequence[Any]) -> None:
+    """From SQLite to DuckDB, a column of a batch as one JSON text: the fastest way without further packages."""
+    lists = ", ".join(f"unnest(from_json(?, '[\"{kind}\"]'))" for _, kind in _shape(state, table))
+    rows = state.execute(f"SELECT * FROM {table} WHERE {where}", tuple(values))
+    while batch := list(islice(rows, BATCH)):
+        told = [msgspec.json.encode(column).decode() for column in zip(*batch, strict=True)]
+        to.execute(f"INSERT INTO {table} SELECT {lists}", told)
+
+
+def _shape(state: apsw.Connection, table: str) -> list[tuple[str, str]]:
+    flags = FLAGS.get(table, frozenset())
+    columns = state.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
+    return [(name, "BOOLEAN" if name in flags else TYPES[kind]) for name, kind in columns]
+
+
+def _epoch(state: apsw.Connection) -> str:
+    return str(_one(state, "SELECT id FROM epoch"))
+
+
+def _one(state: apsw.Connection, query: str, *values: Any) -> Any:
+    return next(state.execute(query, values))[0]
 
 
 _thread_lock = threading.Lock()

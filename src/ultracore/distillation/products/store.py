@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ __all__ = ["FOLDER", "VIEWS", "ProductStore"]
 
 FOLDER = "projections"
 CACHE_KIB = 65_536
-"""Of pages in memory: eight indexes of a million rows would be read again for each new row with SQLite's own 2 MiB."""
+"""Of pages in memory; SQLite's own 2 MiB do not hold the inner pages of eight indexes of a million rows."""
 
 VIEWS = {
     "agent_decision_history": "SELECT * FROM decisions",
@@ -82,6 +83,21 @@ class ProductStore:
         with self._lock:
             return self._open().state.execute(query, tuple(values)).fetchall()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """The rows as they are now, whoever projects meanwhile; does not keep others from asking."""
+        with self._lock:
+            path = self._open().path
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(60_000)
+            connection.execute("BEGIN")  # the first read fixes what is seen
+            yield connection
+        except apsw.Error as error:
+            raise _unreadable(error) from error
+        finally:
+            connection.close(True)
+
     def decisions(self, positions: Iterable[int]) -> Iterator[AgentDecisionEvent]:
         """Whole decisions from the log, personal fields included as far as their keys exist."""
         for position in positions:
@@ -126,4 +142,8 @@ def _fetched(state: apsw.Connection, query: str, values: tuple[Any, ...]) -> lis
     except apsw.BindingsError as error:
         raise ProductError(f"a value cannot be compared: {error}") from None
     except apsw.Error as error:
-        raise LogError(f"the rows of the products cannot be read: {error}; delete the folder and refresh") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: apsw.Error) -> LogError:
+    return LogError(f"the rows of the products cannot be read: {error}; delete the folder and refresh")
