@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.curation_peers import forget_peak, peak_mb
 from benchmarks.data import MissingDataError, Size, decisions_of
 from benchmarks.provenance import ROOT
 from benchmarks.sections import Section, Table, number
@@ -222,10 +222,12 @@ def _cluster(embeddings: NDArray[np.float32], k: int) -> Found:
 @contextmanager
 def _used() -> Iterator[Found]:
     found: Found = {}
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    forget_peak()
+    before, began = peak_mb(), time.process_time()
     yield found
     found["cpu_seconds"] = time.process_time() - began
-    found["extra_mb"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    peak = peak_mb()
+    found["extra_mb"] = None if before is None or peak is None else peak - before
 
 
 if __name__ == "__main__":

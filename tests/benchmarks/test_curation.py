@@ -80,6 +80,15 @@ def test_planted_rows_are_half_duplicates() -> None:
     assert curation_speed._kept([0, 0, 1], [1, 2, 3], 5) == 3
 
 
+def test_memory_is_counted_also_below_a_parent_that_held_more(tmp_path: Path) -> None:
+    held = np.ones((3000, 3000))  # 72 MB in this process: what a child's getrusage would begin at
+    file = tmp_path / "rows.npy"
+    np.save(file, curation_speed.planted(3000))
+    found = curation_speed._own("pairs", file)
+    assert held.nbytes > 70e6
+    assert found["extra_mb"] is None or 5 < found["extra_mb"] < 500
+
+
 @pytest.mark.slow
 def test_the_quick_benchmark_finds_every_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
