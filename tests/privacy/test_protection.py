@@ -184,7 +184,8 @@ READABLE = {
     "decision_id", "detector", "environment", "event_ids", "evidence", "files", "hyper_parameters", "message", "method", "metrics",
     "model", "model_id", "model_name", "models", "name", "optimization_method", "parameters", "parent_id", "parts", "prompt_id",
     "reason", "replaces", "role", "serving", "session_id", "severity", "skipped", "source", "status", "subject", "teacher_model",
-    "figures", "question", "run_id", "to_model_id", "tool_selected", "tools_available", "upstream", "usage", "validation_hash", "weights",
+    "against", "stage", "rules", "reasons", "agent", "clusters", "actions", "detail", "window", "breaches", "contract_hash",
+    "contract_version", "format", "product_id", "sha256", "figures", "question", "run_id", "to_model_id", "tool_selected", "tools_available", "upstream", "usage", "validation_hash", "weights",
 }  # fmt: skip
 """Fields that hold names, numbers and our own words; a new field that may hold more belongs into `personal`."""
 
