@@ -12,6 +12,7 @@ from ultracore.distillation.autonomy.compare import Comparison, compare
 from ultracore.distillation.autonomy.promotion import candidate_of, next_stage, roll_back
 from ultracore.distillation.autonomy.rules import PromotionRules
 from ultracore.distillation.autonomy.traffic import Model, fresh_traffic, pairs
+from ultracore.distillation.autonomy.workshop import compare_candidate
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.models import last_good, model_states
 
@@ -164,6 +165,27 @@ class TestPairs:
         assert fresh_traffic(home.store, "default", 0, 60, home.now) == []
         home.pass_time(seconds=61)
         assert len(fresh_traffic(home.store, "default", 0, 60, home.now)) == 3
+
+
+def test_the_canarys_own_conversations_do_not_count_against_it(home: Any) -> None:
+    """What it sends there has no label but for audits; it used to be refused for exactly what it did better."""
+    home.deploy("m1", GOOD)
+    home.shadow("m2", MORE, "m1", RULES)
+    home.talk(250, TEACHER)
+    assert step(home).stage == "canary"
+    home.add(*(
+        event
+        for i in range(200)
+        for event in (
+            home.decision(f"stop {i}", "cancel", session=f"c{i}", source="student", model="m2"),
+            home.decision(f"hello {i}", None, session=f"c{i}", model="m2"),
+            home.decision(f"hello {i}", None, session=f"d{i}", model="m2"),  # all handed over, and its own all the same
+        )
+    ))  # fmt: skip
+    home.pass_time(minutes=5)
+    found = compare_candidate(home.store, home.registry, "default", home.clock)
+    assert found.canary_units == 400
+    assert (found.comparison.units, found.comparison.errors.mean) == (250, 0.0)
 
 
 class TestRollBack:

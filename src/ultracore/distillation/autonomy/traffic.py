@@ -16,7 +16,7 @@ from ultracore.distillation.autonomy.compare import Paired
 from ultracore.distillation.decisions import Decision, action_of
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import EventStore
-from ultracore.distillation.log.labels import AUDITED, labelled_rows
+from ultracore.distillation.log.labels import labelled_rows
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import ToolCall
@@ -32,12 +32,12 @@ class Fresh(NamedTuple):
     Attributes:
         decision: Its state; its calls are the teacher's where `known`, else those that were sent.
         known: Whether the teacher's decision is known.
-        answered_by: The model that answered, "" for the teacher.
+        given_to: The model that was to answer, whether it did or handed over; "" where there was none.
     """
 
     decision: Decision
     known: bool
-    answered_by: str
+    given_to: str
 
 
 class Model(NamedTuple):
@@ -112,9 +112,8 @@ def _worse(fresh: Fresh, old: Calls | None, new: Calls | None, comparators: Comp
 
 
 def _fresh(row: Mapping[str, Any]) -> Fresh:
-    answered = row["source"] in ("student", AUDITED)
-    served = (row.get("serving") or {}).get("model_id") or ""
-    return Fresh(Decision.from_row(row), row["source"] != "student", served if answered else "")
+    given_to = (row.get("serving") or {}).get("model_id") or ""
+    return Fresh(Decision.from_row(row), row["source"] != "student", given_to)
 
 
 def _conversation(row: Mapping[str, Any]) -> str:

@@ -93,6 +93,9 @@ def compare_candidate(
 ) -> Compared:
     """Compare the candidate with the model that it is to replace, on what came after its training.
 
+    The canary's own conversations are left out: what it sends there has a label only where it was audited, and each
+    call without one would count against it. Which conversations are its own was drawn before anything was said in them.
+
     Raises:
         DataError: There is no candidate, or a model cannot be asked.
         ArtefactError: The files of a model are missing or altered.
@@ -102,8 +105,9 @@ def compare_candidate(
         raise DataError("no model is in the shadow or the canary")
     traffic = fresh_traffic(store, tenant, candidate.since, candidate.rules.settle_seconds, clock())
     old, new = (_model(store, registry, tenant, name) for name in (candidate.against, candidate.model_id))
-    answered = {f.decision.episode for f in traffic if f.answered_by == candidate.model_id}
-    return Compared(compare(pairs(traffic, old, new), candidate.rules), len(answered))
+    own = {f.decision.episode for f in traffic if f.given_to == candidate.model_id}
+    others = [fresh for fresh in traffic if fresh.decision.episode not in own]
+    return Compared(compare(pairs(others, old, new), candidate.rules), len(own))
 
 
 def stopped_actions(store: EventStore, tenant: str, model_id: str) -> frozenset[str]:

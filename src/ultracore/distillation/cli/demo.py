@@ -94,10 +94,11 @@ def _play(stack: contextlib.ExitStack, home: Path, seed: int, fast: bool, consol
     }  # fmt: skip
     log = home.parent / "gateway.log"
     words = ["serve", "--upstream", url, "--port", str(port)]
-    gateway = stack.enter_context(process(words, log, **variables))
+    gateway = stack.enter_context(process(words, log, variables))
     wait_until_ready(port, gateway, log)
     loop = ["loop", "--rules", str(rules), "--every", "1"]
-    stack.enter_context(process(loop, home.parent / "loop.log", **variables))
+    # a training under way is not waited for: the loop may be killed at any moment
+    stack.enter_context(process(loop, home.parent / "loop.log", variables, stop_seconds=1.0))
     console.print(f"SYNTHETIC bank, seed {seed}. Dashboard: http://127.0.0.1:{port}/", markup=False, highlight=False)
     plan = Plan(measured=30) if fast else Plan()
     with _progress(console) as tell:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -77,9 +77,11 @@ def _handler(decide: Decide, model: str) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def process(words: Sequence[str], log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A `distill` command that runs beside this one; what it says goes to a file."""
-    environment = {**os.environ, **variables}
+def process(
+    words: Sequence[str], log: Path, variables: Mapping[str, str] | None = None, *, stop_seconds: float = STOP_SECONDS
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `distill` command that runs beside this one; what it says goes to a file, and it ends within `stop_seconds`."""
+    environment = {**os.environ, **(variables or {})}
     with log.open("wb") as said:
         child = subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-c", PROGRAM, *words], stdin=subprocess.PIPE, stdout=said, stderr=said, env=environment,
@@ -90,7 +92,7 @@ def process(words: Sequence[str], log: Path, **variables: str) -> Iterator[subpr
         finally:
             child.terminate()
             try:
-                child.wait(STOP_SECONDS)
+                child.wait(stop_seconds)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
