@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from benchmarks.traffic import STUDENT, lifecycle, traffic
 
+from ultracore.distillation.dashboard.agreement import LiveAgreement
 from ultracore.distillation.dashboard.figures import KEPT_DECISIONS, STORY, TRIM_EVERY, LiveFigures
 from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.reading import WINDOWS, overview
@@ -226,6 +227,26 @@ def test_bounds_are_those_of_the_watch(store: EventStore, busy: list[Event], tmp
     more = of(AuditRecordedEvent, [e for g in traffic(60, NOW, timedelta(0), seed=3, audit_rate=1.0) for e in g])
     store.append(more)
     assert view.read("default", patience=PATIENCE)["agreement"][0]["labelled"] == len(audits) + len(more)
+
+
+def test_the_teachers_calls_of_an_audit_are_not_kept(store: EventStore) -> None:
+    secret = {"name": "transfer", "arguments": {"to": "Ann Example"}}
+    audit = AuditRecordedEvent.record(
+        decision_id="d", model_id="m", action="a", agrees=False, sampling_probability=1.0, teacher_calls=[secret],
+        subject="ann", timestamp=NOW,
+    )  # fmt: skip
+    store.append([audit])
+    ((kept,),) = project(store, LiveFigures()).execute("SELECT event FROM watched").fetchall()
+    assert b"Ann" not in kept
+    known = Event.from_dict(msgspec.json.decode(kept))
+    assert (known.agrees, known.metadata.subject) == (False, None)  # type: ignore[attr-defined]
+
+
+def test_bounds_are_not_told_before_all_audits_are_read(store: EventStore, busy: list[Event]) -> None:
+    live = LiveAgreement(0.93)
+    assert live.of("default", STUDENT) is None
+    live.catch_up(project(store, LiveFigures()))
+    assert live.of("default", STUDENT)
 
 
 class Unreadable:

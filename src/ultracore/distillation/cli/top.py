@@ -137,8 +137,8 @@ def _table(*names: str, numbers: bool = False) -> Table:
     return table
 
 
-def _between(found: list[Json]) -> str:
-    return next((f"{row['lower']:.1%} to {row['upper']:.1%}" for row in found if row["labelled"]), "unknown")
+def _between(found: list[Json] | None) -> str:
+    return next((f"{row['lower']:.1%} to {row['upper']:.1%}" for row in found or () if row["labelled"]), "unknown")
 
 
 def _open(alerts: list[Json]) -> list[Json]:

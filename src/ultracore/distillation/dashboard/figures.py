@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import apsw
+import msgspec
 
 from ultracore.distillation.events import (
     EVENT_TYPES,
@@ -26,6 +27,7 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.log.words import in_words
 from ultracore.distillation.students.models import Models
+from ultracore.distillation.watch.audits import Audits
 from ultracore.distillation.watch.latency import bucket_of
 
 __all__ = ["STORY", "LiveFigures"]
@@ -70,6 +72,7 @@ CREATE TABLE recent (
 CREATE TABLE story (
     tenant TEXT, position INT, time TEXT, type TEXT, model TEXT, words TEXT, PRIMARY KEY (tenant, position)
 ) WITHOUT ROWID;
+CREATE TABLE watched (position INT PRIMARY KEY, event BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE drift (
     tenant TEXT, model TEXT, detector TEXT, time TEXT, score REAL, threshold REAL, reference INT, recent INT,
     PRIMARY KEY (tenant, model, detector)
@@ -85,14 +88,14 @@ class LiveFigures:
     """A projection, see `events.projection`; `reading` makes figures of its tables."""
 
     name = "live"
-    version = 2
+    version = 3
     types: Collection[str] | None
     schema = _SCHEMA + Models.schema
 
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Handler]] = {
             AgentDecisionEvent: [_decided],
-            AuditRecordedEvent: [_audited],
+            AuditRecordedEvent: [_audited, _watched],
             DecisionOutcomeEvent: [_ended],
             UpstreamAttemptedEvent: [_asked],
         }
@@ -105,6 +108,8 @@ class LiveFigures:
         for cls in STORY:
             more = [own[cls]] if cls in own else []
             self._handlers[cls] = [_told, *more, *([models.apply] if cls.event_type in (models.types or ()) else [])]
+            if cls.event_type in Audits.types:
+                self._handlers[cls].append(_watched)
         self.types = tuple(cls.event_type for cls in self._handlers)
 
     def apply(self, event: Event, state: apsw.Connection) -> None:
@@ -141,6 +146,14 @@ def _audited(event: AuditRecordedEvent, state: apsw.Connection) -> None:
         state, "audited", event, about,
         n=1, labelled=int(labelled), agreeing=int(agreeing), weight=weight, agreeing_weight=weight * agreeing,
     )  # fmt: skip
+
+
+def _watched(event: Event, state: apsw.Connection) -> None:
+    """What the watch's account is made of, so that nobody reads a whole log for it; nothing that is a person's."""
+    metadata = msgspec.structs.replace(event.metadata, subject=None, redacted={})
+    bare = msgspec.structs.replace(event, metadata=metadata, **{name: [] for name in event.personal})
+    row = (event.metadata.position, msgspec.json.encode(bare.to_dict()))
+    state.execute("INSERT INTO watched VALUES (?, ?)", row)
 
 
 def _ended(event: DecisionOutcomeEvent, state: apsw.Connection) -> None:

@@ -39,11 +39,15 @@ class Live:
         store: The log.
         projection: What to keep.
         path: The file of the state.
-        also: What else takes in what is new, after the state.
+        also: What else takes in what is new, from the state.
     """
 
     def __init__(
-        self, store: EventStore, projection: Projection, path: Path, also: Sequence[Callable[[], None]] = ()
+        self,
+        store: EventStore,
+        projection: Projection,
+        path: Path,
+        also: Sequence[Callable[[apsw.Connection], None]] = (),
     ) -> None:
         self._also = also
         self._store = store
@@ -103,7 +107,7 @@ class Live:
                 self._projector = Projector(self._store, self._projection, self._path)
             self._projector.catch_up()
             for catch_up in self._also:
-                catch_up()
+                catch_up(self._projector.state)
             self._problem = ""
         except DistillationError as error:
             self._problem = str(error)

@@ -40,7 +40,7 @@ class Overview:
 
     def __init__(self, store: EventStore, settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
         self._drill = Drill(store)
-        self._agreement = LiveAgreement(store, settings.agreement_floor)
+        self._agreement = LiveAgreement(settings.agreement_floor)
         path = settings.home_path / "projections" / "live.db"
         self._live = Live(store, LiveFigures(), path, [self._agreement.catch_up])
         self._floor = settings.agreement_floor

@@ -11,13 +11,14 @@ const chooser = () => h("label", null, "Show ", h("select", { id: "window", onch
 } }, Object.entries(NAMES).map(([name, text]) => h("option", { value: name, selected: name === parameters.window }, text))));
 document.getElementById("tools").append(chooser());
 
-const overall = (data) => data.agreement.find((found) => found.kind === "all" && found.labelled) || null;
+const overall = (data) => (data.agreement || []).find((found) => found.kind === "all" && found.labelled) || null;
 const between = (found) => (found && found.labelled ? `${percent(found.lower)} to ${percent(found.upper)}` : UNKNOWN);
 
 // An estimate from few audits is no verdict: the bounds are, which hold at every look.
 const verdict = (data) => {
   const found = overall(data);
   if (!data.model) return ["plain", "No student answers", "Every request goes to the teacher."];
+  if (!data.agreement) return ["plain", "A certified student answers", "How far its calls agree with the teacher's is being computed from the audits."];
   if (!found) return ["plain", "A certified student answers", `At least ${percent(data.floor)} of the calls it sends should agree with the teacher; no audit has a label yet.`];
   const said = `Of ${count(found.labelled)} audited calls since it was deployed ${percent(found.agreement)} are what the teacher would have called. `
     + `With ${percent(1 - found.risk, 2)} confidence, at every look, the true share is ${between(found)}; at least ${percent(found.floor)} is promised.`;
@@ -80,7 +81,7 @@ const agreement = (data) => {
 };
 
 const tools = (data) => {
-  const known = Object.fromEntries(data.agreement.filter((found) => found.kind === "action").map((found) => [found.name, found]));
+  const known = Object.fromEntries((data.agreement || []).filter((found) => found.kind === "action").map((found) => [found.name, found]));
   return h("section", null, h("h2", null, "Tools"), h("div", { class: "card" }, table("Tools", [
     ["tool", (r) => [r.tool, known[r.tool] && known[r.tool].revoked ? h("span", { class: "flag" }, "revoked") : null]],
     ["decisions", (r) => count(r.decisions), "num"],
