@@ -24,7 +24,14 @@ __all__ = ["products_group"]
 MAX_CELL = 60
 
 
-@click.group("products")
+@click.group(
+    "products",
+    epilog=examples(
+        "distill products list",
+        "distill products query agent_decision_history --where agent_id=support",
+        'distill products sql "SELECT agent_id, count(*) FROM agent_decision_history GROUP BY 1"',
+    ),
+)
 def products_group() -> None:
     """Look into the data products: decision history, training data, model metrics."""
 
