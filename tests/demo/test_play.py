@@ -78,7 +78,7 @@ def test_the_figures_are_those_of_what_happened(store: Any) -> None:
 
 def test_a_step_that_does_not_come_is_an_error_that_says_which(store: Any) -> None:
     bank = Bank(0)
-    plan = Plan(learned=16, measured=4, patience=40, pause=0.0)
+    plan = Plan(learned=16, measured=4, patience=40, seconds=3.0, pause=0.01)
     with pytest.raises(DemoError, match="a revocation did not come"):
         Play(bank, Gateway(bank, store, notices=False).ask, store, plan, lambda words: None).run()
 

@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         learned: To learn from, at first.
         shown: To show what is new, after the change was noticed.
         measured: To measure agreement on.
-        patience: Most for any one step.
+        patience: Conversations in one step after which it only waits.
         seconds: Most for any one step.
         pause: Seconds between looks into the log.
     """
@@ -168,11 +168,11 @@ class Play:
         deadline, begun = time.monotonic() + self._plan.seconds, at_once
         self._talk(at_once)
         while not (seen := found()):
-            if time.monotonic() > deadline or begun > self._plan.patience:
+            if time.monotonic() > deadline:
                 raise DemoError(f"{what} did not come in {self._plan.seconds:g} s and {begun} conversations")
             time.sleep(self._plan.pause)
             self._tell_decisions()
-            if not self._busy():
+            if begun <= self._plan.patience and not self._busy():  # a comparison grows with what it compares
                 self._talk(BATCH)
                 begun += BATCH
         return seen
