@@ -283,7 +283,7 @@ def test_many_hang_ups_leave_the_pool_usable(gateway_url: str, world: Any, fakes
     async def storm() -> None:
         limits = httpx2.Limits(max_connections=60)
         async with httpx2.AsyncClient(base_url=gateway_url, timeout=10, limits=limits) as client:
-            await asyncio.gather(*(hang_up(client, 0.15 + i * 0.004) for i in range(50)))
+            await asyncio.gather(*(hang_up(client, 0.15 + i * 0.02) for i in range(50)))
             await asyncio.to_thread(world.store.of, OUTCOME, at_least=len(teacher.seen), within=10)
             teacher.reset()  # not before: a stream that it cuts short would count against the teacher
             final = await client.post("/chat/completions", json=fakes.chat())
