@@ -78,9 +78,11 @@ def test_the_figures_are_those_of_what_happened(store: Any) -> None:
 
 def test_a_step_that_does_not_come_is_an_error_that_says_which(store: Any) -> None:
     bank = Bank(0)
+    gateway = Gateway(bank, store, notices=False)
     plan = Plan(learned=16, measured=4, patience=40, seconds=3.0, pause=0.01)
     with pytest.raises(DemoError, match="a revocation did not come"):
-        Play(bank, Gateway(bank, store, notices=False).ask, store, plan, lambda words: None).run()
+        Play(bank, gateway.ask, store, plan, lambda words: None).run()
+    assert gateway.asked < 700  # about 5 a conversation: after its patience it only waits
 
 
 def test_a_chapter_without_anything_sent_has_no_agreement() -> None:
