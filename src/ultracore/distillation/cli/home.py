@@ -32,7 +32,7 @@ def find_home(folder: Path | None) -> Path:
         ConfigurationError: There is no log in any of them.
     """
     if folder is None:
-        candidates = [load_settings().home_path, (Path(DEFAULT_OUT) / ".distill").absolute()]
+        candidates = list(dict.fromkeys([load_settings().home_path, home_of_run(Path(DEFAULT_OUT))]))
     else:
         candidates = [folder.absolute(), (folder / ".distill").absolute()]
     if load_settings().log_url is not None:
