@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from ultracore.distillation.dashboard.figures import UNITS
 from ultracore.distillation.students.models import states_in
 from ultracore.distillation.watch.latency import Latencies
 
@@ -28,33 +29,35 @@ class Window(NamedTuple):
 
     Attributes:
         length: `None` for the whole log.
-        unit: Which rows: `hour` or `minute`.
-        digits: So many characters of a slot name a step.
+        unit: What a step is, a name from `UNITS`.
     """
 
     length: timedelta | None
     unit: str
-    digits: int
+
+    @property
+    def digits(self) -> int:
+        """So many characters of a time name its step."""
+        return UNITS[self.unit]
 
     def since(self, now: datetime) -> str:
-        """The first slot."""
-        return "" if self.length is None else (now - self.length).isoformat()[: {"hour": 13, "minute": 16}[self.unit]]
+        """The first step."""
+        return "" if self.length is None else (now - self.length).isoformat()[: self.digits]
 
     def steps(self, now: datetime) -> list[str]:
         """Every step up to now, also those in which nothing happened; none for the whole log."""
         if self.length is None:
             return []
-        step = {16: timedelta(minutes=1), 13: timedelta(hours=1), 10: timedelta(days=1)}[self.digits]
-        n = self.length // step
-        return [(now - i * step).isoformat()[: self.digits] for i in range(n, -1, -1)]
+        step = timedelta(**{f"{self.unit}s": 1})
+        return [(now - i * step).isoformat()[: self.digits] for i in range(self.length // step, -1, -1)]
 
 
 WINDOWS = {
-    "1h": Window(timedelta(hours=1), "minute", 16),
-    "24h": Window(timedelta(hours=24), "hour", 13),
-    "7d": Window(timedelta(days=7), "hour", 13),
-    "30d": Window(timedelta(days=30), "hour", 10),
-    "all": Window(None, "hour", 10),
+    "1h": Window(timedelta(hours=1), "minute"),
+    "24h": Window(timedelta(hours=24), "hour"),
+    "7d": Window(timedelta(days=7), "hour"),
+    "30d": Window(timedelta(days=30), "day"),
+    "all": Window(None, "day"),
 }
 
 
@@ -150,11 +153,10 @@ class _View:
 
     def series(self) -> list[Json]:
         """Step by step: who answered, and what audits said."""
-        step = f"substr(slot, 1, {self.window.digits})"
         found: dict[str, Json] = {slot: {} for slot in self.window.steps(self._now)}
-        for row in self._sums("decided", f"{step} AS slot, source", "sum(n) AS n"):
+        for row in self._sums("decided", "slot, source", "sum(n) AS n"):
             found.setdefault(row["slot"], {})[row["source"]] = row["n"]
-        audits = {row["slot"]: row for row in self._sums("audited", f"{step} AS slot, ''", AUDIT_SUMS)}
+        audits = {row["slot"]: row for row in self._sums("audited", "slot, ''", AUDIT_SUMS)}
         for slot in audits:
             found.setdefault(slot, {})
         return [
