@@ -106,7 +106,7 @@ def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
     development = gate_rows(judge(*columns(fit.development), fit.comparators))
     judged = judge(part.test, proposals, fit.comparators)
     certified = {level: _certified(development, judged, level, seed) for level in LEVELS}
-    return Measured(slim(judged), _tuned(development, proposals), seconds, milliseconds, certified)
+    return Measured(slim(judged), _tuned(development, judged), seconds, milliseconds, certified)
 
 
 def _baseline(part: Part, make: Callable[[int], Baseline], comparators: Comparators, seed: int) -> Measured:
@@ -118,7 +118,7 @@ def _baseline(part: Part, make: Callable[[int], Baseline], comparators: Comparat
     baseline.fit(part.train)
     seconds, proposals = time.process_time() - began, baseline.propose(part.test)
     judged = slim(judge(part.test, proposals, comparators))
-    return Measured(judged, _tuned(development, proposals), seconds, _milliseconds(baseline, part.test), {})
+    return Measured(judged, _tuned(development, judged), seconds, _milliseconds(baseline, part.test), {})
 
 
 def _milliseconds(baseline: Baseline, decisions: Sequence[Decision]) -> list[float]:
@@ -130,8 +130,8 @@ def _milliseconds(baseline: Baseline, decisions: Sequence[Decision]) -> list[flo
     return took
 
 
-def _tuned(development: GateRows, proposals: Sequence[Proposal]) -> dict[float, list[bool]]:
-    return {level: _sent(tuned_thresholds(development, level), proposals) for level in LEVELS}
+def _tuned(development: GateRows, judged: Sequence[Judged]) -> dict[float, list[bool]]:
+    return {level: _sent(tuned_thresholds(development, level), judged) for level in LEVELS}
 
 
 def _certified(development: GateRows, judged: Sequence[Judged], level: float, seed: int) -> list[bool]:
@@ -144,10 +144,10 @@ def _certified(development: GateRows, judged: Sequence[Judged], level: float, se
     for mine in (0, 1):
         calibration = gate_rows([row for row, h in zip(judged, half, strict=True) if h != mine])
         certificate = certify(development, calibration, target=level, seed=seed)
-        sent |= (half == mine) & np.array([certificate.accepts(row.proposal) for row in judged])
+        sent |= (half == mine) & np.array([row.is_sent(certificate) for row in judged])
     return [bool(s) for s in sent]
 
 
-def _sent(thresholds: dict[str, float], proposals: Sequence[Proposal]) -> list[bool]:
+def _sent(thresholds: dict[str, float], judged: Sequence[Judged]) -> list[bool]:
     gate = Certificate(certified=True, thresholds=thresholds)
-    return [gate.accepts(proposal) for proposal in proposals]
+    return [row.is_sent(gate) for row in judged]

@@ -222,7 +222,7 @@ def _tuned(who: Subject, test: Sequence[Decision]) -> list[str]:
 
 def _held(who: Subject, test: Sequence[Decision]) -> list[str]:
     rows = judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS)
-    sent = [bool(row.whole) for row in rows if who.certificate.accepts(row.proposal)]
+    sent = [bool(row.whole) for row in rows if row.is_sent(who.certificate)]
     right, n = sum(sent), len(sent)
     upper = float(stats.beta.ppf(0.95, right + 1, n - right)) if n > right else 1.0
     broken = "yes" if n and upper < TARGET else "no"

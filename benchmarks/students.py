@@ -16,13 +16,13 @@ from benchmarks.data import Size, decisions_of
 from benchmarks.mixle_peer import mixle
 from benchmarks.sections import Section, Table, number, share
 from ultracore.distillation.agreement import infer_free_text
-from ultracore.distillation.tools import canonical_json
+from ultracore.distillation.decisions import CIRCLE
 from ultracore.distillation.train.ceiling import measure_ceiling
 from ultracore.distillation.train.evaluate import Judged, gate_rows, latency, measure_test, recurring
 from ultracore.distillation.train.metrics import bootstrap_shares
 from ultracore.distillation.train.thresholds import tuned_level
 
-__all__ = ["figures_of", "in_circles", "measure_students", "oracle_coverage"]
+__all__ = ["figures_of", "measure_students", "oracle_coverage"]
 
 PROTOCOL = {
     "airline-recurring": "trained on trials 0-2, tested on trial 3 of the same tasks",
@@ -32,8 +32,6 @@ PROTOCOL = {
 WITHOUT_CEILING = frozenset({"snips"})
 """Single requests: hardly a context recurs."""
 LEAST_PAIRS = 100
-CIRCLE = 3
-"""Equal calls in a row after which a teacher goes in circles."""
 
 
 def measure_students(name: str, data: Path, size: Size, processes: int = 2, *, with_mixle: bool = False) -> Section:
@@ -112,25 +110,10 @@ def oracle_coverage(judged: Sequence[Judged], level: float, *, is_tolerant: bool
     return 0.0 if least is None else float((confidence >= least).mean())
 
 
-def in_circles(judged: Sequence[Judged]) -> list[bool]:
-    """Whether the teacher's `CIRCLE` decisions before each one, in its episode, were one and the same call."""
-    episodes: dict[str, list[int]] = {}
-    for row in sorted(range(len(judged)), key=lambda n: judged[n].decision.step):
-        episodes.setdefault(judged[row].decision.episode, []).append(row)
-    found = [False] * len(judged)
-    for numbers in episodes.values():
-        calls = [canonical_json([[c.name, c.arguments] for c in judged[n].decision.calls]) for n in numbers]
-        for place in range(CIRCLE, len(numbers)):
-            same = len(set(calls[place - CIRCLE : place])) == 1
-            found[numbers[place]] = same and bool(judged[numbers[place - 1]].decision.calls)
-    return found
-
-
 def _circles(judged: Sequence[Judged]) -> dict[str, Any]:
     """Decisions in circles, and what the others say: some episodes repeat one call a hundred times."""
-    inside = in_circles(judged)
-    mine = [row for row, is_inside in zip(judged, inside, strict=True) if is_inside]
-    rest = measure_test([row for row, is_inside in zip(judged, inside, strict=True) if not is_inside])
+    mine = [row for row in judged if row.in_circles]
+    rest = measure_test([row for row in judged if not row.in_circles])
     return {
         "n": len(mine),
         "episodes": len({row.decision.episode for row in mine}),

@@ -264,17 +264,3 @@ def test_two_trainings_and_a_replay_are_one_model(tmp_path: Path) -> None:
     figures = replay.measure_replay(quick=True).figures
     assert len({run["model"] for run in figures["learned"]}) == 1
     assert set(figures["replayed"]["checks"].values()) == {"same"}
-
-
-def test_circles_are_equal_calls_in_a_row_whatever_comes_next() -> None:
-    orders = [1, 1, 1, 2, 1, 1, 1, 1]
-    decisions = [
-        Decision(state=State([], []), calls=(ToolCall("f", {"x": x}),), episode="e", task="t", step=step)
-        for step, x in enumerate(orders)
-    ]
-    replies = [Decision(state=State([], []), reply="yes", episode="r", task="r", step=step) for step in range(5)]
-    rows = [*decisions, *replies]
-    found = judge(rows, [Proposal(d.calls, 0.5) for d in rows], Comparators())
-    shuffled = [found[i] for i in (3, 1, 2, 0, 7, 5, 6, 4, 8, 9, 10, 11, 12)]
-    inside = [row.decision.step for row, f in zip(shuffled, students.in_circles(shuffled), strict=True) if f]
-    assert sorted(inside) == [3, 7], "replies that follow replies are no circle"

@@ -38,6 +38,11 @@ def test_a_refusal_names_the_lower_level_that_holds() -> None:
     assert "At 90% it is certified" in details
 
 
+def test_the_reason_of_a_refusal_about_several_tools_is_shown_to_its_end() -> None:
+    reason = " ".join(f"Calls of tool_{i} at 98.0%: not certified, so they stay with the teacher." for i in range(9))
+    assert f"{reason[:-1]}." in said(levels={"0.93": {"certified": False, "reason": reason[:-1]}})[1]
+
+
 def test_a_certificate_without_sendable_calls_promises_nothing() -> None:
     assert "none of the test calls" in said(levels={"0.93": {"certified": True, "coverage": 0.0}})[0]
 

@@ -54,6 +54,17 @@ def test_a_tool_without_arguments_gets_an_empty_object(ask: Any) -> None:
     assert verdict.proposal.calls == (ToolCall("ping", {}),)
 
 
+WEATHER_AGAIN = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+CIRCLES = [
+    {"role": "user", "content": "weather in Rome?"},
+    *[{"role": "assistant", "tool_calls": [WEATHER_AGAIN]}, {"role": "tool", "tool_call_id": "c", "content": "?"}] * 3,
+]
+
+
+def test_two_equal_calls_are_no_circle(ask: Any) -> None:
+    assert isinstance(ask({"messages": CIRCLES[:5]}), Send)
+
+
 def raising(state: Any) -> Proposal:
     raise RuntimeError("a secret of the conversation")
 
@@ -116,6 +127,7 @@ REASONS: list[tuple[str, Reason, dict[str, Any]]] = [
         Reason.UNSUPPORTED_REQUEST,
         {"body": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}},
     ),
+    ("in circles", Reason.POLICY, {"body": {"messages": CIRCLES}}),
     ("operator's policy", Reason.POLICY, {"gate": {"never": ["weather"]}}),
     ("raises", Reason.STUDENT_ERROR, {"rule": raising}),
     ("NaN", Reason.STUDENT_ERROR, {"rule": proposing(ROME, confidence=float("nan"))}),

@@ -174,6 +174,13 @@ def test_that_many_more_units_are_usually_enough(simulation: ModuleType) -> None
     assert sum(again) >= 10
 
 
+def test_calls_that_are_never_sure_enough_are_said_to_be_so() -> None:
+    refused = certify(rows(100, confidence=0.9), rows(100, confidence=0.2))
+    assert (refused.certified, refused.more_units) == (False, None)
+    assert "None of its calls on 100 calibration units was sure enough" in refused.reason
+    assert "0 of 0" not in refused.reason
+
+
 def test_too_low_agreement_names_no_number() -> None:
     refused = certify(rows(200, 100), rows(200, 100))
     assert (refused.certified, refused.more_units) == (False, None)

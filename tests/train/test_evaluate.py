@@ -124,6 +124,27 @@ class TestGate:
         assert all("teacher" in entry and entry["context"] for entry in found)
 
 
+AGAIN = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": '{"x": "1"}'}}]}
+STATE = State([{"role": "user", "content": "go"}, AGAIN, AGAIN, AGAIN], TOOLS)
+CIRCLING = (Decision(state=STATE, calls=(call("f"),), episode="e-z", task="z"), sure(call("f"), confidence=0.1))
+
+
+class TestCircles:
+    def test_nothing_is_sent_where_a_conversation_goes_in_circles(self) -> None:
+        rows, certificate = judged(RIGHT, CIRCLING), Certificate(certified=True, thresholds={"f": 0.0})
+        assert [row.is_sent(certificate) for row in rows] == [True, False]
+        assert gate_rows(rows).sendable.tolist() == [True, False]
+        assert per_tool(rows, certificate)[0]["sent"] == 1
+        differs = judged((CIRCLING[0], sure(call("g"))))
+        assert [(e["sent"], e["reason"]) for e in disagreements(differs, certificate)] == [(False, "policy")]
+
+    def test_they_count_for_agreement_but_not_for_the_calibration_of_a_confidence_that_is_never_used(self) -> None:
+        test = measure_test(judged(RIGHT, CIRCLING))
+        assert (test["whole_call"], test["n"]) == (1.0, 2)
+        assert test["ece"] == pytest.approx(0.1)
+        assert [b["n"] for b in curves(judged(RIGHT, CIRCLING))["calibration_bins"]] == [1]
+
+
 class TestRecurring:
     def test_only_answers_from_memory_count(self) -> None:
         cached = (decision("k", call("f")), sure(call("f"), source="cache"))

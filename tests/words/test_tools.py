@@ -71,6 +71,25 @@ def test_a_flat_row_and_a_conversation_become_decisions() -> None:
         Decision.from_row({"context": "hi"}, 2)
 
 
+def calling(*orders: int) -> list[dict[str, Any]]:
+    """An assistant that makes one call after the other, each with a result."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "go on"}]
+    for number, order in enumerate(orders):
+        call = {"id": f"call_{number}", "type": "function", "function": {"name": "f", "arguments": f'{{"x":{order}}}'}}
+        messages += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": f"result {number}"}]
+    return messages
+
+
+def test_a_conversation_goes_in_circles_after_three_equal_calls_in_a_row() -> None:
+    assert State(calling(2, 1, 1, 1), []).in_circles, "neither ids nor results count"
+    assert not State(calling(1, 1), []).in_circles
+    assert not State(calling(1, 1, 1, 2), []).in_circles
+    assert not State(calling(1, 1, 2, 1), []).in_circles
+    reply = {"role": "assistant", "content": "one moment"}
+    assert not State([*calling(1, 1), reply, *calling(1)], []).in_circles
+    assert not State([reply, reply, reply], []).in_circles, "replies are no calls"
+
+
 def test_the_key_of_a_state_sees_the_prompt_but_not_the_ids() -> None:
     def state(prompt: str, call_id: str) -> State:
         call = {"id": call_id, "function": {"name": "f", "arguments": "{}"}}

@@ -9,6 +9,7 @@ know: where rows come from and what is learned from them.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,10 +20,12 @@ from ultracore.distillation.errors import DataError
 from ultracore.distillation.tools import REPLY, Tool, ToolCall, fingerprint, parse_call, parse_tool
 
 __all__ = [
+    "CIRCLE",
     "Decision",
     "State",
     "action_of",
     "decisions_from_rows",
+    "goes_in_circles",
     "mask_digits",
     "prompt_fingerprint",
     "system_prompt",
@@ -31,6 +34,8 @@ __all__ = [
 
 Message = dict[str, Any]
 SYSTEM_ROLES = frozenset({"system", "developer"})
+CIRCLE = 3
+"""Equal calls in a row after which a conversation goes in circles: some teachers then go on a hundred times."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -50,6 +55,11 @@ class State(msgspec.Struct, frozen=True):
         """Equal for equal messages, the system's included, and tool names; call ids do not count."""
         history = [_without_ids(message) for message in self.messages]
         return fingerprint([history, sorted(tool.name for tool in self.tools)])
+
+    @property
+    def in_circles(self) -> bool:
+        """Whether the assistant's last `CIRCLE` messages made one and the same call."""
+        return goes_in_circles(self.messages)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +149,19 @@ def decisions_from_rows(rows: Iterable[Mapping[str, Any] | Decision]) -> list[De
 def action_of(calls: Sequence[ToolCall]) -> str:
     """The action that calls stand for: the first call's tool, or `REPLY` where there is none."""
     return calls[0].name if calls else REPLY
+
+
+def goes_in_circles(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """As `State.in_circles`. Whether such a teacher goes on is all or nothing, so no student is asked there.
+
+    Example:
+        >>> call = {"role": "assistant", "tool_calls": [{"function": {"name": "poll", "arguments": "{}"}}]}
+        >>> goes_in_circles([call] * 3), goes_in_circles([call] * 2)
+        (True, False)
+    """
+    said = (message for message in reversed(messages) if message.get("role") == "assistant")
+    last = [_without_ids(message).get("calls") for message in itertools.islice(said, CIRCLE)]
+    return len(last) == CIRCLE and bool(last[0]) and all(calls == last[0] for calls in last)
 
 
 def text_of(message: Mapping[str, Any]) -> str:

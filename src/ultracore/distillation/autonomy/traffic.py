@@ -69,7 +69,8 @@ class Model(NamedTuple):
             raise DataError(f"model {self.student.model_id} cannot be asked: {why}") from error
         known = all(self.certificate.tools.get(call.name) == tools.get(call.name, "") for call in proposal.calls)
         stopped = any(call.name in self.stopped for call in proposal.calls)
-        return proposal.calls if known and not stopped and self.certificate.accepts(proposal) else None
+        held = stopped or decision.state.in_circles
+        return proposal.calls if known and not held and self.certificate.accepts(proposal) else None
 
 
 def fresh_traffic(store: EventStore, tenant: str, after: int, settle_seconds: float, now: datetime) -> list[Fresh]:

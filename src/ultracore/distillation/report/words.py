@@ -33,7 +33,7 @@ __all__ = [
 DEFAULT_LEVEL = 0.93
 NOTHING = "–"
 MAX_CALLS, MAX_ARGUMENTS = 8, 30
-NAME_SIZE, VALUE_SIZE = 120, 2000
+NAME_SIZE, REASON_SIZE, VALUE_SIZE = 120, 1200, 2000
 
 Tone = Literal["good", "warn", "plain"]
 
@@ -225,7 +225,7 @@ def _refused(result: Result, target: float, level: Level) -> Verdict:
     coverage, agreement = level.get("coverage"), level.get("agreement")
     details = [
         f"An agreement of {level_name(target)} cannot be guaranteed from this much data. {need}".strip(),
-        f"The reason: {clip(level.get('reason'), 300)}." if level.get("reason") else "",
+        f"The reason: {clip(level.get('reason'), REASON_SIZE)}." if level.get("reason") else "",
         f"Without a guarantee, on the test tasks: it would answer {percent(coverage)} of the requests, "
         f"and {percent(agreement)} of those answers agree with the teacher."
         if coverage and agreement is not None

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.agreement import Comparators
-from ultracore.distillation.decisions import State
+from ultracore.distillation.decisions import CIRCLE, State, goes_in_circles
 from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.privacy.redaction import MARK
 from ultracore.distillation.serve.offer import Offer, invalid, read_offer
@@ -141,6 +141,8 @@ class Gate:
             return Escalate(Reason.OTHER_TEACHER, f"certified against {certificate.teacher}")
         if not certificate.covers_prompt(request.messages):
             return Escalate(Reason.PROMPT_CHANGED)
+        if goes_in_circles(request.messages):
+            return Escalate(Reason.POLICY, f"the last {CIRCLE} calls of the conversation are one and the same")
         if not offer.tools or request.options.get("tool_choice") == "none":
             return Escalate(Reason.TEXT_REPLY, "no call is possible")
         return None

@@ -167,7 +167,12 @@ def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRo
     both = Counts(np.vstack([seen.sent, counts.sent]), np.vstack([seen.errors, counts.errors]))
     needed = units_needed(both, blank.target, blank.delta, single=plan.single)
     sent, wrong = int(counts.sent[:, 0].sum()), int(counts.errors[:, 0].sum())
-    if sent and not wrong and (needed is None or needed > MOST_UNITS):
+    if not sent:
+        reason = (
+            f"None of its calls on {blank.units} calibration units was sure enough to be tested; train on more tasks."
+        )
+        return msgspec.structs.replace(blank, reason=reason)
+    if not wrong and (needed is None or needed > MOST_UNITS):
         needed = _error_free_units(counts, blank)
     shown = f"{sent - wrong} of {sent} calls agree at the most promising thresholds"
     if needed is None or (wrong and needed > MOST_UNITS):

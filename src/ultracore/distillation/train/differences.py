@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.decisions import Message, text_of
-from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import ToolCall, canonical_json
 from ultracore.distillation.train.evaluate import Judged
@@ -32,12 +31,12 @@ def disagreements(judged: Sequence[Judged], certificate: Certificate, most: int 
         most: How many at most.
     """
     differing = [row for row in judged if row.whole is False or (row.whole is None and not row.tool)]
-    ordered = sorted(differing, key=lambda row: (not certificate.accepts(row.proposal), -row.proposal.confidence))
+    ordered = sorted(differing, key=lambda row: (not row.is_sent(certificate), -row.proposal.confidence))
     return [_entry(row, certificate) for row in ordered[:most]]
 
 
 def _entry(row: Judged, certificate: Certificate) -> dict[str, Any]:
-    sent = certificate.accepts(row.proposal)
+    sent = row.is_sent(certificate)
     return {
         "task": row.decision.task,
         "step": row.decision.step,
@@ -46,11 +45,14 @@ def _entry(row: Judged, certificate: Certificate) -> dict[str, Any]:
         "teacher": _calls(row.decision.calls),
         "student": _calls(row.proposal.calls),
         "context": [_excerpt(message) for message in row.decision.state.messages[-MESSAGES:]],
-        "reason": "sent" if sent else _reason(row.proposal, certificate),
+        "reason": "sent" if sent else _reason(row, certificate),
     }
 
 
-def _reason(proposal: Proposal, certificate: Certificate) -> str:
+def _reason(row: Judged, certificate: Certificate) -> str:
+    proposal = row.proposal
+    if row.in_circles:
+        return "policy"
     if not proposal.calls:
         return "text_reply"
     if proposal.missing:

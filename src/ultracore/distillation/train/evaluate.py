@@ -65,6 +65,7 @@ class Judged(NamedTuple):
         whole_tolerant: Tolerant agreement; `None` likewise.
         tool: Whether the same tools are called.
         kind: Whether both call, or both reply.
+        in_circles: Whether the conversation goes in circles: then the gate asks no student.
     """
 
     decision: Decision
@@ -74,6 +75,11 @@ class Judged(NamedTuple):
     whole_tolerant: bool | None
     tool: bool
     kind: bool
+    in_circles: bool = False
+
+    def is_sent(self, certificate: Certificate) -> bool:
+        """Whether the gate would let the proposal out, here."""
+        return not self.in_circles and certificate.accepts(self.proposal)
 
 
 @one_thread
@@ -116,7 +122,7 @@ def gate_rows(
         [row.unit for row in rows],
         [row.proposal.action for row in rows],
         [row.proposal.confidence for row in rows],
-        [may.is_sendable(row.proposal) for row in rows],
+        [not row.in_circles and may.is_sendable(row.proposal) for row in rows],
         [bool(row.tool if level == "tool" else row.whole) for row in rows],
     )
 
@@ -155,6 +161,7 @@ def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = No
     }
     shares = {name: _share(values) for name, values in figures.items()}
     known = [row for row in judged if row.whole is not None]
+    asked = [row for row in known if not row.in_circles]
     whole = shares["whole_call"]
     return {
         "n": len(judged),
@@ -163,8 +170,8 @@ def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = No
         "tasks": len({row.unit for row in judged}),
         **shares,
         "interval": _intervals(figures, [row.unit for row in judged], seed),
-        "ece": calibration_error(*_confidence(known)) if known else None,
-        "ece_debiased": debiased_calibration_error(*_confidence(known)) if known else None,
+        "ece": calibration_error(*_confidence(asked)) if asked else None,
+        "ece_debiased": debiased_calibration_error(*_confidence(asked)) if asked else None,
         "normalised": whole / teacher_whole_call if whole is not None and teacher_whole_call else None,
     }
 
@@ -215,7 +222,7 @@ def curves(judged: Sequence[Judged], seed: int = 0) -> dict[str, Any]:
         return {}
     rows = gate_rows(known)
     curve = risk_coverage(rows.confidence, rows.sendable, rows.agrees, rows.units, seed)
-    bins = calibration_bins(*_confidence(known))
+    bins = calibration_bins(*_confidence([row for row in known if not row.in_circles]))
     return {"calibration_bins": bins, **({"risk_coverage": curve} if curve else {})}
 
 
@@ -248,6 +255,7 @@ def _judge(decision: Decision, proposal: Proposal, unit: str, comparators: Compa
         whole_tolerant=tolerant(ours, theirs, tools, comparators) is True if known else None,
         tool=same_tools(ours, theirs),
         kind=same_kind(ours, theirs),
+        in_circles=decision.state.in_circles,
     )
 
 
@@ -273,7 +281,7 @@ def _action(rows: GateRows, sent: NDArray[np.bool_], action: str) -> dict[str, A
 
 
 def _tool_row(tool: str, group: Sequence[Judged], certificate: Certificate) -> dict[str, Any]:
-    sent = [row for row in group if certificate.accepts(row.proposal)]
+    sent = [row for row in group if row.is_sent(certificate)]
     return {
         "tool": tool,
         "n": len(group),

@@ -112,7 +112,7 @@ def validation_hash(judged: Sequence[Judged], certificate: Certificate) -> str:
 
     Equal hashes mean identical decisions, whatever the last bits of the confidences are.
     """
-    done = [[row.proposal.calls, row.proposal.missing, certificate.accepts(row.proposal)] for row in judged]
+    done = [[row.proposal.calls, row.proposal.missing, row.is_sent(certificate)] for row in judged]
     return fingerprint(done)
 
 
