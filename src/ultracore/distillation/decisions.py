@@ -225,7 +225,8 @@ def _calls_of(row: Mapping[str, Any]) -> tuple[ToolCall, ...]:
 def _without_ids(message: Message) -> dict[str, Any]:
     kept: dict[str, Any] = {"role": message.get("role"), "content": message.get("content") or None}
     if calls := message.get("tool_calls"):
-        kept["calls"] = [c.get("function", c) if isinstance(c, Mapping) else c for c in calls]
+        listed = calls if isinstance(calls, list) else [calls]  # a client may send anything
+        kept["calls"] = [c.get("function", c) if isinstance(c, Mapping) else c for c in listed]
     if call := message.get("function_call"):
         kept["calls"] = [call]
     return kept

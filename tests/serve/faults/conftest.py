@@ -230,7 +230,9 @@ class Bench:
             yield client
 
     async def ask(self, client: httpx2.AsyncClient, **changes: Any) -> httpx2.Response:
-        return await client.post("/v1/chat/completions", json=self.fakes.chat(**changes))
+        reply = await client.post("/v1/chat/completions", json=self.fakes.chat(**changes))
+        await asyncio.sleep(0)  # what follows an answer is written in the next turn of the event loop
+        return reply
 
     def events(self, kind: str, at_least: int = 1) -> list[Any]:
         return self.world.store.of(kind, at_least=at_least)

@@ -29,6 +29,7 @@ from ultracore.distillation.serve.control import PAUSE_EVENTS, Chore, Control, S
 from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.deployment import DEPLOYMENT_EVENTS, Deployment
 from ultracore.distillation.serve.dialect import CHAT
+from ultracore.distillation.serve.direct import Direct
 from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.serve.gateway import Gateway
 from ultracore.distillation.serve.guard import Guard, allowing, error_response
@@ -47,6 +48,7 @@ CLIENTS = frozenset({Scope.CLIENT, Scope.ADMIN})
 READERS = frozenset({Scope.READ, Scope.ADMIN})
 EVERYBODY = frozenset(Scope)
 ADMINS = frozenset({Scope.ADMIN})
+DIALECTS = (CHAT, RESPONSES)
 
 
 class Endpoint(NamedTuple):
@@ -67,7 +69,7 @@ def endpoints(gateway: Gateway, operations: Operations) -> list[Endpoint]:
         Endpoint("/openapi.json", ("GET",), operations.openapi, EVERYBODY),
         Endpoint("/admin/pause", ("POST",), operations.pause, ADMINS),
         Endpoint("/admin/resume", ("POST",), operations.resume, ADMINS),
-        *(Endpoint(f"/v1/{d.path}", ("POST",), partial(gateway.decide, d), CLIENTS) for d in (CHAT, RESPONSES)),
+        *(Endpoint(f"/v1/{d.path}", ("POST",), partial(gateway.decide, d), CLIENTS) for d in DIALECTS),
         Endpoint("/v1/feedback", ("POST",), gateway.feedback, CLIENTS),
         Endpoint("/v1/models", ("GET",), gateway.models, EVERYBODY),
         Endpoint("/v1/{path:path}", ("GET", "POST", "DELETE"), gateway.other, CLIENTS),
@@ -132,7 +134,8 @@ def create_app(
                 tenant=settings.tenant,
                 refused=refused,
                 open_paths=open_paths,
-            )
+            ),
+            Middleware(Direct, posts=_hot(routes), on_error=partial(_on_request_error, gateway)),
         ],
         exception_handlers={
             RequestError: partial(_on_request_error, gateway),
@@ -180,8 +183,17 @@ async def _lifespan(gateway: Gateway, chores: list[Chore], spill: Spill | None, 
 
 
 def _route(endpoint: Endpoint) -> Route:
-    call = endpoint.call if endpoint.scopes is None else allowing(endpoint.scopes, endpoint.call)
-    return Route(endpoint.path, call, methods=endpoint.methods)
+    return Route(endpoint.path, _guarded(endpoint), methods=endpoint.methods)
+
+
+def _guarded(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response | ASGIApp]]:
+    return endpoint.call if endpoint.scopes is None else allowing(endpoint.scopes, endpoint.call)
+
+
+def _hot(routes: Sequence[Endpoint]) -> dict[str, Callable[[Request], Awaitable[Response | ASGIApp]]]:
+    """The endpoints that hold decisions, by path."""
+    paths = {f"/v1/{dialect.path}" for dialect in DIALECTS}
+    return {endpoint.path: _guarded(endpoint) for endpoint in routes if endpoint.path in paths}
 
 
 async def _on_request_error(gateway: Gateway, request: Request, error: Exception) -> Response:

@@ -30,6 +30,7 @@ from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.feedback import RequestIds, find_decision, parse_feedback
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.guard import caller_of, read_body
+from ultracore.distillation.serve.headers import headers_of
 from ultracore.distillation.serve.idempotency import Once, Place
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.keys import Key
@@ -111,6 +112,7 @@ class Gateway:
         await self._shadow.aclose()
         if self._auditor is not None:
             await self._auditor.aclose()
+        self.journal.flush()
         if self.upstream is not None:
             await self.upstream.aclose()
         self._decider.close()
@@ -130,10 +132,11 @@ class Gateway:
 
     async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
         """`POST /v1/chat/completions` and `POST /v1/responses`."""
-        if not request.headers.get("content-type", "").startswith("application/json"):
+        headers = headers_of(request)
+        if not headers.get("content-type", "").startswith("application/json"):
             raise RequestError(415, "send application/json", code="unsupported_media_type")
         body = await read_body(request)
-        key = request.headers.get("idempotency-key")
+        key = headers.get("idempotency-key")
         if not key:
             return await self._answer(dialect, request, body, None)
         place = Place(caller_of(request).key_id, hashlib.sha256(key.encode()).digest())
@@ -167,6 +170,7 @@ class Gateway:
     async def feedback(self, request: Request) -> ASGIApp:
         """`POST /v1/feedback`: what came of a decision, once."""
         told, tenant = parse_feedback(await read_body(request)), caller_of(request).tenant
+        self.journal.flush()  # a client may complain of an answer in the turn that brought it
         receipt = told.receipt or self._ids.receipt(tenant, told.request_id or "")
         try:
             decision = await asyncio.to_thread(find_decision, self._store, tenant, receipt)
@@ -194,7 +198,7 @@ class Gateway:
         return answer
 
     async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> tuple[Exchange, Gate | None]:
-        parsed, caller, headers = dialect.parse(body), caller_of(request), request.headers
+        parsed, caller, headers = dialect.parse(body), caller_of(request), headers_of(request)
         offer = read_offer(parsed.tools)
         started = time.perf_counter()
         session = session_of(parsed.messages, headers.get("x-distill-session"))
@@ -234,7 +238,7 @@ class Gateway:
             self.journal.later(exchange.outcome("error", "the decision log was not available"))
             message = "the decision log cannot be written; nothing is answered locally until it can"
             raise _log_down(message, exchange.headers) from None
-        return LocalAnswer(exchange, self.journal, lambda done: self._audit(done, request.headers))
+        return LocalAnswer(exchange, self.journal, lambda done: self._audit(done, headers_of(request)))
 
     def _teacher(self, request: Request, exchange: Exchange, gate: Gate | None) -> ASGIApp:
         try:
@@ -280,8 +284,9 @@ class Gateway:
     def _relay(self, request: Request, path: str, body: bytes, exchange: Exchange | None = None) -> Relay:
         if self.upstream is None:
             raise RequestError(503, "no teacher is configured: set upstream_url", code="no_teacher")
-        query = request.url.query
-        return Relay(self.upstream, Call(request.method, path, request.headers, body, query), self.journal, exchange)
+        query = request.scope["query_string"].decode("latin-1")
+        call = Call(request.method, path, headers_of(request), body, query)
+        return Relay(self.upstream, call, self.journal, exchange)
 
 
 def _agent(caller: Key, headers: Mapping[str, str], request: ChatRequest) -> str:

@@ -13,15 +13,16 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from functools import partial
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from ultracore.distillation.serve.control import Control
+from ultracore.distillation.serve.headers import QuickHeaders, headers_of
 from ultracore.distillation.serve.keys import Key, KeyRing, Scope
 from ultracore.distillation.serve.limits import Limits
+from ultracore.distillation.serve.receiving import Waiting, take
 from ultracore.distillation.serve.wire import MAX_BODY, RequestError
 
 __all__ = ["Guard", "allowing", "caller_of", "error_response", "is_loopback", "read_body"]
@@ -69,18 +70,19 @@ class Guard:
         """Pass on, or answer 401, 403, 429 or 503, as ASGI."""
         if scope["type"] != "http" or scope["path"] in self._open:
             return await self._app(scope, receive, send)
+        headers = QuickHeaders(scope)
         try:
-            key = self._caller(Headers(scope=scope))
+            key = self._caller(headers)
             self._limits.enter(key)
         except RequestError as error:
             self._refused(error.status)
             return await error_response(error)(scope, receive, send)
         try:
-            await self._app({**scope, "distill.caller": key}, receive, send)
+            await self._app({**scope, "distill.caller": key, "distill.headers": headers}, receive, send)
         finally:
             self._limits.leave(key)
 
-    def _caller(self, headers: Headers) -> Key:
+    def _caller(self, headers: QuickHeaders) -> Key:
         if not self._control.loaded:
             raise _unknown()
         if not self._ring.required:
@@ -137,26 +139,42 @@ async def read_body(request: Request) -> bytes:
     Raises:
         RequestError: 400 the client went away, 408 too slow, 413 larger than `MAX_BODY`, 415 compressed.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise RequestError(415, "a compressed body is not accepted", code="unsupported_encoding")
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or (expected := int(declared[:20])) > MAX_BODY:
-        raise _too_large()
-    body = bytearray()
+    expected, body = _expected(request), bytearray()
+    first = take(request.receive)
+    if not isinstance(first, Waiting) and _adds(first, body):
+        return bytes(body)
     try:
         async with asyncio.timeout(BODY_SECONDS) as deadline:
             began = asyncio.get_running_loop().time()
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise _too_large()
+            whole = isinstance(first, Waiting) and _adds(await first.arrived(), body)
+            while not whole:
                 if len(body) != expected:
                     deadline.reschedule(began + BODY_SECONDS + len(body) / BODY_BYTES_A_SECOND)
+                whole = _adds(await request.receive(), body)
     except TimeoutError:
         raise RequestError(408, "the body did not arrive in time", code="request_timeout") from None
-    except ClientDisconnect:
-        raise RequestError(400, "the client went away", code="disconnected") from None
     return bytes(body)
+
+
+def _expected(request: Request) -> int:
+    """The length that the client declares, 0 where it does not."""
+    headers = headers_of(request)
+    if headers.get("content-encoding", "identity") != "identity":
+        raise RequestError(415, "a compressed body is not accepted", code="unsupported_encoding")
+    declared = headers.get("content-length", "0")
+    if not declared.isdecimal() or (expected := int(declared[:20])) > MAX_BODY:
+        raise _too_large()
+    return expected
+
+
+def _adds(message: Message, body: bytearray) -> bool:
+    """Add what a message brought; whether that was the last of it."""
+    if message["type"] == "http.disconnect":
+        raise RequestError(400, "the client went away", code="disconnected")
+    body += message.get("body", b"")
+    if len(body) > MAX_BODY:
+        raise _too_large()
+    return not message.get("more_body", False)
 
 
 def error_response(error: RequestError) -> Response:

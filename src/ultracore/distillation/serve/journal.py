@@ -8,11 +8,11 @@ never forgotten. What this file does not know: what the events mean.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ultracore.distillation.errors import DistillationError, EventError, LogError
 from ultracore.distillation.events import Event, EventStore
@@ -38,8 +38,16 @@ class Witness(Protocol):
         ...
 
 
+class _Entry(NamedTuple):
+    """Events that are written together or not at all, and who waits for them."""
+
+    events: tuple[Event, ...]
+    synced: asyncio.Future[None] | None = None
+    known_is_well: bool = False
+
+
 class Journal:
-    """Writes to the decision log.
+    """Writes to the decision log: what one turn of the event loop brings in one append, which wakes the loop once.
 
     Args:
         store: The log.
@@ -70,6 +78,7 @@ class Journal:
         self._strict = strict
         self._witnesses = witnesses
         self._lock = threading.Lock()
+        self._turn: list[_Entry] = []
 
     async def durable(self, *events: Event) -> None:
         """Write events, and return once they are synced; unless `strict`, once they are synced or spilled.
@@ -77,10 +86,11 @@ class Journal:
         Raises:
             LogError: They are not, or not in time.
         """
-        written = asyncio.wrap_future(self._submit(events))
+        synced = asyncio.get_running_loop().create_future()  # its own: a cancelled request cancels nobody else's
+        self._write(_Entry(events, synced))
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await asyncio.shield(written)  # a cancelled request must not cancel the writer's future
+                await synced
         except TimeoutError:
             if self._strict or not self._keep(events):
                 raise LogError("the decision log did not answer in time") from None
@@ -91,37 +101,66 @@ class Journal:
 
     def later(self, *events: Event) -> None:
         """Write events without waiting; what the log does not take is spilled, or counted in `lost`."""
-        self._submit(events).add_done_callback(lambda done: self._save(done, events))
+        self._write(_Entry(events))
 
     def once(self, event: Event) -> None:
         """Write an event whose id says what it is about; that it is there already is well."""
-        self._submit((event,)).add_done_callback(lambda done: self._save(done, (event,), known_is_well=True))
+        self._write(_Entry((event,), known_is_well=True))
 
-    def _submit(self, events: tuple[Event, ...]) -> Future[list[int]]:
-        try:
-            future = self._store.submit(events)
-        except DistillationError as error:
-            future = Future()
-            future.set_exception(error)
-        for event in events:
+    def flush(self) -> None:
+        """Hand over what this turn of the event loop has brought so far."""
+        entries, self._turn = self._turn, []
+        if entries:
+            self._hand_over(entries)
+
+    def _write(self, entry: _Entry) -> None:
+        for event in entry.events:
             for witness in self._witnesses:
                 witness.wrote(event)
-        future.add_done_callback(self._note)
-        return future
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no event loop, no turn to wait for
+            self._hand_over([entry])
+            return
+        if not self._turn:
+            loop.call_soon(self.flush)
+        self._turn.append(entry)
 
-    def _note(self, done: Future[list[int]]) -> None:
-        error = done.exception()
+    def _hand_over(self, entries: Sequence[_Entry]) -> None:
+        """Entries to the log, all in one piece; may be called on any thread."""
+        try:
+            future = self._store.submit([event for entry in entries for event in entry.events])
+        except DistillationError as error:
+            self._settle(entries, error)
+            return
+        future.add_done_callback(lambda done: self._settle(entries, done.exception()))
+
+    def _settle(self, entries: Sequence[_Entry], error: BaseException | None) -> None:
+        """What became of entries, on the log's thread."""
+        if isinstance(error, EventError) and len(entries) > 1:  # one cannot be stored: it must not hold up the others
+            for entry in entries:
+                self._hand_over([entry])
+            return
+        self._note(error)
+        for entry in entries:
+            if entry.synced is None:
+                self._save(entry, error)
+        waiting = [entry.synced for entry in entries if entry.synced is not None]
+        if waiting:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                waiting[0].get_loop().call_soon_threadsafe(_wake, waiting, error)
+
+    def _note(self, error: BaseException | None) -> None:
         with self._lock:
             self.healthy = not isinstance(error, LogError)
         if isinstance(error, LogError):
             logger.error("the decision log does not take events: %s", type(error).__name__)
 
-    def _save(self, done: Future[list[int]], events: tuple[Event, ...], *, known_is_well: bool = False) -> None:
-        error = done.exception()
-        if error is None or (known_is_well and isinstance(error, EventError)):
+    def _save(self, entry: _Entry, error: BaseException | None) -> None:
+        if error is None or (entry.known_is_well and isinstance(error, EventError)):
             return
-        if not (isinstance(error, LogError) and self._keep(events)):
-            self._count(len(events))
+        if not (isinstance(error, LogError) and self._keep(entry.events)):
+            self._count(len(entry.events))
 
     def _keep(self, events: tuple[Event, ...]) -> bool:
         return self._spill is not None and self._spill.add(events)
@@ -132,3 +171,14 @@ class Journal:
             self.lost += count
         for witness in self._witnesses:
             witness.lost(count)
+
+
+def _wake(waiting: Sequence[asyncio.Future[None]], error: BaseException | None) -> None:
+    """Tell those who wait, on the event loop."""
+    for synced in waiting:
+        if synced.done():
+            continue
+        if error is None:
+            synced.set_result(None)
+        else:
+            synced.set_exception(error)

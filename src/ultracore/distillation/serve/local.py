@@ -5,7 +5,6 @@ What this file does not know: how the call was chosen, and what the audit does.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
@@ -14,7 +13,7 @@ from ultracore.distillation.serve import gate
 from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.relay import hung_up
+from ultracore.distillation.serve.receiving import is_gone
 
 __all__ = ["LocalAnswer"]
 
@@ -45,14 +44,11 @@ class LocalAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
         status = "cancelled"
-        hanging_up = asyncio.create_task(hung_up(receive))
         try:
-            await asyncio.sleep(0)  # lets the task see a client that is gone already
-            if not hanging_up.done():
+            if not is_gone(receive):
                 await self._send(send)
                 status = "ok"
         finally:
-            hanging_up.cancel()
             self._journal.later(self._exchange.outcome(status))
             self._then(self._exchange)
 

@@ -49,6 +49,7 @@ class Operations:
     async def ready(self, request: Request) -> Response:
         """`GET /readyz`: 503 while the log cannot be written, or read."""
         gateway = self._gateway
+        gateway.journal.flush()
         healthy = gateway.journal.healthy and self._control.healthy
         state = {
             "status": "ok" if healthy else "unavailable",
@@ -62,6 +63,7 @@ class Operations:
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`, in Prometheus' text format."""
+        self._gateway.journal.flush()
         return Response(self._gateway.metrics.render(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def openapi(self, request: Request) -> Response:

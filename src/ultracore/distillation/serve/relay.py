@@ -15,13 +15,14 @@ from starlette.types import Receive, Scope, Send
 from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
+from ultracore.distillation.serve.receiving import hung_up
 from ultracore.distillation.serve.replies import Reader, Reply
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.upstream.attempts import asked, total
 from ultracore.distillation.serve.upstream.calls import Attempt, Call, TeacherReply, UpstreamBroken
 from ultracore.distillation.serve.wire import RequestError
 
-__all__ = ["Call", "Relay", "hung_up"]
+__all__ = ["Call", "Relay"]
 
 LAST_WORD_SECONDS = 2.0
 """For an error to reach a client that may not be reading."""
@@ -166,9 +167,3 @@ class Relay:
             self._journal.later(self._exchange.teacher_decision(reply), *events, outcome)
         else:
             self._journal.later(*events, outcome)
-
-
-async def hung_up(receive: Receive) -> None:
-    """Return once the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
