@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -173,6 +174,49 @@ def mixed(populations: int, seed: int = 0, procedure: Procedure = certify) -> It
         yield trial(name, truths[name], units, target, int(rng.integers(2**31)), procedure)
 
 
+AUDITED_SHARE = 0.1
+"""Of the calls that a student sends by itself, so many get the teacher's label."""
+
+
+def taken_over(units: int, worse: bool, rng: np.random.Generator) -> Sample:
+    """Traffic after a take-over: the calls of `tool_0` were sent, those of `tool_1` are left to the teacher.
+
+    Where it got `worse`, so much of `tool_0` disagrees that 7.1 % of all calls do, and hardly any of `tool_1`.
+    """
+    unit = np.repeat(np.arange(units), rng.geometric(1.0 / 4.0, units))
+    first = rng.random(len(unit)) < 0.8
+    difficulty = rng.beta(0.6, 1.8, units)[unit]  # a mean of a quarter
+    chance = np.where(first, 1.0 - difficulty * (0.345 if worse else 0.1), 0.99)
+    names = np.where(first, "tool_0", "tool_1")
+    rows = GateRows(unit, names, np.full(len(unit), 0.9), np.ones(len(unit), np.bool_), rng.random(len(unit)) < chance)
+    return Sample(rows, chance)
+
+
+def labelled(sample: Sample, rng: np.random.Generator) -> GateRows:
+    """What has the teacher's label: all that it answered, and a share of what was sent, which weighs more."""
+    audited = sample.rows.actions == "tool_0"
+    kept = np.flatnonzero(~audited | (rng.random(len(audited)) < AUDITED_SHARE))
+    rows = sample.rows
+    columns = (rows.units, rows.actions, rows.confidence, rows.sendable, rows.agrees)
+    weights = np.where(audited, 1.0 / AUDITED_SHARE, 1.0)
+    return GateRows.of(*(column[kept] for column in columns), weights[kept])
+
+
+def after_take_over(units: int, populations: int, *, worse: bool, weighed: bool, seed: int = 0) -> tuple[int, int]:
+    """How many certificates are issued at 93 %, and how many of them although more than 7 % disagree."""
+    issued = wrong = 0
+    for number in range(populations):
+        rng = np.random.default_rng([seed, number])
+        development = labelled(taken_over(2 * units, False, rng), rng)
+        calibration = labelled(taken_over(units, worse, rng), rng)
+        if not weighed:
+            development, calibration = replace(development, weights=None), replace(calibration, weights=None)
+        found = certify(development, calibration, target=0.93, seed=number)
+        issued += found.certified
+        wrong += found.certified and worse and "tool_0" in found.thresholds
+    return issued, wrong
+
+
 def as_if_independent(development: GateRows, calibration: GateRows, **options: object) -> Certificate:
     """The common mistake: every decision a unit of its own (exact binomial on decisions)."""
     apart = [
@@ -306,11 +350,23 @@ def print_tests(populations: int) -> None:
             print(f"  {name:16} {label:26} issued {issued / len(rows):4.0%}  ratio {ratio:.2f}  violated {wrong}")
 
 
+def print_take_over(populations: int) -> None:
+    """Calibration rows that are audits in part: counted by their weights, and as if each were a row like any other."""
+    print("\n(4) after a take-over, target 93 %, 300 units; 10 % of the sent calls are audited")
+    for worse in (False, True):
+        for weighed in (True, False):
+            issued, wrong = after_take_over(300, populations, worse=worse, weighed=weighed)
+            truth = "7.1 % of all calls disagree" if worse else "2.2 % of all calls disagree"
+            label = "by weight" if weighed else "unweighted"
+            print(f"  {truth:30} {label:12} issued {issued:4} of {populations}, wrongly {wrong:4}")
+
+
 def main(populations: int = 100) -> None:
-    """Print the three tables, with so many populations a row."""
+    """Print the four tables, with so many populations a row."""
     start = time.perf_counter()
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     print_violations(12 * populations)
     print_usefulness(populations)
     print_tests(populations)
+    print_take_over(populations)
     print(f"\n{time.perf_counter() - start:.0f} s")

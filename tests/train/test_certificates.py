@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from ultracore.distillation.agreement import Comparators
@@ -112,3 +113,15 @@ def test_calls_of_different_levels_never_go_out_together() -> None:
     assert not certificate.accepts(both)
     assert certificate.accepts(Proposal(both.calls[:1], 1.0))
     assert certificate.accepts(Proposal(both.calls[1:], 1.0))
+
+
+def test_audited_calls_weigh_as_much_as_they_stand_for() -> None:
+    """Six of 50 audits disagree, each of which stands for 20 calls: 250 other rows would hide them."""
+    rows = judged(300, {"look_up": 6}, tools=("look_up",))
+    heavy = [
+        row._replace(decision=msgspec.structs.replace(row.decision, weight=20.0 if n < 50 else 1.0))
+        for n, row in enumerate(rows)
+    ]
+    assert certified(rows).certified
+    assert not certified(heavy).certified
+    assert certified([r._replace(decision=msgspec.structs.replace(r.decision, weight=20.0)) for r in rows]).certified

@@ -99,6 +99,54 @@ def test_believing_the_point_estimate_would_violate(simulation: ModuleType) -> N
     assert violations(simulation, "misled", no_delta) > bound(150)
 
 
+# ---- after a take-over: labels that were drawn with a known probability
+
+
+def test_audits_count_by_their_weight(simulation: ModuleType) -> None:
+    _, wrong = simulation.after_take_over(300, 150, worse=True, weighed=True)
+    assert wrong / 150 <= bound(150)
+    issued, _ = simulation.after_take_over(300, 30, worse=False, weighed=True)
+    assert issued >= 10
+
+
+def test_counting_audits_like_other_rows_would_violate(simulation: ModuleType) -> None:
+    _, wrong = simulation.after_take_over(300, 40, worse=True, weighed=False)
+    assert wrong / 40 > bound(40)
+
+
+def weighed(n: int, weights: list[float], wrong: int = 0) -> GateRows:
+    agrees = [i >= wrong for i in range(n)]
+    return GateRows.of(range(n), ["f"] * n, [0.9] * n, [True] * n, agrees, weights)
+
+
+def test_equal_weights_change_nothing() -> None:
+    assert certify(rows(100), weighed(60, [20.0] * 60)) == certify(rows(100), rows(60))
+
+
+def test_weights_rule_out_the_binomial_test_and_shift_the_coverage() -> None:
+    issued = certify(rows(200), weighed(200, [2.0, 1.0] * 100))
+    assert (issued.certified, issued.method, issued.sent) == (True, "weighted_betting", 200)
+    assert issued.cap is not None
+    assert issued.cap >= 2.0
+    half = [i % 2 == 0 for i in range(200)]
+    some = GateRows.of(range(200), ["f"] * 200, [0.9] * 200, half, [True] * 200, [3.0, 1.0] * 100)
+    assert certify(rows(200), some).coverage == pytest.approx(0.75)
+
+
+def test_a_refusal_names_calls_and_not_their_weights() -> None:
+    refused = certify(rows(200, 4), weighed(30, [10.0, 1.0] * 15, wrong=1))
+    assert not refused.certified
+    assert "29 of 30 calls agree" in refused.reason
+
+
+def test_merged_training_rows_weigh_no_more_than_an_audit() -> None:
+    merged = weighed(200, [1000.0] + [1.0] * 199)
+    assert certify(merged, weighed(200, [2.0, 1.0] * 100)) == certify(
+        weighed(200, [2.0] + [1.0] * 199), weighed(200, [2.0, 1.0] * 100)
+    )
+    assert certify(merged, rows(60)) == certify(rows(200), rows(60)), "unless calibration rows are weighed, none are"
+
+
 # ---- it is of use
 
 

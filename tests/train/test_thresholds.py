@@ -150,3 +150,17 @@ def test_a_held_out_level_does_not_depend_on_its_own_unit(rows: GateRows, unit: 
     mine = rows.units == unit
     flipped = GateRows(rows.units, rows.actions, rows.confidence, rows.sendable, rows.agrees ^ mine)
     np.testing.assert_array_equal(held_out_levels(rows)[mine], held_out_levels(flipped)[mine])
+
+
+def test_a_weight_counts_for_so_many_rows() -> None:
+    """Three rows that agree at .9 outweigh one that does not; the same rows, weighed the other way, do not."""
+    columns = (range(40), ["f"] * 40, [0.9] * 40, [True] * 40, [i % 4 > 0 for i in range(40)])
+    heavy_right = GateRows.of(*columns, [1.0 if i % 4 == 0 else 10.0 for i in range(40)])
+    assert tuned_thresholds(GateRows.of(*columns), 0.9) == {}
+    assert set(tuned_thresholds(heavy_right, 0.9)) == {"f"}
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
+    with pytest.raises(DataError, match="1 weights are not above 0"):
+        GateRows.of([1, 2], ["f"] * 2, [0.9] * 2, [True] * 2, [True] * 2, [1.0, weight])

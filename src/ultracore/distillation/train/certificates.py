@@ -77,7 +77,8 @@ def certify_levels(
     for target in sorted(set(targets)):
         levels = policy.levels(tools.values(), target)
         blank = Certificate(certified=False, target=target, levels=levels, **about)
-        found[target] = _certify(blank, gate_rows(development, blank), gate_rows(calibration, blank), seed)
+        learned, unseen = (gate_rows(judged, blank, weighed=True) for judged in (development, calibration))
+        found[target] = _certify(blank, learned, unseen, seed)
     return found
 
 
@@ -108,7 +109,7 @@ def _together(blank: Certificate, parts: Mapping[float, Certificate]) -> Certifi
         decisions=decisions,
         sent=sent,
         agreeing=sum(part.agreeing for part in issued),
-        coverage=sent / decisions if decisions else 0.0,
+        coverage=sum(part.coverage for part in issued),
         lower_bound=ordinary.lower_bound,
         cap=ordinary.cap,
         more_units=None if ordinary.certified else ordinary.more_units,

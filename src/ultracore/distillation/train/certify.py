@@ -24,6 +24,7 @@ from ultracore.distillation.train.plan import Counts, Plan, count, make_plan, un
 from ultracore.distillation.train.thresholds import (
     Family,
     GateRows,
+    apply,
     coverage_and_agreement,
     learn_family,
     own_floor,
@@ -46,6 +47,7 @@ def certify(
     A unit with more sent calls than `Certificate.cap` counts for `cap` calls, in proportion; for that
     statement the guarantee holds at every sample size and for every distribution of units. That it
     also holds for plain counts rests on development rows, from which the calls beyond the cap are hedged.
+    Rows whose labels were drawn (audits) count by their weights: it speaks about the traffic that they stand for.
 
     Args:
         development: Out-of-fold predictions on training units; used freely.
@@ -71,21 +73,35 @@ def certify(
     """
     if not 0.0 < delta < 1.0:
         raise ConfigurationError(f"delta must lie strictly between 0 and 1, got {delta}")
+    development = _weighed_like(development, calibration)
     family = learn_family(development, own_floor(target))
-    plan = make_plan(family, development, calibration.unit_count, target, delta)
+    plan = make_plan(family, development, calibration.unit_count, target, delta, calibration.heaviest)
     blank = Certificate(
         certified=False, level=level, target=target, delta=delta, units=calibration.unit_count,
         decisions=len(calibration),
     )  # fmt: skip
     if plan is None:
         return msgspec.structs.replace(blank, reason=_hopeless(development, target))
-    blank = msgspec.structs.replace(blank, method="exact_binomial" if plan.single else "betting")
+    blank = msgspec.structs.replace(blank, method=_method(plan, calibration))
     counts = _counted(family, plan, calibration, seed)
     last = _walk(plan, counts, 1.0 - target, delta)
     if last is None:
-        return _refused(blank, family, plan, development, counts)
+        return _refused(blank, family, plan, development, calibration, counts)
     alone = _alone(family, plan, calibration, seed, last, 1.0 - target, delta)
     return _issued(blank, family, plan, calibration, counts, last, alone)
+
+
+def _weighed_like(development: GateRows, calibration: GateRows) -> GateRows:
+    """Development rows weigh at most what calibration rows do: theirs also stand for merged equal ones."""
+    if calibration.weights is None or development.weights is None:
+        return replace(development, weights=None)
+    return replace(development, weights=np.minimum(development.weights, calibration.weights.max()))
+
+
+def _method(plan: Plan, calibration: GateRows) -> str:
+    if plan.single:
+        return "exact_binomial"
+    return "betting" if calibration.heaviest is None else "weighted_betting"
 
 
 def _counted(family: Family, plan: Plan, calibration: GateRows, seed: int) -> Counts:
@@ -101,7 +117,7 @@ def _one_per_unit(rows: GateRows, rng: np.random.Generator) -> GateRows:
     shuffled = rng.permutation(np.flatnonzero(rows.sendable))
     kept = np.zeros(len(rows), dtype=np.bool_)
     kept[shuffled[np.unique(rows.units[shuffled], return_index=True)[1]]] = True
-    return GateRows(rows.units, rows.actions, rows.confidence, kept, rows.agrees)
+    return replace(rows, sendable=kept)
 
 
 def _walk(plan: Plan, counts: Counts, alpha: float, delta: float) -> int | None:
@@ -135,21 +151,27 @@ def _issued(
 ) -> Certificate:
     thresholds = family.at(float(plan.levels[step]))
     outcome = coverage_and_agreement(calibration, thresholds)
+    coverage = _coverage(calibration, thresholds)
     bound = least_rejected(lambda rate: plan.p_value(counts, step, rate), 1.0 - blank.target, blank.delta)
     return msgspec.structs.replace(
         blank,
         certified=True,
-        reason=f"Of the calls it sends ({outcome.coverage:.1%} of decisions), at least {blank.target:.1%} agree with "
+        reason=f"Of the calls it sends ({coverage:.1%} of decisions), at least {blank.target:.1%} agree with "
         f"the teacher: shown on {blank.units} units with confidence {1.0 - blank.delta:.0%}.",
         thresholds=thresholds,
         pooled=not alone or set(alone) != set(thresholds),
         alone=alone,
         sent=outcome.sent,
         agreeing=outcome.agreeing,
-        coverage=outcome.coverage,
+        coverage=coverage,
         lower_bound=1.0 - bound,
         cap=float(plan.caps[step]),
     )
+
+
+def _coverage(rows: GateRows, thresholds: dict[str, float]) -> float:
+    everything = rows.weigh(np.ones(len(rows), np.bool_))
+    return float(rows.weigh(apply(thresholds, rows)).sum() / everything.sum())
 
 
 def _error_free_units(counts: Counts, blank: Certificate) -> int:
@@ -162,11 +184,13 @@ MOST_UNITS = 20_000
 """With disagreements among the calls sent, nobody should be told to wait for more units than this."""
 
 
-def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRows, counts: Counts) -> Certificate:
+def _refused(
+    blank: Certificate, family: Family, plan: Plan, development: GateRows, calibration: GateRows, counts: Counts
+) -> Certificate:
     seen = count(development, family.levels(development), plan.levels)
     both = Counts(np.vstack([seen.sent, counts.sent]), np.vstack([seen.errors, counts.errors]))
-    needed = units_needed(both, blank.target, blank.delta, single=plan.single)
-    sent, wrong = int(counts.sent[:, 0].sum()), int(counts.errors[:, 0].sum())
+    needed = units_needed(both, blank.target, blank.delta, single=plan.single, heaviest=calibration.heaviest)
+    sent, wrong = _seen(family, plan, calibration, counts)
     if not sent:
         reason = (
             f"None of its calls on {blank.units} calibration units was sure enough to be tested; train on more tasks."
@@ -183,6 +207,14 @@ def _refused(blank: Certificate, family: Family, plan: Plan, development: GateRo
         f"{blank.units} calibration units are too few to show {blank.target:.1%} ({shown}); about {more} more may do."
     )
     return msgspec.structs.replace(blank, reason=reason, more_units=more)
+
+
+def _seen(family: Family, plan: Plan, calibration: GateRows, counts: Counts) -> tuple[int, int]:
+    """Calls sent and wrong at the first step, as they were counted: each once, whatever it weighs."""
+    if calibration.weights is not None:
+        rows = replace(calibration, weights=None)
+        counts = count(rows, family.levels(rows), plan.levels)
+    return int(counts.sent[:, 0].sum()), int(counts.errors[:, 0].sum())
 
 
 def _hopeless(development: GateRows, target: float) -> str:

@@ -106,7 +106,11 @@ def judge(decisions: Sequence[Decision], proposals: Sequence[Proposal], comparat
 
 
 def gate_rows(
-    judged: Sequence[Judged], certificate: Certificate | None = None, level: Level = "whole_call"
+    judged: Sequence[Judged],
+    certificate: Certificate | None = None,
+    level: Level = "whole_call",
+    *,
+    weighed: bool = False,
 ) -> GateRows:
     """The rows that can be compared at this level, as the gate sees them.
 
@@ -114,6 +118,7 @@ def gate_rows(
         judged: Decisions.
         certificate: Says which proposals may be sent at all, and the level; by default every complete call may.
         level: Where no certificate says it.
+        weighed: Whether each counts for as many as its decision stands for.
     """
     may = certificate or Certificate(certified=False, level=level)
     level = may.level
@@ -124,6 +129,7 @@ def gate_rows(
         [row.proposal.confidence for row in rows],
         [not row.in_circles and may.is_sendable(row.proposal) for row in rows],
         [bool(row.tool if level == "tool" else row.whole) for row in rows],
+        [row.decision.weight for row in rows] if weighed else None,
     )
 
 

@@ -73,16 +73,22 @@ class Plan(NamedTuple):
         return betting_p(surplus(errors, sent, alpha, self.caps[step]) + self.hedges[step], self.stakes[step])
 
 
-def make_plan(family: Family, development: GateRows, units: int, target: float, delta: float) -> Plan | None:
-    """Fix the sequence for so many calibration units; `None` where no level agrees at `target` in development."""
+def make_plan(
+    family: Family, development: GateRows, units: int, target: float, delta: float, heaviest: float | None = None
+) -> Plan | None:
+    """Fix the sequence for so many calibration units; `None` where no level agrees at `target` in development.
+
+    Where calibration rows weigh differently, `heaviest` is the largest weight: no cap lies below it, or what was drawn
+    for its label would count for less than it stands for.
+    """
     own = family.levels(development)
     grid = _grid(own, development, target)
     if not len(grid):
         return None
     counts = count(development, held_out_levels(development, own_floor(target)), grid)
-    single = has_single_decisions(development)
-    plan = _single_plan if single else _betting_plan
-    return _from_best(plan(grid, counts, units, 1.0 - target, delta))
+    if heaviest is None and has_single_decisions(development):
+        return _from_best(_single_plan(grid, counts, units, 1.0 - target, delta))
+    return _from_best(_betting_plan(grid, counts, units, 1.0 - target, delta, heaviest or 1.0))
 
 
 def has_single_decisions(rows: GateRows) -> bool:
@@ -91,7 +97,12 @@ def has_single_decisions(rows: GateRows) -> bool:
 
 
 def count(rows: GateRows, levels: FloatArray, grid: FloatArray) -> Counts:
-    """Sent calls and errors of each unit at each level of a falling grid; `levels` as of `Family.levels`."""
+    """Sent calls and errors of each unit at each level of a falling grid; `levels` as of `Family.levels`.
+
+    Where rows weigh differently these are estimates (Horvitz & Thompson 1952), unbiased for each unit. So the mean
+    surplus keeps its sign, and betting on it stays valid (as in Shekhar et al. 2023, "Risk-limiting financial audits
+    via weighted sampling", section 2); the binomial test would not.
+    """
     width = len(grid) + 1
     cell = rows.units * width + np.searchsorted(-grid, -levels)
 
@@ -99,10 +110,12 @@ def count(rows: GateRows, levels: FloatArray, grid: FloatArray) -> Counts:
         first = np.bincount(cell, weights=weights, minlength=rows.unit_count * width)
         return np.asarray(first.reshape(-1, width)[:, :-1].cumsum(axis=1))
 
-    return Counts(table(rows.sendable.astype(np.float64)), table((rows.sendable & ~rows.agrees).astype(np.float64)))
+    return Counts(table(rows.weigh(rows.sendable)), table(rows.weigh(rows.sendable & ~rows.agrees)))
 
 
-def units_needed(counts: Counts, target: float, delta: float, *, single: bool) -> int | None:
+def units_needed(
+    counts: Counts, target: float, delta: float, *, single: bool, heaviest: float | None = None
+) -> int | None:
     """How many units like these would pass at some step with a chance of 80 %; `None` for no number."""
     alpha, wanted = 1.0 - target, stats.norm.ppf(WANTED_POWER)
     if single:
@@ -111,7 +124,7 @@ def units_needed(counts: Counts, target: float, delta: float, *, single: bool) -
         calls = np.maximum((spread / np.maximum(alpha - rate, 1e-9)) ** 2, np.log(delta) / np.log(target))
         need = np.where(rate < alpha, calls / np.maximum(counts.sent.mean(axis=0), 1e-9), np.inf)
     else:
-        bets = _bets(counts, alpha)
+        bets = _bets(counts, alpha, heaviest or 1.0)
         mean = np.maximum(bets.mean, 1e-12)
         root = wanted * np.sqrt(bets.variance) + np.sqrt(wanted**2 * bets.variance - 4.0 * mean * np.log(delta))
         need = np.where(bets.mean > 0.0, (root / (2.0 * mean)) ** 2, np.inf)
@@ -130,7 +143,7 @@ class _Bets(NamedTuple):
 
 
 def _grid(own: FloatArray, development: GateRows, target: float) -> FloatArray:
-    last = tuned_level(own, development.agrees, target)
+    last = tuned_level(own, development.agrees, target, development.weights)
     if last is None:
         return np.empty(0)
     falling = np.sort(own[np.isfinite(own)])[::-1]
@@ -166,8 +179,8 @@ def _single_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, del
     return Plan(grid, ones, 0.0 * ones, ones, power, single=True)
 
 
-def _betting_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, delta: float) -> Plan:
-    bets = _bets(counts, alpha)
+def _betting_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, delta: float, heaviest: float) -> Plan:
+    bets = _bets(counts, alpha, heaviest)
     # Development's own error of the mean counts too, or the sequence would begin where it was lucky.
     variance = units * bets.variance * (1.0 + units / len(counts.sent))
     power = stats.norm.cdf((units * bets.mean + np.log(delta)) / np.sqrt(variance + 1e-12))
@@ -175,19 +188,19 @@ def _betting_plan(grid: FloatArray, counts: Counts, units: int, alpha: float, de
     return Plan(grid, bets.caps[best], bets.hedges[best], bets.stakes[best], power[best], single=False)
 
 
-def _bets(counts: Counts, alpha: float) -> _Bets:
-    options = [_bets_at(counts, alpha, share) for share in EXCESS]
+def _bets(counts: Counts, alpha: float, heaviest: float) -> _Bets:
+    options = [_bets_at(counts, alpha, share, heaviest) for share in EXCESS]
     return _Bets(*(np.vstack(column) for column in zip(*options, strict=True)))
 
 
-def _bets_at(counts: Counts, alpha: float, share: float) -> _Bets:
-    cap = _caps(counts.sent, share)
+def _bets_at(counts: Counts, alpha: float, share: float, heaviest: float) -> _Bets:
+    cap = np.maximum(heaviest, _caps(counts.sent, share))
     kept = surplus(counts.errors, counts.sent, alpha, cap)
     beyond = counts.errors - alpha * counts.sent - kept
     # One standard error above what was seen: the estimate's own luck must not open a gap.
     hedge = np.maximum(0.0, beyond.mean(axis=0) + beyond.std(axis=0) / np.sqrt(len(kept)))
     # One imagined unit with an error (the rule of succession), or a clean record would look certain.
-    one_error = surplus(np.ones(len(cap)), counts.sent.mean(axis=0).clip(1.0), alpha, cap)
+    one_error = surplus(np.full(len(cap), heaviest), counts.sent.mean(axis=0).clip(heaviest), alpha, cap)
     stakes = np.multiply.outer(FRACTIONS, 1.0 / (cap + hedge))
     growth = np.log1p(-stakes[:, None, :] * (np.vstack([kept, one_error]) + hedge))
     same = np.ones_like(stakes)

@@ -50,6 +50,8 @@ class GateRows:
         confidence: The student's confidence in the whole proposal.
         sendable: Whether it is a complete call; text replies and calls with a missing argument are not.
         agrees: Whether it agrees with the teacher.
+        weights: How many decisions of the traffic each row stands for (> 0): one over the probability that its
+            label is known. `None`: one each.
     """
 
     units: NDArray[np.intp]
@@ -57,6 +59,7 @@ class GateRows:
     confidence: FloatArray
     sendable: BoolArray
     agrees: BoolArray
+    weights: FloatArray | None = None
 
     @classmethod
     def of(
@@ -66,25 +69,29 @@ class GateRows:
         confidence: Sequence[float] | NDArray[Any],
         sendable: Sequence[bool] | NDArray[Any],
         agrees: Sequence[bool] | NDArray[Any],
+        weights: Sequence[float] | NDArray[Any] | None = None,
     ) -> GateRows:
         """Check and convert.
 
         Raises:
-            DataError: The lengths differ, a confidence is not a finite number, or a flag is not a bool.
+            DataError: The lengths differ, a confidence is not a finite number, a flag is not a bool, or a weight
+                is not above 0.
 
         Example:
             >>> GateRows.of(["t1", "t1", "t2"], ["f", "g", "f"], [0.9, 0.4, 0.8], [True] * 3, [True] * 3).unit_count
             2
         """
-        lengths = sorted({len(column) for column in (units, actions, confidence, sendable, agrees)})
+        columns = (units, actions, confidence, sendable, agrees, *([] if weights is None else [weights]))
+        lengths = sorted({len(column) for column in columns})
         if len(lengths) > 1:
-            raise DataError(f"gate rows need five columns of one length, got lengths {lengths}")
+            raise DataError(f"gate rows need columns of one length, got lengths {lengths}")
         numbers = np.asarray(confidence, dtype=np.float64)
         if bad := int((~np.isfinite(numbers)).sum()):
             raise DataError(f"{bad} confidences are not finite numbers: leave these rows out or repair the student")
         codes = np.unique(np.asarray(units, dtype=np.str_), return_inverse=True)[1].astype(np.intp)
         names = np.asarray(actions, dtype=np.str_)
-        return cls(codes, names, numbers, _flags("sendable", sendable), _flags("agrees", agrees))
+        flags = _flags("sendable", sendable), _flags("agrees", agrees)
+        return cls(codes, names, numbers, *flags, None if weights is None else _weights(weights))
 
     def __len__(self) -> int:
         """Number of decisions."""
@@ -94,6 +101,15 @@ class GateRows:
     def unit_count(self) -> int:
         """Number of independent units, those without a sendable decision included."""
         return int(self.units.max()) + 1 if len(self.units) else 0
+
+    @property
+    def heaviest(self) -> float | None:
+        """The largest weight, `None` where all rows weigh the same."""
+        return None if self.weights is None else float(self.weights.max())
+
+    def weigh(self, flags: BoolArray) -> FloatArray:
+        """[rows] the weight where a flag is set, else 0."""
+        return np.asarray(flags * (1.0 if self.weights is None else self.weights), np.float64)
 
 
 class Outcome(NamedTuple):
@@ -191,7 +207,7 @@ def tuned_thresholds(development: GateRows, target: float) -> dict[str, float]:
         {'f': 0.6}
     """
     family = learn_family(development, own_floor(target))
-    level = tuned_level(family.levels(development), development.agrees, target)
+    level = tuned_level(family.levels(development), development.agrees, target, development.weights)
     return {} if level is None else family.at(level)
 
 
@@ -215,11 +231,13 @@ def own_floor(target: float) -> float:
     return max(0.0, 2.0 * target - 1.0)
 
 
-def tuned_level(levels: FloatArray, agrees: BoolArray, target: float) -> float | None:
+def tuned_level(
+    levels: FloatArray, agrees: BoolArray, target: float, weights: FloatArray | None = None
+) -> float | None:
     """The smallest level whose sent rows agree at `target`; `None` where no level gets there."""
     order = np.argsort(-levels, kind="stable")[: int(np.isfinite(levels).sum())]
-    ordered = levels[order]
-    agreement = np.cumsum(agrees[order]) / np.arange(1, len(order) + 1)
+    ordered, weight = levels[order], np.ones(len(order)) if weights is None else weights[order]
+    agreement = np.cumsum(agrees[order] * weight) / np.cumsum(weight)
     last_of_tie = np.append(ordered[1:] < ordered[:-1], True)[: len(order)]
     good = np.flatnonzero((agreement >= target) & last_of_tie)
     return float(ordered[good[-1]]) if len(good) else None
@@ -244,9 +262,11 @@ class _Seen(NamedTuple):
 
 
 def _row_weights(rows: GateRows) -> FloatArray:
-    count = np.bincount(rows.units, weights=rows.sendable)
+    mine = rows.weigh(rows.sendable)
+    mine = mine / mine[rows.sendable].mean()  # so that `PRIOR_ROWS` still means rows
+    count = np.bincount(rows.units, weights=mine)
     most = max(1.0, float(np.median(count[count > 0])))
-    return np.asarray(np.minimum(1.0, most / np.maximum(count, 1.0))[rows.units])
+    return np.asarray(np.minimum(1.0, most / np.maximum(count, 1.0))[rows.units] * mine)
 
 
 def _curve(seen: _Seen, pooled: tuple[FloatArray, FloatArray], floor: float) -> tuple[FloatArray, FloatArray]:
@@ -279,6 +299,13 @@ def _isotonic(seen: _Seen) -> tuple[FloatArray, FloatArray]:
     starts = fit.blocks[:-1]
     centres = np.add.reduceat(values * count, starts) / np.add.reduceat(count, starts)
     return centres, fit.x[starts]
+
+
+def _weights(column: Sequence[float] | NDArray[Any]) -> FloatArray | None:
+    weights = np.asarray(column, dtype=np.float64)
+    if bad := int((~(np.isfinite(weights) & (weights > 0.0))).sum()):
+        raise DataError(f"{bad} weights are not above 0: a label that is never known cannot stand for others")
+    return None if len(weights) == 0 or (weights == weights[0]).all() else weights
 
 
 def _flags(name: str, column: Sequence[bool] | NDArray[Any]) -> BoolArray:
