@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-dspy bench bench-students bench-gateway bench-log bench-curation lint format requirements clean
+.PHONY: help run test test-all test-dspy test-ray bench bench-students bench-gateway bench-log bench-curation lint format requirements clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,12 @@ test-dspy:  ## Prompt optimization through the real dspy, in an environment of i
 	.venv-dspy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dspy.txt
 	PATH="$(CURDIR)/.venv-dspy/bin:$$PATH" .venv-dspy/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	.venv-dspy/bin/python -m pytest -W default tests/optimize/test_optimizers.py
+
+test-ray:  ## Curation on a local Ray cluster of two nodes, in an environment of its own
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ray.txt
+	PATH="$(CURDIR)/.venv-ray/bin:$$PATH" .venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	.venv-ray/bin/python -m pytest -W default tests/curate/ray_cluster.py
 
 bench: $(VENV)/.dev  ## Print every figure that we claim, with its data, n and interval
 	$(BIN)/python -m benchmarks
@@ -76,6 +82,8 @@ requirements:  ## Pin the dependencies anew, with hashes and without addresses (
 	  --no-annotate --upgrade --group build --group dev --extra arrow --extra notify --extra postgres pyproject.toml -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --no-annotate --upgrade --group build --group dspy --extra dspy pyproject.toml -o requirements/dspy.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --no-annotate --upgrade --group build --group ray --extra ray pyproject.toml -o requirements/ray.txt
 
 clean:  ## Remove what the other commands made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache $(OUT)

@@ -1,7 +1,11 @@
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from ultracore.distillation.cli.progress import counted
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log.of_files import read_traces
 
@@ -42,3 +46,27 @@ def test_wishes_that_cannot_be(distill: Any, traces: Path) -> None:
     assert distill("curate", traces, "--out", "kept.jsonl", "--keep", "1.5").code == 2
     outcome = distill("curate", traces, "--out", "kept.jsonl", "--keep", "0.5", "--selector", "best")
     assert (outcome.code, "selector must be one of" in outcome.err) == (2, True)
+
+
+def test_it_says_how_far_it_is(distill: Any, traces: Path) -> None:
+    outcome = distill("curate", traces, "--out", "kept.jsonl", "--threshold", "0.9")
+    assert outcome.code == 0, outcome.err
+    said = [line.split(" (")[0] for line in outcome.err.splitlines()]
+    assert said == ["embedding states", "comparing states"]
+
+
+def test_ray_is_an_extra(distill: Any, traces: Path) -> None:
+    outcome = distill("curate", traces, "--out", "kept.jsonl", "--ray", "127.0.0.1:1")
+    assert outcome.code != 0
+    assert "pip install 'ultracore-distillation[ray]'" in outcome.err
+
+
+def test_a_bar_for_each_piece_of_work_on_a_terminal() -> None:
+    shown = StringIO()
+    with counted(Console(file=shown, force_terminal=True, width=80)) as say:
+        say("comparing states", 1, 4)
+        say("comparing states", 4, 4)
+        say("asking students", 0, 2)
+    assert "comparing states" in shown.getvalue()
+    assert "100%" in shown.getvalue()
+    assert "0%" in shown.getvalue()

@@ -14,7 +14,9 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from ultracore.distillation.curate.embed import Matrix
+from ultracore.distillation.curate.pairs import HERE, Progress, silent
 from ultracore.distillation.curate.recipe import Recipe
+from ultracore.distillation.curate.workers import Workers
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.train.curation_cost import agreement_of, compare_hits
@@ -53,7 +55,14 @@ class Gated(NamedTuple):
 
 
 def gate(
-    decisions: Sequence[Decision], embeddings: Matrix, recipes: Sequence[Recipe], limit: float, seed: int = 0
+    decisions: Sequence[Decision],
+    embeddings: Matrix,
+    recipes: Sequence[Recipe],
+    limit: float,
+    seed: int = 0,
+    *,
+    say: Progress = silent,
+    workers: Workers = HERE,
 ) -> Gated:
     """Try recipes in turn, the one that drops most first; none passes: equal states are merged, and nothing else.
 
@@ -63,6 +72,8 @@ def gate(
         recipes: From the boldest to the most careful.
         limit: Largest acceptable loss, as the upper end of its interval (0..1).
         seed: Of the split, of the selection and of the students.
+        say: Told how many students there are, of how many at most.
+        workers: Where similar states are looked for.
     """
     exact = Recipe()
     if len(set(units_of(decisions))) < LEAST_TASKS:
@@ -71,8 +82,9 @@ def gate(
     rows, held_out = [decisions[row] for row in fit], [decisions[row] for row in held]
     full = agreement_of(exact.apply(rows, None)[0], held_out, seed)
     evidence: list[GateEvidence] = []
-    for recipe in recipes:
-        kept, _ = recipe.apply(rows, embeddings[fit], seed)
+    for number, recipe in enumerate(recipes, 1):
+        say(number, 1 + len(recipes))
+        kept, _ = recipe.apply(rows, embeddings[fit], seed, workers=workers)
         cost = compare_hits(full, agreement_of(kept, held_out, seed), held_out)
         accepted = cost.interval is not None and cost.interval[1] <= limit
         evidence.append(
@@ -101,6 +113,7 @@ def best_selector(
     keep: float,
     seed: int = 0,
     candidates: Sequence[str] = CANDIDATES,
+    say: Progress = silent,
 ) -> str:
     """The way to choose whose student agrees most on held-out tasks, none of which `gate` measures on."""
     fit, _ = _parts(decisions, seed)
@@ -108,7 +121,8 @@ def best_selector(
     train, held = _parts(rows, seed + 1)
     held_out = [rows[row] for row in held]
     agreement = []
-    for name in candidates:
+    for number, name in enumerate(candidates):
+        say(number, len(candidates))
         kept, _ = Recipe(None, keep, name).apply([rows[row] for row in train], vectors[train], seed)
         agreement.append(float(agreement_of(kept, held_out, seed).mean()))
     return candidates[int(np.argmax(agreement))]

@@ -11,20 +11,23 @@ does not know: how the stages do their work (`curate`), and what is trained on t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from ultracore.distillation.agents.base import Agent
 from ultracore.distillation.agents.curation_gate import LEAST_TASKS, LOSS_LIMIT, Gated, best_selector, gate
 from ultracore.distillation.agents.rows import of_teacher
-from ultracore.distillation.curate import CaR, SemDeDup, choose_threshold
+from ultracore.distillation.curate import CaR, EmbeddingCache, SemDeDup, choose_threshold
 from ultracore.distillation.curate.embed import Matrix, Row, read_decisions
 from ultracore.distillation.curate.functions import EmbeddingFunction
+from ultracore.distillation.curate.pairs import HERE, Progress
 from ultracore.distillation.curate.recipe import Recipe
 from ultracore.distillation.curate.selectors import SELECTORS
 from ultracore.distillation.curate.validate import CANDIDATES, ThresholdChoice
+from ultracore.distillation.curate.workers import Workers
 from ultracore.distillation.decisions import Decision, decisions_from_rows
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import Event, TrainingDataCuratedEvent
@@ -32,6 +35,9 @@ from ultracore.distillation.splits import parts_by_task, units_of
 from ultracore.distillation.train.dataset import TRAIN, Dataset, unrecorded
 
 __all__ = ["CurationPlan", "CurationRequest", "DataCuratorAgent"]
+
+Say: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
 
 LEAST_ROWS = 10
 CALIBRATION_SHARE = 0.3
@@ -94,6 +100,8 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         examples_per_cluster: Default of the input's `examples_per_cluster`.
         embedding_function: text -> vector or texts -> matrix, synchronous or async; hashed by default.
         seed: Of the split, the folds and the clusters; that of the settings by default.
+        say: Told what is being done, how much of it is done, and of how much.
+        workers: Where similar states are looked for: in this process, or `curate.on_ray.OnRay`.
         **base: See `Agent`.
 
     Raises:
@@ -116,6 +124,8 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         examples_per_cluster: int = 5,
         embedding_function: EmbeddingFunction | None = None,
         seed: int | None = None,
+        say: Say = lambda what, done, total: None,
+        workers: Workers = HERE,
         **base: Any,
     ) -> None:
         super().__init__(agent_id, **base)
@@ -132,7 +142,9 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         self.examples_per_cluster = examples_per_cluster
         self.embedding_function = embedding_function
         self._seed = seed
-        self._embedder = SemDeDup()
+        self.say = say
+        self.workers = workers
+        self._cache = EmbeddingCache()
 
     @property
     def seed(self) -> int:
@@ -218,7 +230,7 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         if not self.thresholds:
             return ThresholdChoice(None, [], "no candidate threshold was given: only exact duplicates go")
         decisions = [request.decisions[row] for row in training]
-        embeddings = await self._embedder.embed(decisions, self.embedding_function)
+        embeddings = await self._embed(decisions)
         return await asyncio.to_thread(choose_threshold, decisions, embeddings, self.thresholds, self.seed)
 
     async def _gate(self, request: CurationRequest, training: Sequence[int], choice: ThresholdChoice) -> Gated:
@@ -227,15 +239,21 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         if choice.threshold is None and request.keep is None:
             return _EXACT
         decisions = [request.decisions[row] for row in training]
-        embeddings = await self._embedder.embed(decisions, self.embedding_function)
+        embeddings = await self._embed(decisions)
         plan = _Plan(decisions, embeddings, choice.threshold, request.keep, request.selector)
-        return await asyncio.to_thread(plan.gated, None if is_ordered else self.loss_limit, self.seed)
+        return await asyncio.to_thread(
+            plan.gated, None if is_ordered else self.loss_limit, self.seed, self.say, self.workers
+        )
+
+    async def _embed(self, rows: Sequence[Row]) -> Matrix:
+        return await self._cache.embed(rows, self.embedding_function, partial(self.say, "embedding states"))
 
     async def _reduce(self, plan: CurationPlan) -> tuple[list[Any], dict[str, Any]]:
         rows, recipe = [plan.request.rows[row] for row in plan.training], plan.gated.recipe
         is_exact = recipe.threshold is None and recipe.keep is None
-        embeddings = None if is_exact else await self._embedder.embed(rows, self.embedding_function)
-        kept, stats = await asyncio.to_thread(recipe.apply, rows, embeddings, self.seed)
+        embeddings = None if is_exact else await self._embed(rows)
+        say = partial(self.say, "comparing states")
+        kept, stats = await asyncio.to_thread(recipe.apply, rows, embeddings, self.seed, say=say, workers=self.workers)
         counts = {
             "exact_duplicates": stats["exact_duplicates"],
             "near_duplicates": stats["duplicates_removed"] - stats["exact_duplicates"],
@@ -248,7 +266,7 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
         return chosen, counts | selection
 
     async def _select(self, rows: list[Any], clusters: int, examples: int) -> tuple[list[Any], dict[str, Any]]:
-        embeddings = await self._embedder.embed(rows, self.embedding_function)
+        embeddings = await self._embed(rows)
         chosen, stats = await CaR(clusters, examples, seed=self.seed).select_representatives(rows, embeddings)
         return chosen, {key: stats[key] for key in ("cluster_count", "silhouette_score", "cluster_stats")}
 
@@ -282,21 +300,22 @@ class _Plan(NamedTuple):
     keep: float | None
     selector: str | None
 
-    def gated(self, limit: float | None, seed: int) -> Gated:
+    def gated(self, limit: float | None, seed: int, say: Say, workers: Workers) -> Gated:
         """The first recipe within the limit; the boldest where nobody asks."""
         if self.keep is None:
             recipes = [Recipe(self.threshold)]
         else:
-            selector = self.selector or self._selector(self.keep, seed)
+            selector = self.selector or self._selector(self.keep, seed, partial(say, "comparing ways to choose"))
             recipes = [Recipe(self.threshold, share, selector) for share in _growing(self.keep)]
         if limit is None:
             return Gated(recipes[0], [], "no student was asked what it costs")
-        return gate(self.decisions, self.embeddings, recipes, limit, seed)
+        asking = partial(say, "asking students what it costs")
+        return gate(self.decisions, self.embeddings, recipes, limit, seed, say=asking, workers=workers)
 
-    def _selector(self, keep: float, seed: int) -> str:
+    def _selector(self, keep: float, seed: int, say: Progress) -> str:
         if len(set(units_of(self.decisions))) < LEAST_TASKS:
             return Recipe().selector
-        return best_selector(self.decisions, self.embeddings, keep, seed)
+        return best_selector(self.decisions, self.embeddings, keep, seed, say=say)
 
 
 def _growing(keep: float) -> list[float]:

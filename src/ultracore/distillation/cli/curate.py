@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from rich.console import Console
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import home_or_new, settings_at
+from ultracore.distillation.cli.progress import counted
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.tools import ToolCall, canonical_json
+
+if TYPE_CHECKING:  # at run time it costs numpy
+    from ultracore.distillation.curate.workers import Workers
 
 __all__ = ["curate_command"]
 
@@ -36,6 +42,7 @@ __all__ = ["curate_command"]
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Merge states from this cosine on.")
 @click.option("--loss-limit", type=click.FloatRange(0), default=1.0, show_default=True, help="Points it may cost.")
 @click.option("--no-gate", is_flag=True, help="Ask no student what it costs.")
+@click.option("--ray", help="Address of a Ray cluster that looks for similar states, such as 10.0.0.5:6379 or auto.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of the log.")
 def curate_command(
     files: tuple[Path, ...],
@@ -45,6 +52,7 @@ def curate_command(
     threshold: float | None,
     loss_limit: float,
     no_gate: bool,
+    ray: str | None,
     home: Path | None,
 ) -> None:
     """Keep the decisions of FILES (by default: of the log) that teach; whatever is removed is accounted for."""
@@ -56,18 +64,28 @@ def curate_command(
     settings = settings_at(home_or_new(home))
     store = open_store(settings.home_path, settings)
     source = read_traces(files, store, settings.tenant) if files else read_log(store, LogQuery(), settings.tenant)
-    agent = DataCuratorAgent(
-        store=store,
-        settings=settings,
-        calibration_share=0,
-        thresholds=(),
-        loss_limit=None if no_gate else loss_limit / 100,
-    )
     wishes = {"keep": keep, "selector": selector, "similarity_threshold": threshold}
-    result = asyncio.run(agent.execute({"raw_decisions": source.decisions, **wishes}))
+    with _workers(ray) as workers, counted(Console(stderr=True)) as say:
+        agent = DataCuratorAgent(
+            store=store,
+            settings=settings,
+            calibration_share=0,
+            thresholds=(),
+            loss_limit=None if no_gate else loss_limit / 100,
+            say=say,
+            workers=workers,
+        )
+        result = asyncio.run(agent.execute({"raw_decisions": source.decisions, **wishes}))
     out.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in _lines(result["curated_data"])))
     for text in _account(result, out):
         click.echo(text)
+
+
+def _workers(ray: str | None) -> AbstractContextManager[Workers]:
+    from ultracore.distillation.curate.on_ray import OnRay
+    from ultracore.distillation.curate.workers import InProcess
+
+    return nullcontext(InProcess()) if ray is None else OnRay(ray)
 
 
 def _lines(decisions: Sequence[Decision]) -> Iterator[dict[str, Any]]:

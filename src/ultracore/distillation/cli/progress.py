@@ -11,9 +11,17 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
-__all__ = ["Say", "stages"]
+__all__ = ["Say", "SayHowFar", "counted", "stages"]
 
 
 class Say(Protocol):
@@ -52,6 +60,43 @@ def stages(total: int, console: Console) -> Iterator[Say]:
             progress.update(task, completed=min(done, total), description=stage)
 
         yield say
+
+
+class SayHowFar(Protocol):
+    """Told what is being done now, and how much of it is done."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show it."""
+        ...
+
+
+@contextmanager
+def counted(console: Console) -> Iterator[SayHowFar]:
+    """Give a callable that shows how far each piece of work is: a bar for each, or a line for each on no terminal."""
+    if not console.is_terminal:
+        yield _a_line_each(console)
+        return
+    columns = (BarColumn(24), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def say(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done, total=total)
+
+        yield say
+
+
+def _a_line_each(console: Console) -> SayHowFar:
+    begun: set[str] = set()
+
+    def say(what: str, done: int, total: int) -> None:
+        if what not in begun:
+            begun.add(what)
+            console.print(f"{what} ({total:,})", markup=False, highlight=False, soft_wrap=True)
+
+    return say
 
 
 def _lines(total: int, console: Console) -> Say:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.curate.embed import Matrix, Row, check_matrix, embed_decisions, read_decisions, state_text
 from ultracore.distillation.curate.functions import EmbeddingFunction, call_function, name_of
+from ultracore.distillation.curate.pairs import Progress, silent
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import DataError
 
@@ -48,8 +49,15 @@ class EmbeddingCache:
         self._functions: list[EmbeddingFunction | None] = []  # kept alive, so that an id stays one function's
         self._vectors: dict[Key, NDArray[np.float32]] = {}
 
-    async def embed(self, decisions: Sequence[Row], function: EmbeddingFunction | None = None) -> Matrix:
+    async def embed(
+        self, decisions: Sequence[Row], function: EmbeddingFunction | None = None, say: Progress = silent
+    ) -> Matrix:
         """The embeddings of decisions, [decisions, dimensions] with rows of length 1.
+
+        Args:
+            decisions: Rows as `get_history()` returns them, or decisions.
+            function: Embeds what is not known yet; `None` hashes.
+            say: Told how many of those are done.
 
         Raises:
             DataError: A row cannot be read, or the function's vectors are unusable.
@@ -64,6 +72,7 @@ class EmbeddingCache:
             part = todo[start : start + BATCH]
             vectors = await _vectors([read[row] for _, row in part], function)
             self._keep(dict(zip((key for key, _ in part), vectors, strict=True)))
+            say(start + len(part), len(todo))
         lengths = {len(self._vectors[key]) for key in keys}
         if len(lengths) > 1:
             raise DataError(f"embeddings must have one length, but some have {min(lengths)} and some {max(lengths)}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.curate.embed import Matrix, Row, read_decisions
-from ultracore.distillation.curate.pairs import TOLERANCE, Pairs, Progress, find_pairs
+from ultracore.distillation.curate.pairs import HERE, TOLERANCE, Pairs, Progress, find_pairs, silent
 from ultracore.distillation.curate.policies import Candidates, preference
 from ultracore.distillation.curate.reduction import (
     Reduction,
@@ -24,6 +24,7 @@ from ultracore.distillation.curate.reduction import (
     merge_rows,
     merge_similar,
 )
+from ultracore.distillation.curate.workers import Workers
 from ultracore.distillation.errors import ConfigurationError
 
 __all__ = ["DedupStats", "DuplicatePair", "Duplicates"]
@@ -66,6 +67,7 @@ class Duplicates:
             equal states (`State.key`) are duplicates.
         floor: Least cosine to look for, in (0, 1].
         say: Told how much of the search is done.
+        workers: Where the search is done.
 
     Example:
         >>> from ultracore.distillation.curate import embed_decisions
@@ -80,7 +82,8 @@ class Duplicates:
         rows: Sequence[Row],
         embeddings: Matrix | None = None,
         floor: float = 1.0,
-        say: Progress = lambda done, total: None,
+        say: Progress = silent,
+        workers: Workers = HERE,
     ) -> None:
         self.rows, self.embeddings, self.floor = rows, embeddings, floor
         read = read_decisions(rows)
@@ -93,7 +96,7 @@ class Duplicates:
         places = np.array(self._exact.kept, dtype=np.intp)
         none = Pairs(places[:0], places[:0], np.zeros(0))
         # Pairs are among the distinct rows; their indices are those of the input.
-        found = none if embeddings is None else find_pairs(embeddings[places], floor, say=say)
+        found = none if embeddings is None else find_pairs(embeddings[places], floor, say=say, workers=workers)
         self._pairs = Pairs(places[found.first], places[found.second], found.similarity)
 
     def rethreshold(self, threshold: float, keep: str = "first") -> tuple[list[Any], DedupStats]:

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from ultracore.distillation.curate.duplicates import DedupStats
 from ultracore.distillation.curate.embed import Matrix, Row
+from ultracore.distillation.curate.pairs import HERE, Progress, silent
 from ultracore.distillation.curate.selectors import select_rows
 from ultracore.distillation.curate.semdedup import deduplicate_rows
+from ultracore.distillation.curate.workers import Workers
 
 __all__ = ["Recipe"]
 
@@ -29,13 +31,23 @@ class Recipe(NamedTuple):
     keep: float | None = None
     selector: str = "covering"
 
-    def apply(self, rows: Sequence[Row], embeddings: Matrix | None, seed: int = 0) -> tuple[list[Any], DedupStats]:
+    def apply(
+        self,
+        rows: Sequence[Row],
+        embeddings: Matrix | None,
+        seed: int = 0,
+        *,
+        say: Progress = silent,
+        workers: Workers = HERE,
+    ) -> tuple[list[Any], DedupStats]:
         """Curate.
 
         Args:
             rows: Rows as `get_history()` returns them, or decisions.
             embeddings: [rows, dimensions] with rows of length 1; not needed to merge equal states only.
             seed: Of what is random in choosing.
+            say: Told how much of the search for similar states is done.
+            workers: Where that search is done.
 
         Returns:
             The kept rows, whose weights add up to those of all, and what merging did.
@@ -43,7 +55,7 @@ class Recipe(NamedTuple):
         if self.threshold is None:
             kept, stats = deduplicate_rows(rows)
         else:
-            kept, stats = deduplicate_rows(rows, embeddings, self.threshold)
+            kept, stats = deduplicate_rows(rows, embeddings, self.threshold, say=say, workers=workers)
         if self.keep is None or embeddings is None:
             return kept, stats
         removed = {pair["removed"] for pair in stats["pairs"]}

@@ -17,8 +17,9 @@ from ultracore.distillation.curate.cache import EmbeddingCache
 from ultracore.distillation.curate.duplicates import DedupStats, Duplicates
 from ultracore.distillation.curate.embed import Matrix, Row
 from ultracore.distillation.curate.functions import EmbeddingFunction
-from ultracore.distillation.curate.pairs import Progress
+from ultracore.distillation.curate.pairs import HERE, Progress, silent
 from ultracore.distillation.curate.policies import KEEP
+from ultracore.distillation.curate.workers import Workers
 from ultracore.distillation.errors import ConfigurationError
 
 __all__ = ["SemDeDup", "deduplicate_rows"]
@@ -43,6 +44,7 @@ class SemDeDup:
             (see `policies`).
         cache: Where embeddings are kept; in memory by default.
         say: Told how much of the search for pairs is done.
+        workers: Where pairs are looked for: in this process, or `on_ray.OnRay`.
 
     Raises:
         ConfigurationError: The threshold is not in (0, 1], the share not in [0, 1), or `keep` unknown.
@@ -55,7 +57,8 @@ class SemDeDup:
         target_reduction: float | None = None,
         keep: str = "first",
         cache: EmbeddingCache | None = None,
-        say: Progress = lambda done, total: None,
+        say: Progress = silent,
+        workers: Workers = HERE,
     ) -> None:
         if not 0 < similarity_threshold <= 1:
             raise ConfigurationError(f"similarity_threshold must lie in (0, 1], not {similarity_threshold}")
@@ -67,6 +70,7 @@ class SemDeDup:
         self.target_reduction = target_reduction
         self.keep = keep
         self.say = say
+        self.workers = workers
         self.cache = EmbeddingCache() if cache is None else cache
 
     async def deduplicate(
@@ -95,7 +99,7 @@ class SemDeDup:
     async def find(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Duplicates:
         """All pairs from the threshold on; its `rethreshold` merges at any higher one without a new search."""
         embeddings = await self.embed(decisions, embedding_function)
-        return await asyncio.to_thread(Duplicates, decisions, embeddings, self.similarity_threshold, self.say)
+        return await asyncio.to_thread(self._found, decisions, embeddings, self.similarity_threshold)
 
     async def embed(self, decisions: Sequence[Row], embedding_function: EmbeddingFunction | None = None) -> Matrix:
         """The embeddings that `deduplicate` uses, [decisions, dimensions]; each distinct state is embedded once."""
@@ -112,18 +116,27 @@ class SemDeDup:
     def reduce(self, rows: Sequence[Row], embeddings: Matrix) -> tuple[list[Any], DedupStats]:
         """As `deduplicate`, with the embeddings at hand: [rows, dimensions] with rows of length 1."""
         if self.target_reduction is None:
-            found = Duplicates(rows, embeddings, self.similarity_threshold, self.say)
+            found = self._found(rows, embeddings, self.similarity_threshold)
             return found.rethreshold(self.similarity_threshold, self.keep)
         for floor in FLOORS:
-            found = Duplicates(rows, embeddings, floor, self.say)
+            found = self._found(rows, embeddings, floor)
             threshold = found.threshold_for(self.target_reduction, self.keep)
             if threshold is not None:
                 break
         return found.rethreshold(found.floor if threshold is None else threshold, self.keep)
 
+    def _found(self, rows: Sequence[Row], embeddings: Matrix, floor: float) -> Duplicates:
+        return Duplicates(rows, embeddings, floor, self.say, self.workers)
+
 
 def deduplicate_rows(
-    rows: Sequence[Row], embeddings: Matrix | None = None, threshold: float = 1.0, *, keep: str = "first"
+    rows: Sequence[Row],
+    embeddings: Matrix | None = None,
+    threshold: float = 1.0,
+    *,
+    keep: str = "first",
+    say: Progress = silent,
+    workers: Workers = HERE,
 ) -> tuple[list[Any], DedupStats]:
     """As `SemDeDup.deduplicate`, with the embeddings at hand.
 
@@ -133,5 +146,7 @@ def deduplicate_rows(
             equal states (`State.key`) are merged.
         threshold: Cosine in (0, 1] from which two states count as the same.
         keep: Which row of a group stays.
+        say: Told how much of the search for pairs is done.
+        workers: Where pairs are looked for.
     """
-    return Duplicates(rows, embeddings, threshold).rethreshold(threshold, keep)
+    return Duplicates(rows, embeddings, threshold, say, workers).rethreshold(threshold, keep)
