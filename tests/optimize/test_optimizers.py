@@ -47,8 +47,72 @@ def test_the_three_stages_find_what_they_can(run: Any, rubric: Rubric) -> None:
     assert (both["dspy_score"], both["gepa_improvement"]) == (0.5, 0.5)
     assert shown["engine"] == (engine_name() if is_installed() else "bootstrap")
     assert evolved["engine"] == f"gepa {importlib.metadata.version('gepa')} with notes"
-    assert "## Demonstrations" in both["optimized_prompt"]
     assert "## Notes" in both["optimized_prompt"]
+    assert "## Demonstrations" not in both["optimized_prompt"], "what evolved does as well without them"
+    assert both["candidates"][-1]["reason"] == "the demonstrations taken out"
+
+
+def test_demonstrations_that_are_needed_stay(run: Any) -> None:
+    def needs_both(prompt: str, examples: list[Any]) -> list[float]:
+        return [("## Notes" in prompt) * 0.5 + ("## Demonstrations" in prompt) * 0.4 for _ in examples]
+
+    result = run(CombinedOptimizer(), needs_both)
+    assert result["final_score"] == pytest.approx(0.9)
+    assert "## Demonstrations" in result["optimized_prompt"]
+
+
+def test_the_first_set_is_what_was_selected(run: Any, rubric: Rubric) -> None:
+    asked = []
+
+    def select(examples: Any, count: int) -> Any:
+        asked.append((len(examples), count))
+        return [example for example in examples if example["output"] == "refund"][:count]
+
+    result = run(DSPyOptimizer(select=select, demonstrations=5), rubric, examples=tickets(200), iterations=1)
+    assert asked == [(result["examples"]["train"], 5)]
+    assert result["candidates"][-1]["reason"] == "5 demonstrations, selected"
+    assert result["optimized_prompt"].count("Answer: refund") == 5
+    nothing = run(DSPyOptimizer(select=lambda examples, count: []), rubric, iterations=1)
+    assert "draw 1" in nothing["candidates"][-1]["reason"]
+
+
+def test_a_set_that_fails_its_trial_costs_a_quarter(run: Any) -> None:
+    seen: dict[str, set[str]] = {}
+
+    def worse(prompt: str, examples: list[Any]) -> list[float]:
+        seen.setdefault(prompt, set()).update(e["task"] for e in examples)
+        return [float("## Demonstrations" not in prompt)] * len(examples)
+
+    result = run(DSPyOptimizer(), worse, examples=tickets(400))
+    tried = [tasks for prompt, tasks in seen.items() if "## Demonstrations" in prompt]
+    assert len(tried) == 5
+    assert all(len(tasks) == result["examples"]["selection"] // 4 for tasks in tried)
+
+
+def test_what_a_budget_cannot_score_is_learnt_from() -> None:
+    parts = divide(tickets(400), seed=0)
+    cut = parts.cut(selection=20, test=10)
+    texts = [{e["task"] for e in part} for part in (cut.train, cut.selection, cut.test)]
+    assert [len(part) for part in texts] == [370, 20, 10]
+    assert sum(map(len, texts)) == len(set().union(*texts))
+    session = [{"input": f"x{i}", "task": f"t{i % 8}"} for i in range(80)]
+    few = divide(session, seed=0).cut(selection=2, test=2)
+    assert not {e["task"] for e in few.train} & {e["task"] for e in [*few.selection, *few.test]}
+
+
+def test_a_selection_part_that_is_easier_is_no_overfit(run: Any) -> None:
+    """Its gap is large, but the first prompt has the same one."""
+    easy = {e["task"] for e in divide(tickets(400), 0).selection}
+
+    def helped(prompt: str, examples: list[Any]) -> list[float]:
+        return [0.3 * ("## Notes" in prompt) + 0.6 * (e["task"] in easy) for e in examples]
+
+    result = run(GEPAOptimizer(), helped, examples=tickets(400))
+    assert result["status"] == "optimized"
+    assert result["gap"] == pytest.approx(0.6)
+    assert result["overfit"] == pytest.approx(0.0)
+    low, high = result["gap_interval"]
+    assert low <= result["gap"] <= high
 
 
 def test_a_sync_function_and_rich_scores_work_too(run: Any, rubric: Rubric) -> None:

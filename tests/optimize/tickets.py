@@ -29,7 +29,7 @@ class Rubric:
 
     def score(self, prompt: str, example: dict[str, Any]) -> float:
         self.asked.append((prompt, example["task"]))
-        return 1.0 if f"- {example['output']}: " in prompt else 0.5 if f"Answer: {example['output']}" in prompt else 0.0
+        return 1.0 if f"- {example['output']}" in prompt else 0.5 if f"Answer: {example['output']}" in prompt else 0.0
 
     async def __call__(self, prompt: str, examples: Sequence[dict[str, Any]]) -> float:
         await asyncio.sleep(0)

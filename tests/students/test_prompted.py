@@ -42,6 +42,15 @@ def test_descriptions_notes_and_demonstrations_count_in_the_reader() -> None:
     both = "## Notes\n- refund: zebra\n- track_order: quack; not: zebra"
     assert Reader(both).propose(said("zebra zebra")).action == "refund"
     assert Reader(f"## Notes\n- {REPLY}: zebra, quack").propose(said(strange)).calls == ()
+    usual = "## Notes\n- track_order [2 %]: quack\n- refund [98 %]: duck"
+    assert Reader(usual).propose(said(strange)).action == "refund", "how often a tool is chosen counts"
+
+
+def test_long_conversations_do_not_make_notes_louder() -> None:
+    """The same share of a text speaks for a tool, whatever the length: `confidence` only has to rank."""
+    notes = Reader("## Notes\n- refund: zebra\n- track_order: duck")
+    short, long = "zebra " + "filler word " * 2, "zebra " + " ".join(f"other{i}" for i in range(200))
+    assert notes.propose(said(short)).confidence > notes.propose(said(long)).confidence
 
 
 def test_the_reader_keeps_the_protocol() -> None:
@@ -56,7 +65,12 @@ def test_the_reader_keeps_the_protocol() -> None:
 
 
 words = st.text("abc de", min_size=1, max_size=8).map(str.strip).filter(bool)
-notes = st.builds(Note, st.lists(words, min_size=1, max_size=3).map(tuple), st.lists(words, max_size=2).map(tuple))
+notes = st.builds(
+    Note,
+    st.lists(words, min_size=1, max_size=3).map(tuple),
+    st.lists(words, max_size=2).map(tuple),
+    st.none() | st.integers(0, 100),
+)
 shown = st.builds(Demonstration, words.map(lambda w: " ".join(w.split())), words.map(lambda w: " ".join(w.split())))
 prompts = st.builds(
     Prompt,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ultracore.distillation.agents.base import Agent
 from ultracore.distillation.agents.curator import CALIBRATION
-from ultracore.distillation.agents.rows import of_teacher
-from ultracore.distillation.decisions import Decision
+from ultracore.distillation.agents.demonstrating import representatives
+from ultracore.distillation.agents.rows import is_decision, of_teacher
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
 from ultracore.distillation.optimize.evaluation import EvaluationFunction
@@ -79,7 +79,7 @@ class PromptOptimizerAgent(Agent[OptimizationRequest, OptimizationRequest]):
         prompts = _prompts(next((context[key] for key in PROMPTS if context.get(key)), None))
         rows = _rows(next((context[key] for key in DATA if context.get(key)), ()))
         given = context.get("evaluation_function")
-        if given is not None or not all(map(_is_decision, rows)):
+        if given is not None or not all(map(is_decision, rows)):
             return OptimizationRequest(prompts, rows, given, "given", _missing(prompts, rows, given))
         return OptimizationRequest(prompts, rows, Judge(Reader, rows), "reader", _missing(prompts, rows, Reader))
 
@@ -112,7 +112,7 @@ class PromptOptimizerAgent(Agent[OptimizationRequest, OptimizationRequest]):
 
     def _options(self, agent: str) -> dict[str, Any]:
         base = {"agent_id": agent, "store": self.store, "seed": self.settings.seed, "tenant": self.settings.tenant}
-        return {**base, "clock": self.clock, **self.options}
+        return {**base, "clock": self.clock, "select": representatives, **self.options}
 
 
 def _prompts(given: Any) -> dict[str, str]:
@@ -134,12 +134,6 @@ def _rows(given: Any) -> list[Any]:
         given = given.get("curated_data") or ()
     rows = of_teacher(given, "training_data must be a list of examples or the curator's result")
     return [row for row in rows if not (isinstance(row, Mapping) and row.get("split") == CALIBRATION)]
-
-
-def _is_decision(row: Any) -> bool:
-    return isinstance(row, Decision) or (
-        isinstance(row, Mapping) and "tool_selected" in row and "tools_available" in row
-    )
 
 
 def _missing(prompts: dict[str, str], rows: list[Any], evaluation: Any) -> str:

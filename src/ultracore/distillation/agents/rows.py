@@ -12,7 +12,14 @@ from ultracore.distillation.curate.embed import read_decisions
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import ConfigurationError, DataError
 
-__all__ = ["of_teacher", "teacher_decisions"]
+__all__ = ["is_decision", "of_teacher", "teacher_decisions"]
+
+
+def is_decision(row: Any) -> bool:
+    """Whether it is a decision, or a row that can be read as one."""
+    return isinstance(row, Decision) or (
+        isinstance(row, Mapping) and "tool_selected" in row and "tools_available" in row
+    )
 
 
 def of_teacher(rows: Any, needs: str) -> list[Any]:

@@ -76,6 +76,7 @@ def optimize(prompt: Path, agent: str | None, home: Path | None, out: Path | Non
 def _run(
     text: str, decisions: list[Any], options: dict[str, Any], agent: str, settings: Any, store: Any, console: Console
 ) -> Any:
+    from ultracore.distillation.agents.demonstrating import representatives
     from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
 
     def say(line: str) -> None:
@@ -88,6 +89,7 @@ def _run(
         reflection=options["url"] if reflecting else None,
         budget=options["budget"],
         demonstrations=options["demonstrations"],
+        select=representatives,
         key_env=options["key_env"],
         agent_id=agent,
         seed=settings.seed,

@@ -47,6 +47,7 @@ class Parts(NamedTuple):
         train: To learn from.
         selection: To choose among prompts by.
         test: To report on; nothing is chosen by it but whether the old prompt stays.
+        selection_units: Independent unit of each selection example.
         test_units: Independent unit of each test example.
         held_out: Whether no unit is in two parts; with fewer than three units it cannot be.
     """
@@ -54,8 +55,18 @@ class Parts(NamedTuple):
     train: list[Any]
     selection: list[Any]
     test: list[Any]
+    selection_units: list[str]
     test_units: list[str]
     held_out: bool
+
+    def cut(self, selection: int, test: int) -> Parts:
+        """With at most so many examples to choose by and to report on, evenly taken; whole units left over train."""
+        chosen = _evenly(self.selection, self.selection_units, selection)
+        reported = _evenly(self.test, self.test_units, test)
+        spare = [*chosen.left_over, *reported.left_over] if self.held_out else []
+        return Parts(
+            [*self.train, *spare], chosen.examples, reported.examples, chosen.units, reported.units, self.held_out
+        )
 
 
 def divide(examples: Sequence[Any], seed: int, shares: Sequence[float] = SHARES) -> Parts:
@@ -71,13 +82,15 @@ def divide(examples: Sequence[Any], seed: int, shares: Sequence[float] = SHARES)
     rows = [_unit_row(example) for example in examples]
     units = units_of(rows)
     if len(set(units)) < len(shares):
-        return Parts(list(examples), list(examples), list(examples), units, held_out=False)
+        return Parts(list(examples), list(examples), list(examples), units, units, held_out=False)
     part_of = parts_by_task(rows, shares, seed)
     train, selection, test = (
         [e for e, part in zip(examples, part_of, strict=True) if part == wanted] for wanted in range(3)
     )
-    test_units = [unit for unit, part in zip(units, part_of, strict=True) if part == 2]
-    return Parts(train, selection, test, test_units, held_out=True)
+    selection_units, test_units = (
+        [unit for unit, part in zip(units, part_of, strict=True) if part == wanted] for wanted in (1, 2)
+    )
+    return Parts(train, selection, test, selection_units, test_units, held_out=True)
 
 
 def example_id(example: Any) -> str:
@@ -101,6 +114,21 @@ def shown(example: Any) -> Shown:
     asked = next((example[key] for key in INPUTS if example.get(key)), "")
     answer = next((example[key] for key in ANSWERS if example.get(key)), "")
     return Shown(_text(asked), _text(answer), _verified(example))
+
+
+class _Taken(NamedTuple):
+    examples: list[Any]
+    units: list[str]
+    left_over: list[Any]
+
+
+def _evenly(examples: Sequence[Any], units: Sequence[str], most: int) -> _Taken:
+    """At most so many examples, evenly spread; and those of units that none was taken of."""
+    n = len(examples)
+    places = range(n) if n <= most else [i * n // most for i in range(most)]
+    kept = {units[i] for i in places}
+    left_over = [example for example, unit in zip(examples, units, strict=True) if unit not in kept]
+    return _Taken([examples[i] for i in places], [units[i] for i in places], left_over)
 
 
 def _verified(example: Mapping[str, Any]) -> bool:

@@ -33,7 +33,7 @@ FRUITLESS = 12
 logger = logging.getLogger(__name__)
 
 
-def evolve(run: Run, start: Candidate, reflection: Reflection, minibatch: int) -> None:
+def evolve(run: Run, start: Candidate, reflection: Reflection, minibatch: int, spare: int = 0) -> None:
     """Evolve a prompt; what is accepted is in `run.candidates`.
 
     Args:
@@ -41,9 +41,10 @@ def evolve(run: Run, start: Candidate, reflection: Reflection, minibatch: int) -
         start: The prompt to begin with, scored on the selection part.
         reflection: Writes new prompts.
         minibatch: Examples that a reflection sees.
+        spare: Evaluations to leave for what comes after.
     """
     adapter = _Adapter(run, start, reflection)
-    iteration = 2 * minibatch + len(run.parts.selection)
+    needed = 2 * minibatch + len(run.parts.selection) + spare
     try:
         optimize(
             seed_candidate={COMPONENT: start.prompt},
@@ -51,7 +52,7 @@ def evolve(run: Run, start: Candidate, reflection: Reflection, minibatch: int) -
             valset=run.parts.selection,
             adapter=adapter,  # type: ignore[arg-type]  # a protocol of many optional parts
             reflection_minibatch_size=minibatch,
-            stop_callbacks=lambda state: adapter.is_over or run.left < iteration,
+            stop_callbacks=lambda state: adapter.is_over or run.left < needed,
             callbacks=[adapter],  # type: ignore[list-item]
             logger=_Quiet(),
             seed=run.seed,

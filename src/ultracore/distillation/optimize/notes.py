@@ -1,9 +1,8 @@
 """A reflection without a language model: notes on tools, mined from the mistakes; the same each time.
 
 For each answer that a prompt missed, the words and pairs of words that tell it from the other answers of the
-training part become its note; for each that was given instead, those that speak against it. Feedback that names
-no answer becomes a rule. What this file does not know: who reads the notes, and whether they help (the search
-finds out).
+training part become its note. Feedback that names no answer becomes a rule. What this file does not know: who reads
+the notes, and whether they help (the search finds out).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import itertools
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ultracore.distillation.optimize.examples import Shown, shown
@@ -31,6 +30,7 @@ MOST = 60
 
 RULES = 3
 MAX_RULE = 300
+REPEATED = 1.3
 LEAST_SEEN = 2
 """Examples of an answer that must have a phrase, where there are so many at all."""
 
@@ -80,10 +80,11 @@ class NotesReflection:
             self._examples[said.answer] += 1
 
     def _better(self, answer: str, note: Note) -> Note:
-        """The note with the next strongest phrases."""
+        """The note with the next strongest phrases, and how often the answer is given."""
         known = set(note.words)
         strongest = [phrase for phrase in self._ranked(answer) if phrase not in known][:PHRASES]
-        return Note((*note.words, *strongest)[:MOST], note.against)
+        share = round(100 * self._examples[answer] / self._examples.total())
+        return Note((*note.words, *strongest)[:MOST], note.against, share or None)
 
     def _ranked(self, answer: str) -> list[str]:
         """Phrases by how often they come with the answer, times how much more often than without it."""
@@ -94,7 +95,8 @@ class NotesReflection:
             for phrase, count in counts.items()
             if count >= min(LEAST_SEEN, n)
         }
-        return sorted((p for p in weight if weight[p] > 0), key=lambda p: (-weight[p], p))
+        ranked = sorted((p for p in weight if weight[p] > 0), key=lambda p: (-weight[p], p))
+        return list(_fresh(ranked, counts))
 
 
 def _rules(mistakes: Sequence[Observation], known: str, answers: Mapping[str, int]) -> list[str]:
@@ -102,6 +104,16 @@ def _rules(mistakes: Sequence[Observation], known: str, answers: Mapping[str, in
     said = Counter(one_line(m.feedback, MAX_RULE) for m in mistakes if m.feedback and not answers.get(m.answer))
     fresh = [(count, text) for text, count in said.items() if text not in known]
     return [text for _, text in sorted(fresh, key=lambda pair: (-pair[0], pair[1]))[:RULES]]
+
+
+def _fresh(ranked: Sequence[str], counts: Mapping[str, int]) -> Iterator[str]:
+    """Without the pairs that come nearly as often as one of their words, which stands before them."""
+    before: set[str] = set()
+    for phrase in ranked:
+        words = phrase.split(" ")
+        if len(words) == 1 or not any(word in before and counts[word] <= REPEATED * counts[phrase] for word in words):
+            yield phrase
+        before.add(phrase)
 
 
 def _is_name(answer: str) -> bool:

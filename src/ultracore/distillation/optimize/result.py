@@ -1,8 +1,9 @@
 """What an optimization came to: which prompt stays, its figures on the test part, and why.
 
-A candidate is refused, and the initial prompt stays, where it is not better on the test part, or where it is
-better on the selection part by more than chance and `MAX_GAP` explain: then it fits those examples, not the
-task. What this file does not know: how candidates were found.
+A candidate is refused, and the initial prompt stays, where it is not better on the test part, or where its gain on
+the selection part lies above that on the test part by more than chance and `MAX_GAP` explain: then it fits those
+examples, not the task. Gains are compared, because one part may simply be harder. What this file does not know: how
+candidates were found.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from ultracore.distillation.optimize.examples import Parts
-from ultracore.distillation.optimize.figures import difference, mean, wilson
+from ultracore.distillation.optimize.figures import Estimate, apart, difference, mean, wilson
 from ultracore.distillation.optimize.run import Candidate, Run
 
 __all__ = ["OptimizationResult", "Outcome", "Tried", "result_of"]
 
 MAX_GAP = 0.03
-"""Of selection over test score, beyond what their intervals explain."""
+"""Of the gain on the selection part over that on the test part, beyond what their intervals explain."""
 
 
 class Tried(NamedTuple):
@@ -58,6 +59,9 @@ class OptimizationResult(TypedDict, total=False):
     improvement_interval: list[float] | None
     selection_score: float
     gap: float
+    gap_interval: list[float] | None
+    overfit: float | None
+    overfit_interval: list[float] | None
     held_out: bool
     examples: dict[str, int]
     evaluations: int
@@ -78,6 +82,7 @@ def result_of(outcome: Outcome, engine: str) -> OptimizationResult:
     chosen, refused = _chosen(outcome)
     initial, final = mean(outcome.before), mean(chosen.scores)
     units = run.parts.test_units
+    gained, fitted = difference(chosen.scores, outcome.before, units), _overfit(outcome, chosen)
     is_new = chosen.candidate is not outcome.start
     result: OptimizationResult = {
         "optimized_prompt": chosen.candidate.prompt,
@@ -91,9 +96,12 @@ def result_of(outcome: Outcome, engine: str) -> OptimizationResult:
         "reason": chosen.candidate.reason if is_new else refused[0],
         "initial_interval": list(wilson(initial, len(set(units)))),
         "final_interval": list(wilson(final, len(set(units)))),
-        "improvement_interval": _listed(difference(chosen.scores, outcome.before, units)),
+        "improvement_interval": _ends(gained),
         "selection_score": chosen.candidate.score,
         "gap": chosen.candidate.score - final,
+        "gap_interval": _ends(_gap(run.parts, chosen)),
+        "overfit": None if fitted is None else fitted.value,
+        "overfit_interval": _ends(fitted),
         "held_out": run.parts.held_out,
         "examples": _sizes(run.parts),
         "evaluations": run.used,
@@ -128,7 +136,7 @@ def _chosen(outcome: Outcome) -> tuple[Tried, list[str]]:
 
 def _refused(outcome: Outcome, tried: Tried) -> str:
     """Why a candidate does not replace the initial prompt, "" where it does."""
-    run, best, units = outcome.run, tried.candidate, set(outcome.run.parts.test_units)
+    run, best = outcome.run, tried.candidate
     if best is outcome.start:
         if run.is_flat:
             return "every prompt scored alike on everything: the evaluation function does not tell prompts apart"
@@ -136,13 +144,30 @@ def _refused(outcome: Outcome, tried: Tried) -> str:
     initial, final = mean(outcome.before), mean(tried.scores)
     if final <= initial:
         return f"the best candidate is not better on the test part ({final:.3f}, and {initial:.3f} before)"
-    gap = best.score - final
-    chance = (wilson(best.score, len(run.parts.selection))[1] - best.score) + (final - wilson(final, len(units))[0])
-    if gap > MAX_GAP + chance:
+    fitted = _overfit(outcome, tried)
+    if fitted is not None and fitted.ends[0] > MAX_GAP:
         return (
-            f"the best candidate fits the examples that it was chosen by: {best.score:.3f} there, {final:.3f} on test"
+            f"the best candidate fits the examples that it was chosen by: {best.score - outcome.start.score:+.3f} "
+            f"there, {final - initial:+.3f} on test"
         )
     return ""
+
+
+def _overfit(outcome: Outcome, tried: Tried) -> Estimate | None:
+    """How far the gain on the selection part lies above the gain on the test part."""
+    parts = outcome.run.parts
+    chosen_by = difference(tried.candidate.scores, outcome.start.scores, parts.selection_units)
+    return apart(chosen_by, difference(tried.scores, outcome.before, parts.test_units))
+
+
+def _gap(parts: Parts, tried: Tried) -> Estimate | None:
+    """How far the score on the selection part lies above that on the test part."""
+    selection, test = tried.candidate.scores, tried.scores
+    nothing = [0.0] * max(len(selection), len(test))
+    return apart(
+        difference(selection, nothing[: len(selection)], parts.selection_units),
+        difference(test, nothing[: len(test)], parts.test_units),
+    )
 
 
 def _warnings(run: Run) -> list[str]:
@@ -170,5 +195,5 @@ def _shown(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _listed(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
+def _ends(estimate: Estimate | None) -> list[float] | None:
+    return None if estimate is None else list(estimate.ends)

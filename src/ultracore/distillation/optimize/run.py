@@ -31,13 +31,13 @@ class BudgetSpent(Exception):  # noqa: N818  a signal between our own layers, ne
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt that was accepted, with its score on the selection part (0..1).
+    """A prompt that was accepted, with its scores on the selection part (0..1).
 
     Attributes:
         prompt: The text.
         prompt_id: Its version in the log.
         parent_id: The version that it came from.
-        score: Mean on the selection part.
+        scores: Of each example of the selection part.
         reason: How it came about, for a person.
         used: Evaluations spent when it was found.
     """
@@ -45,9 +45,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     prompt_id: str
     parent_id: str | None
-    score: float
+    scores: tuple[float, ...]
     reason: str
     used: int
+
+    @property
+    def score(self) -> float:
+        """Mean on the selection part."""
+        return mean(self.scores)
 
 
 class Run:
@@ -137,7 +142,7 @@ class Run:
         score, parent_id = mean(scores), parent.prompt_id if parent else None
         prompt_id = self.journal.version(prompt, parent_id, method, score, len(scores), reason)
         candidate = Candidate(
-            prompt=prompt, prompt_id=prompt_id, parent_id=parent_id, score=score, reason=reason, used=self.used
+            prompt=prompt, prompt_id=prompt_id, parent_id=parent_id, scores=tuple(scores), reason=reason, used=self.used
         )
         self.candidates.append(candidate)
         self.say(f"{self.used}/{self.budget} evaluations: version {prompt_id[:8]} scores {score:.1%} ({reason})")

@@ -3,7 +3,7 @@
     You choose a tool.
 
     ## Notes
-    - refund_order: money back, broken; not: where is
+    - refund_order [30 %]: money back, broken; not: where is
 
     ## Demonstrations
     Input: where is my parcel
@@ -24,15 +24,22 @@ NOTES, DEMONSTRATIONS = "## Notes", "## Demonstrations"
 MAX_INPUT = 600
 """Characters of a demonstration's input."""
 
-_NOTE = re.compile(r"^- ([\w().:-]+): (.*)$")
+_NOTE = re.compile(r"^- ([\w().:-]+)(?: \[(\d+) %\])?: (.*)$")
 _DEMONSTRATION = re.compile(r"^Input: (.*)\nAnswer: (.*)$", re.M)
 
 
 class Note(NamedTuple):
-    """What speaks for a tool, and what speaks against it: words and phrases, the strongest first."""
+    """What is known of a tool.
+
+    Attributes:
+        words: What speaks for it: words and phrases, the strongest first.
+        against: What speaks against it.
+        share: How often the teacher decides for it, in per cent; `None` where nobody says.
+    """
 
     words: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
+    share: int | None = None
 
 
 class Demonstration(NamedTuple):
@@ -61,7 +68,7 @@ def parse_prompt(text: str) -> Prompt:
 
     Example:
         >>> parse_prompt("Choose.\n\n## Notes\n- refund: money back; not: where").notes["refund"]
-        Note(words=('money back',), against=('where',))
+        Note(words=('money back',), against=('where',), share=None)
     """
     head, demonstrations = split_demonstrations(text)
     instructions, _, listed = head.partition(NOTES)
@@ -70,7 +77,7 @@ def parse_prompt(text: str) -> Prompt:
     for line in listed.splitlines():
         found = _NOTE.match(line)
         if found:
-            notes[found[1]] = _note(found[2])
+            notes[found[1]] = _note(found[3], found[2])
         elif line.strip():
             rest.append(line)
     shown = [Demonstration(*found) for found in _DEMONSTRATION.findall(demonstrations)]
@@ -93,9 +100,9 @@ def one_line(text: str, most: int = MAX_INPUT) -> str:
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
-def _note(text: str) -> Note:
+def _note(text: str, share: str | None) -> Note:
     words, _, against = text.partition("; not: ")
-    return Note(_listed(words.split(", ")), _listed(against.split(", ")))
+    return Note(_listed(words.split(", ")), _listed(against.split(", ")), None if share is None else int(share))
 
 
 def _listed(words: Iterable[str]) -> tuple[str, ...]:
@@ -104,7 +111,8 @@ def _listed(words: Iterable[str]) -> tuple[str, ...]:
 
 def _noted(name: str, note: Note) -> str:
     against = f"; not: {', '.join(note.against)}" if note.against else ""
-    return f"- {name}: {', '.join(note.words)}{against}"
+    share = "" if note.share is None else f" [{note.share} %]"
+    return f"- {name}{share}: {', '.join(note.words)}{against}"
 
 
 def _demonstrated(shown: Demonstration) -> str:

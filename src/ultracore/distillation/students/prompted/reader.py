@@ -17,15 +17,26 @@ from typing import TypeAlias
 from ultracore.distillation.decisions import State
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.prompted.prompt import Note, parse_prompt
-from ultracore.distillation.students.prompted.reading import features, state_text
+from ultracore.distillation.students.prompted.reading import PIECE_MARK, features, state_text
 from ultracore.distillation.tools import REPLY, Tool, ToolCall, fingerprint
 
 __all__ = ["Reader"]
 
-VERSION = 1
+VERSION = 2
+"""2: notes count over the square root of the length of what is read, and how often a tool is chosen counts."""
 
-NOTE = 0.05
-"""What a phrase of a note counts, times its rarity; from 0.03 to 0.1 made no difference on 500 rows of MetaTool."""
+NOTE = 0.3
+"""What a phrase of a note counts, times its rarity, over the square root of the phrases read: without that root, length
+decided in long conversations. On 600 training rows each of MetaTool, Banking77 and tau2 telecom, 0.3 was the best of
+0.1, 0.15, 0.2 and 0.3, by 0.1 to 3 points over 0.1."""
+
+USUAL = 0.1
+"""What the logarithm of a tool's share counts. On four divisions of the training rows of tau2 telecom, whole notes
+chose right in 45 % without it, 53 % with 0.08 and 56 % with 0.15; on Banking77, where every tool is rare, it changed
+nothing."""
+
+UNUSUAL = 0.5
+"""Per cent: the share of a tool whose note names none, where others do."""
 
 FADE = 0.9
 """How much less the last phrase of a note counts than the first."""
@@ -87,8 +98,10 @@ class Reader:
         query = described.weighed(seen)
         scores = described.similarities(query)
         shown = self._similar_demonstrations(query, described)
+        note = NOTE / math.sqrt(max(1, sum(not phrase.startswith(PIECE_MARK) for phrase in seen)))
         for i, tool in enumerate(tools):
-            scores[i] += NOTE * self._noted(tool.name, seen) + SHOWN * shown.get(tool.name, 0.0)
+            scores[i] += note * self._noted(tool.name, seen) + SHOWN * shown.get(tool.name, 0.0)
+            scores[i] += USUAL * self._usual.get(tool.name, 0.0)
         return scores
 
     def _noted(self, name: str, seen: Mapping[str, float]) -> float:
@@ -101,6 +114,12 @@ class Reader:
         notes = self._parsed.notes
         shared = Counter(phrase for note in notes.values() for phrase in note.words)
         return {name: _weights(note, shared, len(notes)) for name, note in notes.items()}
+
+    @cached_property
+    def _usual(self) -> Bag:
+        """How much more often than unusual each tool is chosen, as a logarithm."""
+        shares = {name: note.share for name, note in self._parsed.notes.items()}
+        return {name: math.log(max(share, UNUSUAL) / UNUSUAL) for name, share in shares.items() if share is not None}
 
     def _similar_demonstrations(self, query: Bag, described: _Described) -> Bag:
         """Similarity of the most similar demonstration of each answer."""

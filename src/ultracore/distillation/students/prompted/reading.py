@@ -16,13 +16,16 @@ from typing import Any
 from ultracore.distillation.decisions import SYSTEM_ROLES, State, text_of
 from ultracore.distillation.tools import canonical_json
 
-__all__ = ["features", "state_text", "words_of"]
+__all__ = ["PIECE_MARK", "features", "state_text", "words_of"]
 
 NEWEST = 3
 """Messages that are read whole."""
 
 MOST = 2000
 """Characters of a message."""
+
+PIECE_MARK = "#"
+"""Begins a piece of a word among the features; no word begins so."""
 
 PIECE = 0.3
 """Weight of four letters beside a word: they match inflections, and chance."""
@@ -68,7 +71,7 @@ def features(text: str) -> Mapping[str, float]:
     counts.update(f"{a} {b}" for a, b in itertools.pairwise(words))
     found = {phrase: 1 + math.log(count) for phrase, count in counts.items()}
     pieces = Counter(piece for word in set(words) for piece in _pieces(f"^{word}$"))
-    return found | {f"#{piece}": PIECE * (1 + math.log(count)) for piece, count in pieces.items()}
+    return found | {f"{PIECE_MARK}{piece}": PIECE * (1 + math.log(count)) for piece, count in pieces.items()}
 
 
 def _said(message: Mapping[str, Any]) -> str:
