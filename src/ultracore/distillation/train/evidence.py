@@ -21,12 +21,12 @@ from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example, Prepared
-from ultracore.distillation.train.linear import fit_multilabel, fit_softmax
+from ultracore.distillation.train.linear import choose_strength, fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.mentioning import fit_mentions
 from ultracore.distillation.train.tagging import fit_tagger
 
-__all__ = ["Asked", "fit_evidence", "questions_of"]
+__all__ = ["Asked", "fit_evidence", "questions_of", "strength_for"]
 
 LEAST_EXAMPLES = 3
 """Of an action, before the linear models tell it from other rare ones."""
@@ -50,6 +50,7 @@ def fit_evidence(
     schemas: Mapping[str, dict[str, Any]],
     comparators: Comparators,
     seed: int,
+    strength: float,
 ) -> ActionEvidence:
     """Fit everything below the rankers.
 
@@ -59,6 +60,7 @@ def fit_evidence(
         schemas: Schemas inferred for tools without one.
         comparators: Which arguments are free text.
         seed: Seed of the tagger.
+        strength: From `strength_for`.
     """
     encoder = prepared.encoder
     rows = [e.row for e in examples]
@@ -73,7 +75,7 @@ def fit_evidence(
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
-        words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=0.3),
+        words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength),
         intents=_fit_intents(examples, encoder),
         ngrams=ngrams,
         learned=Learned(
@@ -84,6 +86,13 @@ def fit_evidence(
         ),
         prompts=prepared.prompts,
     )
+
+
+def strength_for(examples: Sequence[Example], encoder: CompiledEncoder, held: NDArray[np.bool_]) -> float:
+    """How freely the words may speak: the inverse strength of their penalty that suits the held examples best."""
+    labels = _frequent([e.decision.action for e in examples])
+    weights = np.array([e.decision.weight for e in examples])
+    return choose_strength([e.row for e in examples], encoder.offsets["history"], labels, weights, held)
 
 
 def _frequent(actions: Sequence[str]) -> list[str]:

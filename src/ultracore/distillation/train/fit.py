@@ -36,7 +36,7 @@ from ultracore.distillation.students.compact.student import (
 )
 from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
-from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of
+from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of, strength_for
 from ultracore.distillation.train.examples import Example, Prepared, prepare
 from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
@@ -137,7 +137,7 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     say("fitting the ranker of whole calls")
     layers.fit_calls()
     say("fitting evidence on all decisions")
-    evidence = fit_evidence(examples, prepared, schemas, comparators, seed)
+    evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength)
     memory = ContextMemory.build(decisions)
     development = _calibrate(layers.development, layers.final)
     student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions))
@@ -173,11 +173,12 @@ class _Layers:
 
     def fit_evidence(self, prepared: Prepared, schemas: dict[str, Any]) -> None:
         """Evidence without each fold; what it says of the fold."""
+        self.strength = strength_for(self.examples, prepared.encoder, self.folds == 0)
         self.evidence: list[ActionEvidence] = []
         held: list[_Held | None] = [None] * len(self.examples)
         for fold in range(self.k):
             rest = [e for e, f in zip(self.examples, self.folds, strict=True) if f != fold]
-            evidence = fit_evidence(rest, prepared, schemas, self.comparators, self.seed)
+            evidence = fit_evidence(rest, prepared, schemas, self.comparators, self.seed, self.strength)
             self.evidence.append(evidence)
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
@@ -195,7 +196,7 @@ class _Layers:
         rest = [e for e, k in zip(self.examples, known, strict=True) if k and e.decision.action not in hidden]
         if not rest:
             return
-        self.blind = fit_evidence(rest, prepared, schemas, self.comparators, self.seed)
+        self.blind = fit_evidence(rest, prepared, schemas, self.comparators, self.seed, self.strength)
         self.strange = [
             number
             for number, example in enumerate(self.examples)
