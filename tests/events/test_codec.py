@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events import EVENT_TYPES, AgentDecisionEvent, Event, codec
-from ultracore.distillation.events.base import Unchanging, new_event_id
+from ultracore.distillation.events.base import Unchanging, UnchangingObject, new_event_id
 
 EVENTS = Path(__file__).parents[1] / "golden" / "events"
 GOLDEN, LIFTED = sorted(EVENTS.glob("*.json")), EVENTS / "lifted"
@@ -154,13 +154,13 @@ TOOLS = [{"name": f"tool_{k}", "description": "What it does, in some more words.
 
 def test_what_events_share_is_kept_apart_and_put_back() -> None:
     event = AgentDecisionEvent.record(agent_id="a", tools_available=TOOLS)
-    payload, parts = codec.encode_shared(event)
+    payload, parts, _ = codec.encode_shared(event)
     ((key, part),) = parts.items()
     assert msgspec.json.decode(payload)["tools_available"] == {"part": key}
     assert codec.part_of(part) == key
     assert codec.decode(event.metadata, payload, parts.__getitem__) == event
     assert codec.inline(event.event_type, payload, parts.__getitem__) == codec.encode(event)
-    assert codec.share(event.event_type, codec.encode(event)) == (payload, parts)
+    assert codec.share(event.event_type, codec.encode(event)) == (payload, parts, {})
     with pytest.raises(EventError, match=key):
         codec.decode(event.metadata, payload)
 
@@ -168,8 +168,8 @@ def test_what_events_share_is_kept_apart_and_put_back() -> None:
 @pytest.mark.parametrize("tools", [[], TOOLS[:1]], ids=["none", "short"])
 def test_what_is_short_stays_where_it_is(tools: list[dict[str, Any]]) -> None:
     event = AgentDecisionEvent.record(agent_id="a", tools_available=tools)
-    assert codec.encode_shared(event) == (codec.encode(event), {})
-    assert codec.share(event.event_type, codec.encode(event)) == (codec.encode(event), {})
+    assert codec.encode_shared(event) == (codec.encode(event), {}, {})
+    assert codec.share(event.event_type, codec.encode(event)) == (codec.encode(event), {}, {})
 
 
 @pytest.mark.parametrize("field", ["tools_available", "context"])
@@ -220,11 +220,35 @@ def _at_depth(frames: int, call: Callable[[], Any]) -> Any:
 def test_what_nobody_changes_any_more_is_encoded_once() -> None:
     tools = Unchanging(TOOLS)
     one, other = (AgentDecisionEvent.record(agent_id=name, tools_available=tools) for name in "ab")
-    payload, parts = codec.encode_shared(one)
-    assert (payload, parts) == codec.encode_shared(AgentDecisionEvent.record(agent_id="a", tools_available=TOOLS))
+    payload, parts, _ = codec.encode_shared(one)
+    assert (payload, parts, {}) == codec.encode_shared(AgentDecisionEvent.record(agent_id="a", tools_available=TOOLS))
     ((again, same),) = codec.encode_shared(other).parts.items()
     assert parts == {again: same}
     assert parts[again] is same
+
+
+MESSAGES = [{"role": "user", "content": 'a "quoted" {} null [word]'}, {"role": "tool", "content": None}]
+
+
+def test_a_conversation_that_nobody_changes_gives_the_same_bytes_as_one_that_is_encoded_each_time() -> None:
+    context = UnchangingObject(messages=MESSAGES)
+    plain = AgentDecisionEvent.record(agent_id="a", context={"messages": MESSAGES}, tools_available=TOOLS, step=2)
+    for _ in range(2):
+        event = AgentDecisionEvent.record(agent_id="a", context=context, tools_available=TOOLS, step=2)
+        found = codec.encode_shared(event)
+        assert found[:2] == codec.encode_shared(plain)[:2]
+        ((key, text),) = found.unchanging.items()
+        assert (codec.part_of(text), text in found.payload) == (key, True)
+        assert context.part == (key, text)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "\ud800", object()])
+def test_what_cannot_be_stored_is_refused_inside_and_beside_a_conversation_that_nobody_changes(wrong: Any) -> None:
+    for fields in ({"context": UnchangingObject(messages=[wrong])}, {"outcome": {"x": wrong}}):
+        event = AgentDecisionEvent.record(agent_id="a", **({"context": UnchangingObject(messages=MESSAGES)} | fields))
+        for _ in range(2):
+            with pytest.raises(EventError):
+                codec.encode_shared(event)
 
 
 def test_a_list_that_changes_is_encoded_anew() -> None:

@@ -22,6 +22,7 @@ from ultracore.distillation.events import (
     TracesImportedEvent,
     codec,
 )
+from ultracore.distillation.events.base import UnchangingObject
 from ultracore.distillation.events.privacy.protection import Protection, Revealed
 from ultracore.distillation.events.sqlite import SqliteEventStore
 
@@ -299,3 +300,32 @@ def test_without_rules_nothing_is_searched(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(protection.redactor, "suspects", searched.append)
     stored(protection, AgentDecisionEvent.record(**FULL))
     assert searched == []
+
+
+SECRET = "sk-live4f9c2e7a1b6d8035aa11bb22cc33dd44"
+
+
+@pytest.mark.parametrize("where", ["conversation", "reply"])
+def test_a_secret_is_found_each_time_inside_and_beside_a_conversation_that_comes_again(
+    protection: Protection, where: str
+) -> None:
+    said = SECRET if where == "conversation" else "hi"
+    context = UnchangingObject(messages=[{"role": "user", "content": said}])
+    for round_ in range(4):
+        reply = SECRET if where == "reply" and round_ % 2 else "fine"
+        event = AgentDecisionEvent.record(agent_id="a", context=context, reply=reply)
+        cleaned, counts = protection.clean(event, *codec.encode_shared(event))
+        assert SECRET not in str(cleaned.to_dict())
+        assert bool(counts) == (SECRET in str(event.to_dict()))
+
+
+def test_a_clean_conversation_is_searched_once(protection: Protection, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    suspects = protection.redactor.suspects
+    monkeypatch.setattr(protection.redactor, "suspects", lambda text: searched.append(text) or suspects(text))
+    context = UnchangingObject(messages=[{"role": "user", "content": CANARY}])
+    for number in range(3):
+        event = AgentDecisionEvent.record(agent_id=f"agent-{number}", context=context)
+        assert protection.clean(event, *codec.encode_shared(event)) == (event, {})
+    assert [CANARY.encode() in text for text in searched] == [True, False, False]
+    assert all(f"agent-{number}".encode() in text for number, text in enumerate(searched))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-__all__ = ["Event", "JsonObject", "Metadata", "Unchanging", "new_event_id", "utc_now"]
+__all__ = ["Event", "JsonObject", "Metadata", "Unchanging", "UnchangingObject", "new_event_id", "utc_now"]
 
 JsonObject = dict[str, Any]
 
@@ -62,6 +62,20 @@ class Unchanging(list[JsonObject]):
     __slots__ = ("part",)
 
     def __init__(self, items: Iterable[JsonObject] = ()) -> None:
+        super().__init__(items)
+        self.part: tuple[str, bytes] | None = None
+
+
+class UnchangingObject(JsonObject):
+    """The value of a field of many events that nobody changes any more: encoded and searched for secrets once.
+
+    Attributes:
+        part: Its hash and its JSON, once an event with it was encoded.
+    """
+
+    __slots__ = ("part",)
+
+    def __init__(self, **items: Any) -> None:
         super().__init__(items)
         self.part: tuple[str, bytes] | None = None
 

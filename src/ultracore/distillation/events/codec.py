@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ultracore.distillation.errors import EventError
-from ultracore.distillation.events.base import Unchanging
+from ultracore.distillation.events.base import Unchanging, UnchangingObject
 from ultracore.distillation.events.facts import EVENT_TYPES, Event, JsonObject, Metadata
 
 __all__ = [
@@ -69,10 +69,12 @@ class Encoded(NamedTuple):
     Attributes:
         payload: JSON; a shared field is `{"part": hash}` instead of its value.
         parts: SHA-256 in hex digits -> the JSON that it names.
+        unchanging: The same of values within the payload that were encoded before, and are nowhere else.
     """
 
     payload: bytes
     parts: dict[str, bytes]
+    unchanging: dict[str, bytes] = {}  # noqa: RUF012  a NamedTuple's default, never changed
 
 
 def encode(event: Event) -> bytes:
@@ -100,16 +102,22 @@ def encode_shared(event: Event) -> Encoded:
             key, part = _part(event, data[name])
             if len(part) >= MIN_PART_BYTES:
                 parts[key], data[name] = part, {"part": key}
-    return Encoded(_encode(event, data), parts)
+    known = {name: _part(event, value) for name, value in data.items() if isinstance(value, UnchangingObject)}
+    payload = _encode(event, {name: value for name, value in data.items() if name not in known} if known else data)
+    if known:  # each of them was checked when it was encoded
+        data |= {name: msgspec.Raw(part) for name, (_, part) in known.items()}
+        payload = _bounded(event, _encoder.encode(data))
+    return Encoded(payload, parts, dict(known.values()))
 
 
 def _part(event: Event, value: Any) -> tuple[str, bytes]:
-    if isinstance(value, Unchanging) and value.part is not None:
-        return value.part
+    fixed = value if isinstance(value, Unchanging | UnchangingObject) else None
+    if fixed is not None and fixed.part is not None:
+        return fixed.part
     part = _encode(event, value)
     found = part_of(part), part
-    if isinstance(value, Unchanging):
-        value.part = found
+    if fixed is not None:
+        fixed.part = found
     return found
 
 
@@ -212,6 +220,10 @@ def _encode(event: Event, value: Any) -> bytes:
             )
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise EventError(f"{event.event_type}: this value cannot be stored as JSON: {error}") from None
+    return _bounded(event, payload)
+
+
+def _bounded(event: Event, payload: bytes) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise EventError(
             f"{event.event_type}: {len(payload):,} bytes in one event; the limit is {MAX_PAYLOAD_BYTES:,}: "

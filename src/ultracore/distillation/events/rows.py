@@ -53,7 +53,7 @@ def row_of(event: Event, protection: Protection) -> Stored:
     if not event.metadata.event_id:
         raise EventError(f"{event.event_type}: an event needs an id")
     encoded = codec.encode_shared(event)
-    event, counts = protection.clean(event, encoded.payload, encoded.parts)
+    event, counts = protection.clean(event, *encoded)
     if counts:
         encoded = codec.encode_shared(event)
     m, payload = protection.protect(event, encoded.payload, counts)

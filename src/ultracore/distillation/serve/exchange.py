@@ -95,8 +95,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def audited(self) -> bool:
-        """Whether the audit looks at this exchange: drawn from its receipt, which is random."""
-        return int(self.receipt[:12], 16) < self.audit_share * 16**12
+        """Whether the audit looks at this exchange: drawn from the end of its receipt, which is random."""
+        return int(self.receipt[-12:], 16) < self.audit_share * 16**12
 
     def student_decision(self) -> AgentDecisionEvent:
         """The student's call, before it is sent."""
@@ -173,8 +173,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             clock=self.clock,
             agent_id=self.agent_id,
             session_id=self.session,
-            step=sum(message["role"] == "assistant" for message in self.request.messages),
-            context={"messages": self.request.messages},
+            step=self.request.step,
+            context=self.request.context,
             tools_available=self.offer.definitions,
             tool_selected=action_of(calls),
             tool_parameters=calls[0].arguments if calls else None,

@@ -28,6 +28,10 @@ from ultracore.distillation.tools import Tool, ToolCall
 __all__ = ["Escalate", "Gate", "Reason", "Send"]
 
 
+MAX_SENT = 10_000
+"""Verdicts remembered, a few hundred bytes each; then all are forgotten, which costs less than keeping their order."""
+
+
 class Reason(StrEnum):
     """Why a request goes to the teacher; a closed list."""
 
@@ -104,6 +108,7 @@ class Gate:
         self._recall = student.recall if isinstance(student, Recalls) else None
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
+        self._sent: dict[tuple[bytes, bool, frozenset[str]], Send] = {}
 
     def decide(self, request: ChatRequest) -> Send | Escalate:
         """Who answers this request.
@@ -118,11 +123,24 @@ class Gate:
     def at_once(self, request: ChatRequest) -> Send | Escalate | None:
         """What `decide` would say, where that costs microseconds; `None` where the student must think.
 
-        So it is where no student is needed, and where one remembers this very context.
+        So it is where no student is needed, and where one remembers this very context. A call that went out is not
+        validated again for the same bytes, as long as nothing was revoked meanwhile: all else is the gate's for good.
 
         Args:
             request: As parsed by a dialect.
         """
+        key = request.digest, self.revoked, self.revoked_actions
+        sent = self._sent.get(key)
+        if sent is not None:
+            return sent
+        verdict = self._look_up(request)
+        if request.digest and isinstance(verdict, Send):
+            if len(self._sent) >= MAX_SENT:
+                self._sent.clear()
+            self._sent[key] = verdict
+        return verdict
+
+    def _look_up(self, request: ChatRequest) -> Send | Escalate | None:
         offer = read_offer(request.tools)
         refused = self._before(request, offer)
         if refused is not None or self._recall is None:

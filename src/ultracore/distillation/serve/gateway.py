@@ -20,6 +20,7 @@ from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.decisions import action_of
 from ultracore.distillation.errors import EventError, LogError
 from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
+from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.serve.audit import AuditLimits, Auditor
 from ultracore.distillation.serve.budget import Budgets
 from ultracore.distillation.serve.control import Switch
@@ -39,6 +40,7 @@ from ultracore.distillation.serve.metrics import Metrics
 from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.operations import json_response
 from ultracore.distillation.serve.policy import Policy, workload_of
+from ultracore.distillation.serve.recent import Recent
 from ultracore.distillation.serve.relay import Call, Relay
 from ultracore.distillation.serve.sampling import AuditShares
 from ultracore.distillation.serve.shadow import Shadow
@@ -95,6 +97,7 @@ class Gateway:
         self._budgets = Budgets(settings.home_path / "budgets", clock)
         self._ids = RequestIds()
         self._once = Once(settings.idempotency_seconds)
+        self._recent = Recent()
         self._schemas: set[str] = set()
         self._shadow = Shadow(decider, lambda event: self.journal.later(event))
         self.metrics = Metrics(
@@ -198,10 +201,12 @@ class Gateway:
         return answer
 
     async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> tuple[Exchange, Gate | None]:
-        parsed, caller, headers = dialect.parse(body), caller_of(request), headers_of(request)
+        caller, headers = caller_of(request), headers_of(request)
+        parsed = self._recent.parse(dialect, caller.tenant, body)
         offer = read_offer(parsed.tools)
         started = time.perf_counter()
-        session = session_of(parsed.messages, headers.get("x-distill-session"))
+        named = headers.get("x-distill-session")
+        session = session_of(parsed.messages, named) if named else parsed.session
         agent_id = _agent(caller, headers, parsed)
         forced = headers.get("x-distill-force", "").lower() == "teacher"
         refused = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
@@ -213,7 +218,7 @@ class Gateway:
             request=parsed,
             offer=offer,
             verdict=verdict,
-            receipt=uuid.uuid4().hex,
+            receipt=new_event_id(),
             session=session,
             agent_id=agent_id,
             tenant=caller.tenant,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from ultracore.distillation.decisions import Message, text_of
 from ultracore.distillation.errors import DistillationError
+from ultracore.distillation.events.base import UnchangingObject
 
 __all__ = [
     "MAX_BODY",
@@ -57,8 +59,8 @@ class RequestError(DistillationError):
         return error_body(self.status, self.message, self.code)
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as a chat completion request, in whichever dialect it came.
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A request as a chat completion request, in whichever dialect it came; what follows from it is worked out once.
 
     Attributes:
         body: The bytes as they came; this is what a teacher receives.
@@ -69,6 +71,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         legacy: Whether it came with `functions`, so that a call is answered as a `function_call`.
         problem: What in it has no chat form, so that only the teacher can answer; "" if all has.
         partial: Whether the conversation is kept by the teacher, so that `messages` is not the whole of it.
+        digest: Of tenant, endpoint and body, where such requests are remembered (`serve.recent`); else empty.
     """
 
     body: bytes
@@ -79,6 +82,22 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     legacy: bool = False
     problem: str = ""
     partial: bool = False
+    digest: bytes = b""
+
+    @cached_property
+    def context(self) -> UnchangingObject:
+        """What the log keeps of the conversation."""
+        return UnchangingObject(messages=self.messages)
+
+    @cached_property
+    def session(self) -> str:
+        """The conversation that it belongs to, where no header says so."""
+        return session_of(self.messages, None)
+
+    @cached_property
+    def step(self) -> int:
+        """How often the assistant has spoken."""
+        return sum(message["role"] == "assistant" for message in self.messages)
 
     @property
     def stream(self) -> bool:

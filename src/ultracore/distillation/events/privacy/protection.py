@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,7 @@ KEYRING = "keyring.db"
 REDACTED = "$redacted"
 MARKED = b'{"$'
 COVERED = b"$covered "
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 MIN_SUBJECT = 4
 """A shorter id is not looked for within a correlation id: it would be found by chance."""
 
@@ -82,17 +84,20 @@ class Protection:
         """What stands for a person in the log; a pseudonym stands for itself."""
         return subject if _PSEUDONYM.fullmatch(subject) else self.pseudonyms.of_subject(tenant, subject)
 
-    def clean(self, event: Event, payload: bytes, parts: Mapping[str, bytes]) -> tuple[Event, dict[str, int]]:
+    def clean(
+        self, event: Event, payload: bytes, parts: Mapping[str, bytes], unchanging: Mapping[str, bytes] = NOTHING
+    ) -> tuple[Event, dict[str, int]]:
         """The event without what the rules find, and how often each found something.
 
         Args:
             event: The event.
             payload: Its data as JSON.
             parts: The rest of its data, by hash.
+            unchanging: What of the payload may have been searched before, by hash.
         """
         if not self.redactor.has_rules:
             return event, {}
-        new = self._seen.unseen(payload, parts.items())
+        new = self._seen.unseen(payload, parts.items(), unchanging.items())
         suspects = self.redactor.suspects(new.text)
         if not suspects:
             self._seen.add(new.digests)

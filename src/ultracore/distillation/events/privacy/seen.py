@@ -58,13 +58,22 @@ class Seen:
         self._young: set[bytes] = set()
         self._old: set[bytes] = set()
 
-    def unseen(self, payload: bytes, parts: Iterable[tuple[str, bytes]]) -> Unseen:
+    def unseen(
+        self, payload: bytes, parts: Iterable[tuple[str, bytes]], unchanging: Iterable[tuple[str, bytes]] = ()
+    ) -> Unseen:
         """What of an event was not searched before.
 
         Args:
             payload: The event's data as JSON.
             parts: The rest of its data: hash and JSON.
+            unchanging: Values that stand in the payload: hash and JSON.
         """
+        met = []
+        for key, text in unchanging:
+            if (digest := bytes.fromhex(key)) in self:
+                payload = payload.replace(text, b"{}", 1)
+            else:
+                met.append(digest)
         messages = [(blake2b(text, digest_size=DIGEST_BYTES).digest(), text) for text in _messages_of(payload)]
         new = [named for named in messages if named[0] not in self]
         if len(new) < len(messages):
@@ -72,7 +81,7 @@ class Seen:
         else:
             new = [(digest, b"") for digest, _ in messages]  # all of them stand in the payload
         new += [named for key, part in parts if (named := (bytes.fromhex(key), part))[0] not in self]
-        return Unseen(b"\n".join([payload, *(text for _, text in new if text)]), [digest for digest, _ in new])
+        return Unseen(b"\n".join([payload, *(text for _, text in new if text)]), met + [digest for digest, _ in new])
 
     def add(self, digests: Iterable[bytes]) -> None:
         """They hold nothing."""

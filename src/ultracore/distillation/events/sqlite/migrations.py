@@ -44,7 +44,7 @@ def _rows_of_1(connection: apsw.Connection, writer: BlockWriter) -> Iterator[Row
     )
     for values in connection.execute(query):
         text = values[-1]
-        payload, parts = codec.share(values[1], text.encode())
+        payload, parts, _ = codec.share(values[1], text.encode())
         writer.keep_parts(parts)
         yield Row._make((*values[:6], _agent(text), None, *values[6:9], payload))
 

@@ -1,0 +1,146 @@
+"""A gateway that remembers requests and verdicts answers as one that does not, and keeps tenants, models and bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from ultracore.distillation.decisions import State
+from ultracore.distillation.serve.dialect import CHAT
+from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
+from ultracore.distillation.serve.recent import MAX_BODY, Recent
+from ultracore.distillation.serve.responses import RESPONSES
+from ultracore.distillation.serve.wire import RequestError
+from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.tools import parse_tool
+
+
+class Remembering:
+    """A student that knows the weather of some cities by heart, and counts how often it is asked."""
+
+    model_id = "by-heart"
+
+    def __init__(self, fakes: Any) -> None:
+        self._rule = fakes.RuleStudent()
+        self.asked = 0
+
+    def propose(self, state: State) -> Proposal:
+        proposal: Proposal = self._rule.propose(state)
+        return proposal
+
+    def propose_batch(self, states: Any) -> list[Proposal]:
+        return [self.propose(state) for state in states]
+
+    def recall(self, state: State) -> Proposal | None:
+        self.asked += 1
+        return self.propose(state) if len(str(state.messages[-1].get("content"))) % 2 else None
+
+
+def gate(fakes: Any, **changes: Any) -> Gate:
+    student = Remembering(fakes)
+    tools = {tool.name: tool.fingerprint for tool in map(parse_tool, fakes.TOOLS)}
+    thresholds = dict.fromkeys(tools, 0.5)
+    return Gate(
+        student, Certificate(certified=True, model_id="by-heart", thresholds=thresholds, tools=tools), **changes
+    )
+
+
+def body(fakes: Any, **changes: Any) -> bytes:
+    return json.dumps(fakes.chat(**changes)).encode()
+
+
+def test_equal_bytes_are_read_once_but_not_across_tenants_or_endpoints(fakes: Any) -> None:
+    recent, asked = Recent(), body(fakes)
+    one = recent.parse(CHAT, "a", asked)
+    assert recent.parse(CHAT, "a", bytes(bytearray(asked))) is one
+    assert recent.parse(CHAT, "b", asked) is not one
+    assert recent.parse(CHAT, "b", asked).digest != one.digest
+    told = json.dumps({"model": "m", "input": "hi", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    assert recent.parse(RESPONSES, "a", told).digest != recent.parse(CHAT, "a", told).digest
+
+
+def test_what_is_no_request_is_refused_each_time(fakes: Any) -> None:
+    recent = Recent()
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            recent.parse(CHAT, "a", b"[]")
+
+
+def test_the_oldest_go_when_there_is_no_room_and_long_ones_never_come_in(fakes: Any) -> None:
+    bodies = [body(fakes, user=f"{number:03}") for number in range(10)]
+    recent = Recent(max_bytes=3 * len(bodies[0]))
+    first = recent.parse(CHAT, "a", bodies[0])
+    second = recent.parse(CHAT, "a", bodies[1])
+    assert recent.parse(CHAT, "a", bodies[0]) is first  # used last
+    recent.parse(CHAT, "a", bodies[2])
+    recent.parse(CHAT, "a", bodies[3])
+    assert recent.parse(CHAT, "a", bodies[0]) is first
+    assert recent.parse(CHAT, "a", bodies[1]) is not second
+    assert len(recent._kept) == 3
+    assert recent._bytes == 3 * len(bodies[0])
+    assert recent.parse(CHAT, "a", body(fakes, user="x" * MAX_BODY)).digest == b""
+    assert len(recent._kept) == 3
+
+
+ASKED = st.tuples(
+    st.sampled_from(["Rome", "Oslo", "Paris", "what a day", "", "x" * 50]),
+    st.sampled_from([None, "auto", "none", "required", {"type": "function", "function": {"name": "ping"}}]),
+    st.booleans(),
+)
+REVOKING = st.sampled_from(["none", "all", "weather"])
+
+
+@given(st.lists(st.tuples(ASKED, REVOKING), min_size=2, max_size=30))
+@hypothesis(max_examples=60, deadline=None)
+def test_verdicts_with_memory_are_those_without(fakes: Any, turns: list[Any]) -> None:
+    quick, plain, recent = gate(fakes), gate(fakes), Recent()
+    for (city, choice, tools), revoking in turns:
+        for each in (quick, plain):
+            each.revoked = revoking == "all"
+            each.revoked_actions = frozenset({"weather"} if revoking == "weather" else ())
+        changes = {"tools": fakes.TOOLS if tools else fakes.TOOLS[:1], "tool_choice": choice}
+        asked = body(fakes, messages=[{"role": "user", "content": f"weather in {city}"}], **changes)
+        remembered, fresh = recent.parse(CHAT, "a", asked), CHAT.parse(asked)
+        assert quick.at_once(remembered) == plain.at_once(fresh)
+        assert quick.decide(remembered) == plain.decide(fresh)
+        assert (remembered.session, remembered.step, remembered.context) == (fresh.session, fresh.step, fresh.context)
+
+
+def test_a_call_that_went_out_is_not_validated_twice_and_a_revocation_is_heard_at_once(fakes: Any) -> None:
+    asking, recent = gate(fakes), Recent()
+    asked = body(fakes, messages=[{"role": "user", "content": "weather in Rome"}])
+    assert isinstance(asking.at_once(recent.parse(CHAT, "a", asked)), Send)
+    student: Any = asking.student
+    before = student.asked
+    assert isinstance(asking.at_once(recent.parse(CHAT, "a", asked)), Send)
+    assert student.asked == before
+    asking.revoked_actions = frozenset({"weather"})
+    verdict = asking.at_once(recent.parse(CHAT, "a", asked))
+    assert isinstance(verdict, Escalate)
+    assert verdict.reason == Reason.REVOKED
+    other = gate(fakes, never={"weather"})  # another policy, or certificate, or model, is another gate
+    verdict = other.at_once(recent.parse(CHAT, "a", asked))
+    assert isinstance(verdict, Escalate)
+    assert verdict.reason == Reason.POLICY
+
+
+def test_the_same_request_again_is_another_decision_in_the_log_with_the_same_content(world: Any, fakes: Any) -> None:
+    async def ask() -> list[Any]:
+        async with world.client(None) as client:
+            return [await client.post("/v1/chat/completions", json=fakes.chat(user="ann")) for _ in range(3)]
+
+    replies = asyncio.run(ask())
+    decisions = world.store.of("AGENT_TOOL_SELECTED", at_least=3)
+    assert {d.metadata.event_id for d in decisions} == {r.headers["x-distill-receipt"] for r in replies}
+    assert len({d.metadata.event_id for d in decisions}) == 3
+    plain = [{**d.to_dict()["data"], "serving": None} for d in decisions]
+    assert plain[0] == plain[1] == plain[2]
+    assert plain[0]["context"]["messages"] == fakes.chat()["messages"]
+    assert plain[0]["user_id"] == "ann"
