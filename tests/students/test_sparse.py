@@ -36,7 +36,7 @@ def test_only_the_beginning_of_a_long_message_is_read_letter_by_letter() -> None
 
 
 def test_a_student_that_knows_no_letters_still_reads() -> None:
-    now = SparseEncoder.fit([document("pay it back"), document("pay it back now")])
+    now = SparseEncoder.fit([document("pay it back"), document("pay it back now")], ["1", "2"])
     before = SparseEncoder(
         {field: names for field, names in now.names.items() if field != "letters"},
         {field: scales for field, scales in now.scales.items() if field != "letters"},

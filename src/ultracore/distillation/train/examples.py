@@ -98,7 +98,7 @@ def prepare(decisions: Sequence[Decision]) -> Prepared:
     cut += [(rest, pending, calls) for d, _, calls in cut for rest, pending in _cuts(d, habits)]
     transcripts = [prompts.read(d.state, pending) for d, pending, _ in cut]
     documents = [document_of(transcript) for transcript in transcripts]
-    encoder = SparseEncoder.fit(documents).compile()
+    encoder = SparseEncoder.fit(documents, [decision.task for decision, _, _ in cut]).compile()
     examples = [
         Example(decision, transcript, Candidates(transcript), encoder.encode(document), calls, pending)
         for (decision, pending, calls), transcript, document in zip(cut, transcripts, documents, strict=True)

@@ -212,9 +212,8 @@ def _description_overlap(tool: Tool, t: Transcript) -> float:
     if not t.last_user_words:
         return 0.0
     name, described = _tool_words(tool.name, tool.description)
-    return sum(min(len(w), 10) for w in t.last_user_words & (described | set(name))) / sum(
-        min(len(w), 10) for w in t.last_user_words
-    )
+    shared = t.last_user_words & described | t.last_user_words.intersection(name)
+    return sum(min(len(w), 10) for w in shared) / t.last_user_letters
 
 
 @lru_cache(maxsize=8192)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.matching import Matcher
+from ultracore.distillation.students.compact.stated import is_category, looks_like_id
 from ultracore.distillation.students.compact.text import words_of
-from ultracore.distillation.students.compact.transcript import Transcript, looks_like_id
+from ultracore.distillation.students.compact.transcript import Transcript
 
 __all__ = ["FIELDS", "Document", "Linear", "SparseEncoder", "document_of"]
 
@@ -50,7 +51,9 @@ def document_of(transcript: Transcript) -> Document:
         # what the system prompt told stays the same all along: crossed, it doubled the fit and agreed no better
         "user": _crossed(after, said) if len(transcript.user_texts) > transcript.told else said,
         "reply": _crossed(after, _ngrams(transcript.last_reply, pairs=False)),
-        "result": _crossed(after, _ngrams(result, pairs=False)),
+        # plain as well: crossed alone, a long procedure tells the linear model too little (telecom-solo, tool by
+        # linear model alone: 67.7 %, with these 71.9, with `_standing` 77.3)
+        "result": _crossed(after, _ngrams(result, pairs=False)) | _ngrams(result),
         "letters": _letters(transcript.last_user_text),
         "history": _ngrams("\n".join(transcript.user_texts)),
     }
@@ -89,7 +92,7 @@ def _structure(transcript: Transcript) -> dict[str, float]:
     out["since"] = min(len(transcript.since_user), 10) / 10
     if last.role in ("tool", "context"):
         out |= _result_structure(last.data)
-    out |= _unused_ids(transcript)
+    out |= _unused_ids(transcript) | _standing(transcript)
     # what speaks for a call does not speak against one more of the same message: no weight is shared
     return {f"+{name}": amount for name, amount in out.items()} if transcript.actions[-1:] == ["+"] else out
 
@@ -104,15 +107,21 @@ def _result_structure(data: Any) -> dict[str, float]:
         out[f"key={key}"] = 1.0
         if isinstance(value, list):
             out[f"items={key}"] = min(len(value), 8) / 8
-        elif _is_category(value):
+        elif is_category(value):
             out[f"value={key}:{value}"] = 1.0
     return out
 
 
-def _is_category(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) < 24 and not looks_like_id(value)
-    return value is None or isinstance(value, bool)
+def _standing(transcript: Transcript) -> dict[str, float]:
+    """The state of affairs: what results said last of each thing that they name."""
+    latest: dict[str, str] = {}
+    for turn in transcript.turns:
+        latest.update(turn.stated)
+    return {
+        f"stands={name}:{'0' if word.isdigit() else word}": 1.0
+        for name, said in latest.items()
+        for word in words_of(said)
+    }
 
 
 def _unused_ids(transcript: Transcript) -> dict[str, float]:
@@ -151,15 +160,16 @@ class SparseEncoder(msgspec.Struct, frozen=True):
     scales: dict[str, list[float]]
 
     @classmethod
-    def fit(cls, documents: Sequence[Document], min_count: int = 2) -> SparseEncoder:
-        """Keep the features of at least `min_count` documents."""
+    def fit(cls, documents: Sequence[Document], tasks: Sequence[str], min_tasks: int = 2) -> SparseEncoder:
+        """Keep the features of at least `min_tasks` tasks: what one conversation repeats says nothing of the next."""
         names: dict[str, list[str]] = {}
         scales: dict[str, list[float]] = {}
         for field, length in FIELDS.items():
-            counts: Counter[str] = Counter()
-            for document in documents:
-                counts.update(document[field].keys())
-            kept = sorted(name for name, count in counts.items() if count >= min_count)
+            counts = Counter(name for document in documents for name in document[field])
+            of_tasks = Counter(
+                name for name, _ in {(n, t) for doc, t in zip(documents, tasks, strict=True) for n in doc[field]}
+            )
+            kept = sorted(name for name, count in of_tasks.items() if count >= min_tasks)
             names[field] = kept
             total = len(documents)
             scales[field] = [math.log((1 + total) / (1 + counts[n])) + 1.0 if length else 1.0 for n in kept]

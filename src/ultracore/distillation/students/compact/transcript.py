@@ -17,6 +17,7 @@ from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.compact.days import Calendar, today_in
 from ultracore.distillation.students.compact.moments import latest_month
+from ultracore.distillation.students.compact.stated import looks_like_id, stated
 from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of, words_of
 from ultracore.distillation.tools import ToolCall, parse_call
 
@@ -69,6 +70,7 @@ class Turn(NamedTuple):
         keys: The text (`key_of`) of each of them.
         words: The words of its text.
         spans: What its text says that may be a value.
+        stated: What a tool result says of each thing it names, see `stated`.
     """
 
     role: str
@@ -79,6 +81,7 @@ class Turn(NamedTuple):
     keys: tuple[str, ...]
     words: tuple[str, ...]
     spans: tuple[Span, ...] = ()
+    stated: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Thing()
@@ -151,6 +154,11 @@ class Transcript:
         return frozenset(words_of(self.last_user_text))
 
     @cached_property
+    def last_user_letters(self) -> int:
+        """The letters of these words, of a long one ten."""
+        return sum(min(len(word), 10) for word in self.last_user_words)
+
+    @cached_property
     def reply_words(self) -> frozenset[str]:
         """The words of the assistant's last reply."""
         return frozenset(words_of(self.last_reply))
@@ -216,11 +224,6 @@ def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from scalars(item, (*path, "[]"))
     else:
         yield path, value
-
-
-def looks_like_id(text: str) -> bool:
-    """Whether a string is an identifier rather than a word: it has a digit, and no space."""
-    return len(text) >= 3 and " " not in text and any(character.isdigit() for character in text)
 
 
 def _is_id_key(key: str) -> bool:
@@ -294,8 +297,10 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
     data: Any = None
     leaves: list[Leaf] = []
     spans: tuple[Span, ...] = ()
+    says: tuple[tuple[str, str], ...] = ()
     if role in ("tool", "function"):
         role, data = "tool", _parse(text)
+        says = stated(text, data)
         _walk(data if data is not None else text, f"result:{source}", NOTHING, _thing(data, deep=True), leaves)
     elif role == "context":
         data = content
@@ -320,7 +325,8 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
         if leaf.value is not None and leaf.value != "":
             distinct.setdefault((leaf.path, key_of(leaf.value)), leaf)
     keys = tuple(key for _, key in distinct)
-    return Turn(role, text, calls, data, tuple(distinct.values()), keys, tuple(words_of(text[:20000])), spans)
+    words = tuple(words_of(text[:20000]))
+    return Turn(role, text, calls, data, tuple(distinct.values()), keys, words, spans, says)
 
 
 def _parse(text: str) -> Any:
