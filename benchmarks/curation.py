@@ -27,13 +27,13 @@ __all__ = ["CURATED", "measure_curation"]
 
 CURATED = ("telecom", "airline", "snips", "sgd")
 ROWS = {"snips": 1500, "sgd": 1500}
-"""Of the large sets so many rows are folded, whole dialogues of sgd: 19 students are fitted on each fold."""
+"""Of the large sets so many rows are folded, whole dialogues of sgd: 15 students are fitted on each fold."""
 ALL, RANDOM = "all", "random"
 SHARES: dict[str, tuple[float, Sequence[str]]] = {
-    "10%": (0.1, (RANDOM, "features", "covering", "stratified", "car", "hardest_first")),
-    "50%": (0.5, (RANDOM, "features", "covering", "semdedup")),
-    "5%": (0.05, (RANDOM, "features", "covering", "car")),
-    "50 examples": (50, (RANDOM, "features", "covering", "car")),
+    "10%": (0.1, (RANDOM, "mixture", "features", "covering", "car")),
+    "50%": (0.5, (RANDOM, "mixture", "semdedup")),
+    "5%": (0.05, (RANDOM, "mixture", "car")),
+    "50 examples": (50, (RANDOM, "mixture", "car")),
 }
 EXACT = "exact duplicates"
 

@@ -24,10 +24,10 @@ def outcome(job: Job, hits: list[float]) -> Outcome:
 
 def test_losses_and_gains_are_of_the_same_decisions() -> None:
     parts = [Part([], [decision(i) for i in range(4)]), Part([], [decision(i) for i in range(4, 8)])]
-    agree = {ALL: [1.0, 1, 1, 1], "covering": [1.0, 1, 0, 1], "random": [1.0, 0, 0, 1]}
+    agree = {ALL: [1.0, 1, 1, 1], "mixture": [1.0, 1, 0, 1], "random": [1.0, 0, 0, 1]}
     done = [outcome(job, agree.get(job.how, [0.0] * 4)) for job in curation._jobs(2)]
     section = section_of("telecom", parts, done)
-    figures = section.figures["10% covering"]
+    figures = section.figures["10% mixture"]
     assert figures["agreement"] == 0.75
     assert figures["loss"][0] == 0.25
     assert figures["gain"][0] == 0.25
@@ -41,8 +41,8 @@ def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
     parts = [Part([], [decision(i)]) for i in range(2)]
     done = [outcome(job, [1.0]) for job in curation._jobs(2) if job != (1, "10%", "random")]
     figures = section_of("telecom", parts, done).figures
-    assert figures["10% covering"]["folds"] == 1
-    assert figures["5% covering"]["folds"] == 2
+    assert figures["10% mixture"]["folds"] == 1
+    assert figures["5% mixture"]["folds"] == 2
 
 
 def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

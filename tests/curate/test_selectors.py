@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ultracore.distillation.curate import facility
-from ultracore.distillation.curate.facility import facility_location, shares
-from ultracore.distillation.curate.features import features_of, most_covering
+from ultracore.distillation.curate.facility import Facility, facility_location, shares
+from ultracore.distillation.curate.features import Coverage, features_of
+from ultracore.distillation.curate.greedy import Mixture, Objective, most_worth
 from ultracore.distillation.curate.quality import neighbour_agreement, quality
 from ultracore.distillation.curate.selectors import SELECTORS, select_rows
 from ultracore.distillation.decisions import Decision, State
@@ -41,7 +42,7 @@ def test_so_many_different_rows_in_their_order_with_all_the_weight(
     assert chosen == select_rows(rows, clustered(n, seed), count, name, seed), "the same again"
 
 
-@pytest.mark.parametrize("name", ["features", "covering", "stratified"])
+@pytest.mark.parametrize("name", ["mixture", "features", "covering", "stratified"])
 def test_every_action_is_there_while_there_is_room(clustered: Make, name: str) -> None:
     chosen = select_rows(rows_of(70), clustered(70, 1), 7, name)
     assert {row["tool_selected"] for row in chosen} == {"often", "seldom"}
@@ -134,7 +135,46 @@ def test_features_prefer_what_has_not_been_shown() -> None:
     rows = features_of(
         [decision("play it", song="x"), decision("play it now", song="y"), decision("put on", artist="z")]
     )
-    assert set(most_covering(rows, 2).tolist()) in ({0, 2}, {1, 2})
+    assert set(most_worth(Coverage(rows), 2).tolist()) in ({0, 2}, {1, 2})
+
+
+def shown(random: np.random.Generator, n: int) -> Coverage:
+    texts = [" ".join(random.choice(list("abcdefgh"), 3)) for _ in range(n)]
+    decisions = [Decision.from_row({"context": {"t": text}, "tool_selected": "x"}) for text in texts]
+    return Coverage(features_of(decisions))
+
+
+@relaxed
+@given(st.integers(2, 12), st.integers(0, 999), st.sampled_from(["facility", "coverage", "mixture"]))
+def test_each_objective_has_falling_gains_that_add_up_to_its_total(
+    clustered: Make, n: int, seed: int, which: str
+) -> None:
+    random = np.random.default_rng(seed)
+    facility, coverage = Facility(clustered(n, seed, 4)), shown(random, n)
+    objectives: dict[str, Objective] = {"facility": facility, "coverage": coverage}
+    found = objectives.get(which) or Mixture(facility, coverage, 0.75)
+    before, value = [np.inf] * n, 0.0
+    for taken in random.permutation(n).tolist():
+        gains = [found.gain(row) for row in range(n)]
+        assert all(gain <= was + 1e-5 for gain, was in zip(gains, before, strict=True))
+        assert min(gains) >= -1e-9
+        value += gains[taken]
+        found.take(taken)
+        before = gains
+    assert value == pytest.approx(found.total, rel=1e-4)
+
+
+def test_the_mixture_weighs_both(clustered: Make) -> None:
+    E, random = clustered(40, 3, 4), np.random.default_rng(3)
+    coverage = [shown(np.random.default_rng(3), 40) for _ in range(3)]
+    alone = most_worth(Facility(E), 8).tolist(), most_worth(coverage[0], 8).tolist()
+    ends = [
+        most_worth(Mixture(Facility(E), part, end), 8).tolist()
+        for part, end in zip(coverage[1:], (0.0, 1.0), strict=True)
+    ]
+    assert ends == list(alone)
+    both = most_worth(Mixture(Facility(E), shown(random, 40), 0.5), 8).tolist()
+    assert both not in alone
 
 
 @pytest.mark.parametrize("arguments", [(0,), (-1,), (3, "best")])

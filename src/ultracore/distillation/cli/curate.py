@@ -38,7 +38,7 @@ __all__ = ["curate_command"]
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Kept decisions, one a line of chat JSONL.")
 @click.option("--keep", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Share of the rows wanted.")
-@click.option("--selector", help="How to choose: covering, features, random ...; by default the best on your data.")
+@click.option("--selector", help="How to choose: mixture, features, random ...; by default the best on your data.")
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), help="Merge states from this cosine on.")
 @click.option("--loss-limit", type=click.FloatRange(0), default=1.0, show_default=True, help="Points it may cost.")
 @click.option("--no-gate", is_flag=True, help="Ask no student what it costs.")

@@ -1,26 +1,42 @@
 """Facility location: the rows that together are most similar to all rows.
 
-The greedy choice is within 1 - 1/e of the best (Nemhauser, Wolsey and Fisher 1978); gains only fall, so
-that most need not be computed again (Minoux 1978). More rows than `PART` are cut into clusters, each
-with its share of the budget. What this file does not know: decisions.
+More rows than `PART` are cut into clusters, each with its share of the budget. What this file does not know: decisions.
 """
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ultracore.distillation.curate.greedy import Objective, most_worth
 from ultracore.distillation.curate.kmeans import Matrix, Places, cluster
 
-__all__ = ["PART", "facility_location", "shares"]
+__all__ = ["PART", "Facility", "facility_location", "in_parts", "shares"]
 
 Weights: TypeAlias = NDArray[np.float64]
 
 PART = 4000
 """Rows compared with each other at a time: 64 MB of similarities."""
+
+
+class Facility:
+    """How similar all rows are to the nearest of those taken, summed up: an `Objective`."""
+
+    def __init__(self, embeddings: Matrix) -> None:
+        self._similarity = np.maximum(embeddings @ embeddings.T, 0)
+        self._best = np.zeros(len(embeddings), np.float32)
+        self.rows, self.total = len(embeddings), float(self._similarity.max(axis=0, initial=0).sum())
+
+    def gain(self, row: int) -> float:
+        """See `Objective`."""
+        return float(np.maximum(self._similarity[row] - self._best, 0).sum())
+
+    def take(self, row: int) -> None:
+        """See `Objective`."""
+        np.maximum(self._best, self._similarity[row], out=self._best)
 
 
 def facility_location(embeddings: Matrix, count: int, seed: int = 0) -> Places:
@@ -37,8 +53,20 @@ def facility_location(embeddings: Matrix, count: int, seed: int = 0) -> Places:
         >>> facility_location(rows, 2).tolist()
         [1, 4]
     """
+    return in_parts(embeddings, count, seed, lambda rows: Facility(embeddings[rows]))
+
+
+def in_parts(embeddings: Matrix, count: int, seed: int, objective: Callable[[Places], Objective]) -> Places:
+    """So many rows by an objective that compares them all; more than `PART` are cut into clusters first.
+
+    Args:
+        embeddings: [rows, dimensions] with rows of length 1.
+        count: How many.
+        seed: Of the clusters.
+        objective: Makes the objective for some of the rows.
+    """
     if len(embeddings) <= PART:
-        return _greedy(embeddings, count)
+        return most_worth(objective(np.arange(len(embeddings))), count)
     label = cluster(embeddings, -(-len(embeddings) // (PART // 4)), seed=seed).label
     sizes = np.bincount(label)
     chosen = []
@@ -46,7 +74,7 @@ def facility_location(embeddings: Matrix, count: int, seed: int = 0) -> Places:
         rows = np.flatnonzero(label == number)
         # A cluster may be much larger than the others; what is beyond a part is left to chance.
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[: max(PART, budget)])
-        chosen.append(rows[_greedy(embeddings[rows], budget)])
+        chosen.append(rows[most_worth(objective(rows), budget)])
     return np.concatenate(chosen)
 
 
@@ -71,20 +99,3 @@ def shares(sizes: Places, count: int, power: float = 1.0) -> Places:
             more[np.argsort(-due, kind="stable")[:left]] = 1
         given += np.minimum(more, room)
     return given
-
-
-def _greedy(embeddings: Matrix, count: int) -> Places:
-    similarity = np.maximum(embeddings @ embeddings.T, 0)
-    best = np.zeros(len(embeddings), np.float32)
-    heap = [(-gain, row, 0) for row, gain in enumerate(similarity.sum(axis=0).tolist())]
-    heapq.heapify(heap)
-    chosen: list[int] = []
-    while heap and len(chosen) < count:
-        _, row, known = heapq.heappop(heap)
-        if known == len(chosen):
-            chosen.append(row)
-            best = np.maximum(best, similarity[row])
-        else:
-            gain = float(np.maximum(similarity[row] - best, 0).sum())
-            heapq.heappush(heap, (-gain, row, len(chosen)))
-    return np.array(chosen, dtype=np.intp)

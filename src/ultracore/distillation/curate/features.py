@@ -8,7 +8,6 @@ submodular functions: Wei, Iyer and Bilmes 2014). What this file does not know: 
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -18,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.curate.embed import state_texts
-from ultracore.distillation.curate.kmeans import Places
 from ultracore.distillation.decisions import Decision
 
-__all__ = ["Features", "features_of", "most_covering"]
+__all__ = ["Coverage", "Features", "features_of"]
 
 WORDS = 200  # of a message so many are looked at: the tail of a long tool result says little
 _WORD = re.compile(r"[^\W\d_]+|\d")
@@ -50,30 +48,26 @@ def features_of(decisions: Sequence[Decision]) -> list[Features]:
     return rows
 
 
-def most_covering(rows: Sequence[Features], count: int) -> Places:
-    """So many rows, the best first (lazy greedy); all of them where there are no more."""
-    width = 1 + max((int(row.columns.max()) for row in rows), default=0)
-    total = np.zeros(width)
-    for row in rows:
-        total[row.columns] += row.amounts
-    worth, covered = np.sqrt(total), np.zeros(width)
+class Coverage:
+    """How much of all features is shown by those taken, the frequent ones first: an `Objective`."""
 
-    def gain(place: int) -> float:
-        columns, amounts = rows[place]
-        now = covered[columns]
-        return float(worth[columns] @ (np.sqrt(now + amounts) - np.sqrt(now)))
+    def __init__(self, rows: Sequence[Features]) -> None:
+        width = 1 + max((int(row.columns.max()) for row in rows), default=0)
+        amounts = np.zeros(width)
+        for row in rows:
+            amounts[row.columns] += row.amounts
+        self._shown, self._worth, self._covered = rows, np.sqrt(amounts), np.zeros(width)
+        self.rows, self.total = len(rows), float(amounts.sum())
 
-    heap = [(-gain(place), place, 0) for place in range(len(rows))]
-    heapq.heapify(heap)
-    chosen: list[int] = []
-    while heap and len(chosen) < count:
-        _, place, known = heapq.heappop(heap)
-        if known == len(chosen):
-            chosen.append(place)
-            covered[rows[place].columns] += rows[place].amounts
-        else:
-            heapq.heappush(heap, (-gain(place), place, len(chosen)))
-    return np.array(chosen, dtype=np.intp)
+    def gain(self, row: int) -> float:
+        """See `Objective`."""
+        columns, amounts = self._shown[row]
+        now = self._covered[columns]
+        return float(self._worth[columns] @ (np.sqrt(now + amounts) - np.sqrt(now)))
+
+    def take(self, row: int) -> None:
+        """See `Objective`."""
+        self._covered[self._shown[row].columns] += self._shown[row].amounts
 
 
 def _shown(decision: Decision) -> Iterator[tuple[str, float]]:

@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
 
     threshold: float | None = None
     keep: float | None = None
-    selector: str = "covering"
+    selector: str = "mixture"
 
     def apply(
         self,
