@@ -15,7 +15,7 @@ import ultracore.distillation as root
 from ultracore.distillation.errors import ConfigurationError, DataError, MissingExtraError
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
-from ultracore.distillation.optimize.dspy_engine import engine_name, is_installed
+from ultracore.distillation.optimize.dspy_engine import is_installed
 from ultracore.distillation.optimize.examples import divide
 
 THREE = [DSPyOptimizer, GEPAOptimizer, CombinedOptimizer]
@@ -45,8 +45,13 @@ def test_the_three_stages_find_what_they_can(run: Any, rubric: Rubric) -> None:
     both = run(CombinedOptimizer(), rubric)
     assert (shown["final_score"], evolved["final_score"], both["final_score"]) == (0.5, 1.0, 1.0)
     assert (both["dspy_score"], both["gepa_improvement"]) == (0.5, 0.5)
-    assert shown["engine"] == (engine_name() if is_installed() else "bootstrap")
-    assert evolved["engine"] == f"gepa {importlib.metadata.version('gepa')} with notes"
+    if is_installed():
+        version = importlib.metadata.version("dspy")
+        assert shown["engine"] == f"dspy {version} BootstrapFewShot"
+        assert evolved["engine"] == f"dspy {version} GEPA with notes"
+    else:
+        assert shown["engine"] == "bootstrap"
+        assert evolved["engine"] == f"gepa {importlib.metadata.version('gepa')} with notes"
     assert "## Notes" in both["optimized_prompt"]
     assert "## Demonstrations" not in both["optimized_prompt"], "what evolved does as well without them"
     assert both["candidates"][-1]["reason"] == "the demonstrations taken out"

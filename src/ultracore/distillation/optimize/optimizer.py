@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any, ClassVar, TypeAlias
 
 from ultracore.distillation.errors import ConfigurationError, MissingExtraError
@@ -60,7 +59,8 @@ class Optimizer(ABC):
         demonstrations: Most examples shown in a prompt.
         minibatch: Examples that a reflection sees; by default a fifth of the training part, from 3 to 30.
         select: Chooses the examples of the first set of demonstrations, such as a selector of `curate`.
-        engine: `auto`, `dspy` or `bootstrap`: who draws demonstrations. `auto` takes dspy where it is installed.
+        engine: `auto`, `dspy` or `bootstrap`: whether dspy draws demonstrations and evolves, or our own few lines
+            and the package gepa. `auto` takes dspy where it is installed.
         agent_id: Whose prompt it is, for the log.
         key_env: Environment variable with the key of the reflection's server.
         store: The log; by default that of the home folder, opened with the first event.
@@ -216,19 +216,23 @@ class Optimizer(ABC):
         self.store.append([event])
 
     def _demonstrating(self, run: Run, rounds: int, *, to_go_on: bool = False) -> Stage:
-        """The demonstrations stage, by dspy where it is installed or asked for; half of the budget is left to go on."""
+        """The demonstrations stage; half of the budget is left to go on."""
         draw = dspy_engine.bootstrap_few_shot if self._by_dspy else demos.spread
-        name = dspy_engine.engine_name() if self._by_dspy else demos.ENGINE
+        name = dspy_engine.engine_name("BootstrapFewShot") if self._by_dspy else demos.ENGINE
         plan = demos.Plan(self.demonstrations, draw, self.select)
         return name, lambda start: demos.bootstrap(run, start, rounds, plan, run.left // 2 if to_go_on else 0)
 
     def _evolving(self, run: Run, reflection: Reflection, spare: int = 0) -> Stage:
         """The evolution stage."""
-        name = f"gepa {version('gepa')} with {reflection.name}"
-        return name, lambda start: gepa.evolve(run, start, reflection, self._seen(run.parts), spare)
+        evolve = dspy_engine.evolve if self._by_dspy else gepa.evolve
+        name = dspy_engine.engine_name("GEPA") if self._by_dspy else gepa.engine_name()
+        return f"{name} with {reflection.name}", lambda start: evolve(
+            run, start, reflection, self._seen(run.parts), spare
+        )
 
     @property
     def _by_dspy(self) -> bool:
+        """Whether dspy does the work: where it is installed, or asked for."""
         return self.engine == "dspy" or (self.engine == "auto" and dspy_engine.is_installed())
 
     def _evolving_cost(self, parts: Parts, rounds: int) -> int:
