@@ -53,7 +53,7 @@ def test_planted_rules_are_found_in_nine_of_ten_seeds() -> None:
 def test_a_process_that_was_killed_goes_on_to_the_same_prompt(tmp_path: Path) -> None:
     planted = Planted(3)
     traces = tmp_path / "traces.jsonl"
-    traces.write_text("\n".join(json.dumps(line(planted, d)) for d in planted.decisions(80)))
+    traces.write_text("\n".join(json.dumps(line(planted, d)) for d in planted.decisions(160)))
     (tmp_path / "p.txt").write_text("Choose a tool.")
 
     def distill(home: str, *words: str) -> subprocess.Popen[str]:

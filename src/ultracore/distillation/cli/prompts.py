@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.prompts_serving import compare_command, deploy_command, given_parts
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["prompts_group"]
@@ -33,7 +34,11 @@ AGENT = click.option("--agent", help="Only this agent's.")
     ),
 )
 def prompts_group() -> None:
-    """Optimize prompts, and look at their versions."""
+    """Optimize prompts, look at their versions, and put them into service."""
+
+
+prompts_group.add_command(compare_command)
+prompts_group.add_command(deploy_command)
 
 
 @prompts_group.command(
@@ -59,13 +64,15 @@ def prompts_group() -> None:
 @AGENT
 @HOME
 def optimize(prompt: Path, agent: str | None, home: Path | None, out: Path | None, **options: Any) -> None:
-    """Optimize the prompt in the file PROMPT on the teacher's decisions in the log."""
+    """Optimize the prompt in the file PROMPT on the teacher's decisions in the log.
+
+    Half of the tasks are learned from; the others are kept for `compare` and `deploy`.
+    """
     from ultracore.distillation.events.opening import open_store
-    from ultracore.distillation.log.of_log import LogQuery, read_log
 
     settings = settings_at(find_home(home))
     store = open_store(settings.home_path, settings)
-    decisions = read_log(store, LogQuery(agent=agent, imported=options["imported"]), settings.tenant).decisions
+    decisions = given_parts(store, settings, agent, imported=options["imported"]).parts.train
     console = Console(stderr=True)
     result = _run(prompt.read_text(encoding="utf-8"), decisions, options, agent or "", settings, store, console)
     _tell(result, by_reader=options["url"] is None)
@@ -184,6 +191,7 @@ def use(version: str, reason: str, home: Path | None) -> None:
     found = find_version(store, version, tenant)
     choose(store, found, reason, tenant)
     click.echo(f"version {found.prompt_id} is in use" + (f" for {found.agent_id}" if found.agent_id else ""))
+    click.echo("`distill prompts deploy --url ...` certifies a model with it and lets the gateway answer")
 
 
 @prompts_group.command("tree", epilog=examples("distill prompts tree --html prompts.html"))

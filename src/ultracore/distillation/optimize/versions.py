@@ -18,7 +18,7 @@ from ultracore.distillation.events import (
     PromptVersionRecordedEvent,
 )
 
-__all__ = ["PromptVersion", "choose", "difference_of", "find_version", "prompt_versions"]
+__all__ = ["PromptVersion", "choose", "difference_of", "find_version", "prompt_versions", "version_in_use"]
 
 
 class PromptVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +78,19 @@ def find_version(store: EventStore, prompt_id: str, tenant: str = "default") -> 
         problem = f"{len(found)} versions begin with" if found and prompt_id else "there is no version"
         raise ConfigurationError(f"{problem} {prompt_id!r}; `distill prompts list` shows their ids")
     return found[0]
+
+
+def version_in_use(store: EventStore, agent: str, tenant: str = "default") -> PromptVersion:
+    """An agent's prompt now: what `distill prompts use` chose last.
+
+    Raises:
+        ConfigurationError: None was chosen.
+    """
+    for version in prompt_versions(store, agent, tenant):
+        if version.in_use:
+            return version
+    whose = f" for {agent}" if agent else ""
+    raise ConfigurationError(f"no version is in use{whose}; name one, or choose one with `distill prompts use`")
 
 
 def choose(store: EventStore, version: PromptVersion, reason: str = "", tenant: str = "default") -> None:

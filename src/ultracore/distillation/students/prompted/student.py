@@ -53,6 +53,20 @@ class Spent(msgspec.Struct):
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
+    def figures(self, input_per_million: float, output_per_million: float) -> dict[str, float]:
+        """Tokens, milliseconds and dollars of a request; nothing where there was none."""
+        middle, slow = self.latency(0.5), self.latency(0.99)
+        if middle is None or slow is None:
+            return {}
+        return {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens / self.requests,
+            "output_tokens": self.output_tokens / self.requests,
+            "latency_ms": 1000 * middle,
+            "latency_ms_p99": 1000 * slow,
+            "cost_per_request_usd": self.cost(input_per_million, output_per_million) / self.requests,
+        }
+
 
 class PromptedStudent:
     """Asks a model.
