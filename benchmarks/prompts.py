@@ -100,10 +100,10 @@ def measure_prompts(name: str, data: Path, size: Size) -> Section:
     zero, shown_ = ways["zero-shot"].scores, ways["demonstrations"].scores
     rows = [_row(name, label, way, zero, shown_, units) for label, way in ways.items()]
     note = (
-        f"Read by the offline reader, without a language model. Mean of {len(seeds)} seeds; intervals over whole "
-        f"test tasks, gains paired by decision; selection - test with the least and the most of {len(seeds)} "
-        f"runs (telecom: in each division); over-fit is the same of the gain over zero-shot. At most {BUDGET:,} evaluations and {DEMONSTRATIONS} demonstrations each. CPU s and "
-        "characters are means."
+        f"Read by the offline reader, without a language model. Mean of {len(seeds)} seeds; intervals over whole test "
+        "tasks, gains paired by decision; selection - test with the least and the most of all runs (of telecom, each "
+        "seed in each division); over-fit is the same of the gain over zero-shot. At most "
+        f"{BUDGET:,} evaluations and {DEMONSTRATIONS} demonstrations each. CPU s and characters are means."
     )
     about = (
         f"{len(parts[0].train):,} training decisions, {len(units):,} test decisions of {len(set(units)):,} tasks, "

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import inspect
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ultracore.distillation.errors import ConfigurationError, DataError, Missing
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.optimize import CombinedOptimizer, DSPyOptimizer, GEPAOptimizer
 from ultracore.distillation.optimize.dspy_engine import is_installed
-from ultracore.distillation.optimize.examples import divide
+from ultracore.distillation.optimize.examples import Parts, divide
 
 THREE = [DSPyOptimizer, GEPAOptimizer, CombinedOptimizer]
 PROMISED = {"optimized_prompt", "initial_score", "final_score", "improvement", "total_improvement", "method"}
@@ -100,6 +101,11 @@ def test_what_a_budget_cannot_score_is_learnt_from() -> None:
     texts = [{e["task"] for e in part} for part in (cut.train, cut.selection, cut.test)]
     assert [len(part) for part in texts] == [370, 20, 10]
     assert sum(map(len, texts)) == len(set().union(*texts))
+    uneven = [{"input": f"x{i}", "task": f"t{min(i, 11)}"} for i in range(400)]
+    sizes = Counter(
+        e["task"] for e in Parts([], uneven, uneven, *[[e["task"] for e in uneven]] * 2, True).cut(36, 9).selection
+    )
+    assert sizes == Counter({f"t{i}": 1 for i in range(11)} | {"t11": 25}), "of each task as many, where it has them"
     session = [{"input": f"x{i}", "task": f"t{i % 8}"} for i in range(80)]
     few = divide(session, seed=0).cut(selection=2, test=2)
     assert not {e["task"] for e in few.train} & {e["task"] for e in [*few.selection, *few.test]}

@@ -117,6 +117,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
     from ultracore.distillation.dashboard.overview import Overview
     from ultracore.distillation.dashboard.pages import page_endpoints
     from ultracore.distillation.dashboard.products import products_page
+    from ultracore.distillation.dashboard.prompts import prompts_page
     from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.products.store import ProductStore
     from ultracore.distillation.serve.app import create_app
@@ -143,7 +144,7 @@ def gateway(settings: Settings) -> tuple[Any, str]:
         )
     spill = Spill(settings.home_path / "spill", protection=store.protection)
     rows = ProductStore(store, settings.home_path)
-    pages = [Overview(store, settings).page(), products_page(rows)]
+    pages = [Overview(store, settings).page(), products_page(rows), prompts_page(store)]
     app = create_app(
         store=store,
         upstream=upstream,

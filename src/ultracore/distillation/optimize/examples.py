@@ -5,6 +5,7 @@ What this file does not know: prompts, and how an example is scored.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Parts(NamedTuple):
     held_out: bool
 
     def cut(self, selection: int, test: int) -> Parts:
-        """With at most so many examples to choose by and to report on, evenly taken; whole units left over train."""
+        """With at most so many examples to choose by and to report on; whole units left over train."""
         chosen = _evenly(self.selection, self.selection_units, selection)
         reported = _evenly(self.test, self.test_units, test)
         spare = [*chosen.left_over, *reported.left_over] if self.held_out else []
@@ -123,12 +124,30 @@ class _Taken(NamedTuple):
 
 
 def _evenly(examples: Sequence[Any], units: Sequence[str], most: int) -> _Taken:
-    """At most so many examples, evenly spread; and those of units that none was taken of."""
-    n = len(examples)
-    places = range(n) if n <= most else [i * n // most for i in range(most)]
+    """At most so many examples, of each unit as nearly alike as there are, and those of units that none was taken of.
+
+    Few conversations hold most decisions: taken row by row, five of them chose the prompt of tau2 telecom, and on ten
+    divisions the gain of demonstrations was 10 points instead of 17.
+    """
+    if len(examples) <= most:
+        return _Taken(list(examples), list(units), [])
+    of_unit: dict[str, list[int]] = defaultdict(list)
+    for place, unit in enumerate(units):
+        of_unit[unit].append(place)
+    each = 1
+    while sum(min(len(places), each + 1) for places in of_unit.values()) <= most:
+        each += 1
+    taken = sorted(place for places in of_unit.values() for place in _spread(places, each))
+    places = _spread(taken, most)
     kept = {units[i] for i in places}
     left_over = [example for example, unit in zip(examples, units, strict=True) if unit not in kept]
     return _Taken([examples[i] for i in places], [units[i] for i in places], left_over)
+
+
+def _spread(places: Sequence[int], most: int) -> Sequence[int]:
+    """At most so many of them, evenly."""
+    n = len(places)
+    return places if n <= most else [places[i * n // most] for i in range(most)]
 
 
 def _verified(example: Mapping[str, Any]) -> bool:
