@@ -135,6 +135,17 @@ def test_workers_end_with_a_parent_that_is_killed(bench: Any, teachers: Any, ser
 def test_told_to_stop_under_load_nothing_acknowledged_is_lost(
     bench: Any, fakes: Any, teachers: Any, serving: Any
 ) -> None:
+    stopped_under_load(bench, fakes, teachers, serving)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_told_to_stop_under_load_fifty_times(bench: Any, fakes: Any, teachers: Any, serving: Any) -> None:
+    for _ in range(50):
+        stopped_under_load(bench, fakes, teachers, serving)
+
+
+def stopped_under_load(bench: Any, fakes: Any, teachers: Any, serving: Any) -> None:
     gateway = serving(teachers.enter_context(bench.teacher(bench.scenes.after(0.05))).url).ready()
     receipts: list[str] = []
 
