@@ -53,8 +53,8 @@ bench: $(VENV)/.dev  ## Print every figure that we claim, with its data, n and i
 bench-students: $(VENV)/.dev  ## Agreement, coverage and cost of student and baselines, written to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks students --write
 
-bench-gateway: $(VENV)/.dev  ## What a request costs the gateway, beside other servers
-	$(BIN)/python -m benchmarks gateway
+bench-gateway: $(VENV)/.dev  ## What a request costs the gateway, beside other servers, written to benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks gateway --write
 
 bench-log: $(VENV)/.dev  ## Print the figures of the decision log alone
 	$(BIN)/python -m benchmarks log

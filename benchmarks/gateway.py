@@ -26,6 +26,7 @@ from benchmarks.load import Answer, Load, post, run_load
 from benchmarks.sections import Section, Table, number, share
 from benchmarks.servers import Process, nginx, started
 from benchmarks.speed import first_tasks
+from benchmarks.stages import REQUESTS, stage_times, stages_table
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.tools import ToolCall, parse_call
@@ -40,6 +41,12 @@ ZIPF = 0.97
 """The exponent with which the k-th most frequent request is asked, 1 / k ** ZIPF; so that a fifth and more is new."""
 
 CONNECTIONS = 64
+
+OFFERED = 10_000
+"""Requests a second that the goal wants held."""
+
+
+RECALLED = "gateway: recurring, answered from memory"
 
 
 class Scale(NamedTuple):
@@ -103,9 +110,16 @@ def measure_gateway(*, quick: bool = False, with_litellm: bool = False) -> Secti
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         recurring, zipf, new, misses = _prepare(Path(folder), scale)
         rows, absent = _rows(Path(folder), stack, scale, recurring, zipf, new, with_litellm)
+        offered = _offered(Path(folder), zipf, scale)
+        bodies = [request.split(b"\r\n\r\n", 1)[1] for request in recurring.requests]
+        stages = stage_times(Path(folder) / "model", Path(folder) / "keys", bodies)
         added = _added_latency(Path(folder), recurring, 200 if quick else 2000)
         sync = _sync_ms(Path(folder), 50 if quick else 500)
-    return _section(rows, absent, added, sync, zipf, misses)
+    section = _section(rows, absent, added, sync, zipf, misses)
+    whole = next(statistics.median(row.cpu_us) for row in rows if row.name == RECALLED)
+    section.tables[1:1] = [_offered_table(offered), stages_table(stages, min(REQUESTS, len(bodies)), whole)]
+    section.figures |= {"offered": [row._asdict() for row in offered], "stages_us": stages}
+    return section
 
 
 def _prepare(folder: Path, scale: Scale) -> tuple[Mix, Mix, Mix, float]:
@@ -166,7 +180,7 @@ def _rows(
         rows.append(_measure("uvicorn + msgspec, decodes, a fixed answer", lambda: bare, recurring, scale))
     plans: list[tuple[str, Mix, list[str]]] = [
         ("gateway: relayed", recurring, []),
-        ("gateway: recurring, answered from memory", recurring, [model, "0.5"]),
+        (RECALLED, recurring, [model, "0.5"]),
         ("gateway: Zipf mix, the sure answered, the rest relayed", zipf, [model, "0.5"]),
         ("gateway: new contexts, all decided by the student", new, [model, "0"]),
     ]
@@ -198,6 +212,47 @@ def _measure(name: str, server: Callable[[], Process], mix: Mix, scale: Scale, c
         raise RuntimeError(f"{name}: {len(bad)} answers are not 200, the first: {bad[0]}")
     p50, p99 = (float(np.percentile([a.milliseconds for a in paced.answers], q)) for q in (50, 99))
     return Row(name, len(mix.order), most, cpu, p50, p99, *_judged(answers, mix))
+
+
+class Offered(NamedTuple):
+    """What came of a rate that was offered: answers a second, CPU of each, and how long they took."""
+
+    name: str
+    n: int
+    held: float
+    cpu_us: float
+    p50: float
+    p99: float
+
+
+def _offered(folder: Path, mix: Mix, scale: Scale) -> list[Offered]:
+    """The goal's rate, to the teacher alone (what the load generator can do) and to the gateway with the Zipf mix."""
+    rows = []
+    order = (mix.order * 4)[: 4 * scale.requests]
+    with started("teacher") as teacher:
+        words = [str(folder / "offered"), f"http://127.0.0.1:{teacher.port}/v1", str(folder / "model"), "0.5"]
+        with started("gateway", *words) as gateway:
+            for name, server in (("the teacher itself", teacher), ("gateway, Zipf mix", gateway)):
+                run_load(server.port, mix.requests, mix.order[: len(mix.order) // 10], connections=8)
+                before = server.cpu_seconds
+                load = run_load(server.port, mix.requests, order, connections=4 * CONNECTIONS, rate=OFFERED)
+                cpu = 1e6 * (server.cpu_seconds - before) / len(order)
+                p50, p99 = (float(np.percentile([a.milliseconds for a in load.answers], q)) for q in (50, 99))
+                rows.append(Offered(name, len(order), len(order) / load.seconds, cpu, p50, p99))
+    return rows
+
+
+def _offered_table(rows: Sequence[Offered]) -> Table:
+    cells = [
+        [row.name, number(row.held, 0), number(row.cpu_us, 0), f"{number(row.p50, 1)} / {number(row.p99, 1)}",
+         number(row.n, 0)] for row in rows
+    ]  # fmt: skip
+    note = (
+        f"256 connections, a request every {1e6 / OFFERED:.0f} us whether the last were answered or not; milliseconds "
+        "from when each was due, so where the rate is not held they are the length of the queue."
+    )
+    columns = ["server", "answers/s", "CPU us a request", "p50 / p99 ms", "n"]
+    return Table(f"{OFFERED:,} requests a second offered", columns, cells, note)
 
 
 def _judged(answers: Sequence[Answer], mix: Mix) -> tuple[float | None, float | None]:

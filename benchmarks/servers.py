@@ -25,7 +25,7 @@ import uvloop
 
 from benchmarks.provenance import ROOT
 
-__all__ = ["Process", "nginx", "started"]
+__all__ = ["Process", "gate_of", "nginx", "started"]
 
 COMPLETION = msgspec.json.encode(
     {
@@ -199,13 +199,13 @@ def _gateway(port: int, home: str, upstream: str, model: str = "", threshold: st
     from ultracore.distillation.settings import Settings
 
     settings = Settings(home=home, port=port, audit_rate=0.0)
-    gate = _gate(Path(model), float(threshold)) if model else None
+    gate = gate_of(Path(model), float(threshold)) if model else None
     store = open_store(settings.home_path)
     serve(create_app(store=store, upstream=Upstream(upstream), gate=gate, settings=settings), settings)
     store.close()
 
 
-def _gate(model: Path, threshold: float) -> Any:
+def gate_of(model: Path, threshold: float) -> Any:
     from ultracore.distillation.serve.gate import Gate
     from ultracore.distillation.students.certificate import Certificate
     from ultracore.distillation.students.compact.artefact import load_student

@@ -11,11 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.errors import ArtefactError, DataError
 from ultracore.distillation.students.base import Student
+from ultracore.distillation.students.compact import sparse, transcript
 from ultracore.distillation.students.compact.artefact import load_student, save_student
 from ultracore.distillation.students.compact.days import Calendar
 from ultracore.distillation.students.compact.memory import ContextMemory
@@ -102,6 +105,26 @@ def test_equal_seeds_give_equal_students_and_saving_changes_nothing(fit: FitResu
     assert loaded.model_id == first
     states = [decision.state for decision in world(15, seed=5)]
     assert loaded.propose_batch(states) == [fit.student.propose(state) for state in states]
+
+
+def forget() -> None:
+    """As a process that has read nothing yet."""
+    transcript._remembered.clear()
+    sparse._ngrams.cache_clear()
+
+
+@given(st.lists(st.integers(0, 29), min_size=1, max_size=12), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_dialogue_read_turn_by_turn_beside_others_is_answered_as_one_read_anew(
+    fit: FitResult, places: list[int], rng: random.Random
+) -> None:
+    states = [decision.state for decision in world(10, seed=7)]
+    asked = [states[place] for place in places]
+    warm = [fit.student.propose(state) for state in asked]
+    for state, answer in rng.sample(list(zip(asked, warm, strict=True)), len(asked)):
+        forget()
+        copied = msgspec.json.decode(msgspec.json.encode(state), type=State)  # no object in common
+        assert fit.student.propose(copied) == answer
 
 
 def test_what_was_asked_before_does_not_change_an_answer(fit: FitResult) -> None:

@@ -276,11 +276,10 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
 def _said_features(slot: Slot, sources: Sources, alternatives: Sequence[Alternative]) -> Floats:
     """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
     out = np.zeros((len(alternatives), _SAID), np.float32)
-    heard = sources.heard(slot)
     name = frozenset(name_words(slot.name))
     described = frozenset(words_of(str(slot.schema.get("description") or "").lower())) - name
     for row, alternative in enumerate(alternatives):
-        found = heard.get(_said_key(sources.pool, alternative))
+        found = sources.heard(slot, _said_key(sources.pool, alternative))
         if found is not None:
             out[row] = (
                 1.0,

@@ -7,7 +7,7 @@ know: how the weights were found (`train.mentioning`), and which values there ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -86,10 +86,10 @@ class Mentions:
         columns = [self._rows[name] for name in around if name in self._rows]
         return Vector(np.array(columns, np.int32), np.ones(len(columns), np.float32))
 
-    def heard(self, name: str, mentions: Mapping[str, list[Mention]]) -> dict[str, Heard]:
-        """For each value that was said, what its mentions say about an argument."""
+    def heard(self, name: str, found: list[Mention]) -> Heard:
+        """What the mentions of one value say about an argument."""
         column = self._columns.get(name)
-        return {key: _together(found, [self._of(m, column) for m in found]) for key, found in mentions.items()}
+        return _together(found, [self._of(mention, column) for mention in found])
 
     def _of(self, mention: Mention, column: int | None) -> float:
         if column is None:

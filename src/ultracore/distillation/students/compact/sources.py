@@ -94,7 +94,7 @@ class Sources:
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
         self._spoken: dict[str, list[Spoken]] = {}
-        self._heard: dict[str, Mapping[str, Heard]] = {}
+        self._heard: dict[tuple[str, str], Heard] = {}
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
         """Probability of each value text by what is meant; `None` where the slot's values are not few."""
@@ -109,13 +109,15 @@ class Sources:
     def _mentions(self) -> dict[str, list[Mention]]:
         return mentions_of(self.pool.transcript)
 
-    def heard(self, slot: Slot) -> Mapping[str, Heard]:
-        """What stands around each value that the user said."""
-        if self._learned.mentions is None:
-            return {}
-        if slot.name not in self._heard:
-            self._heard[slot.name] = self._learned.mentions.heard(slot.name, self._mentions)
-        return self._heard[slot.name]
+    def heard(self, slot: Slot, key: str) -> Heard | None:
+        """What stands around a value, by its text, where the user said it; `None` if nobody did."""
+        found = None if self._learned.mentions is None else self._mentions.get(key)
+        if found is None or self._learned.mentions is None:
+            return None
+        place = slot.name, key
+        if place not in self._heard:
+            self._heard[place] = self._learned.mentions.heard(slot.name, found)
+        return self._heard[place]
 
     def spoken(self, slot: Slot) -> list[Spoken]:
         """Stretches of the user's last turns that may be values of the slot, those of the newest turn first."""

@@ -71,6 +71,7 @@ class Turn(NamedTuple):
         words: The words of its text.
         spans: What its text says that may be a value.
         stated: What a tool result says of each thing it names, see `stated`.
+        ids: Path and value of the identifiers in a tool's result.
     """
 
     role: str
@@ -82,6 +83,7 @@ class Turn(NamedTuple):
     words: tuple[str, ...]
     spans: tuple[Span, ...] = ()
     stated: tuple[tuple[str, str], ...] = ()
+    ids: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Thing()
@@ -326,7 +328,9 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
             distinct.setdefault((leaf.path, key_of(leaf.value)), leaf)
     keys = tuple(key for _, key in distinct)
     words = tuple(words_of(text[:20000]))
-    return Turn(role, text, calls, data, tuple(distinct.values()), keys, words, spans, says)
+    ids = [(leaf.path, leaf.value) for leaf in distinct.values() if isinstance(leaf.value, str) and role == "tool"]
+    named = tuple(pair for pair in ids if looks_like_id(pair[1]))
+    return Turn(role, text, calls, data, tuple(distinct.values()), keys, words, spans, says, named)
 
 
 def _parse(text: str) -> Any:
