@@ -28,7 +28,8 @@ from ultracore.distillation.train.thresholds import Outcome, coverage_and_agreem
 __all__ = ["PLANS", "Trial", "measure_splits", "trials_of", "upper_bound"]
 
 LEVELS = (0.93, 0.90)
-SNIPS_TRAIN, SNIPS_REST = 3000, 4000
+TRAIN, REST = 3000, 4000
+"""Of a large set, so many decisions are learned from, and so many others calibrate and test."""
 
 
 class Reuse(NamedTuple):
@@ -38,7 +39,8 @@ class Reuse(NamedTuple):
     splits: int
 
 
-PLANS = {"telecom": Reuse(5, 8), "airline": Reuse(5, 8), "bank": Reuse(5, 8), "snips": Reuse(2, 20)}
+LARGE = ("snips", "banking77", "sgd")
+PLANS = {"telecom": Reuse(5, 8), "airline": Reuse(5, 8), "bank": Reuse(5, 8)} | dict.fromkeys(LARGE, Reuse(1, 20))
 
 
 class Trial(NamedTuple):
@@ -88,12 +90,12 @@ def upper_bound(outcome: Outcome) -> float:
 
 
 def _divide(name: str, data: Path, size: Size, seed: int) -> Part:
-    if name != "snips":
+    if name not in LARGE:
         return Part(*split_by_task(some_of(name, data, size), (0.5, 0.5), seed))
-    decisions = decisions_of(name, data)
-    n = min(200 if size.quick else SNIPS_TRAIN, len(decisions) // 2)
+    decisions = [decision for decision in decisions_of(name, data) if decision.is_call]
+    n = min(200 if size.quick else TRAIN, len(decisions) // 2)
     train, rest = split_by_task(decisions, (n / len(decisions), 1 - n / len(decisions)), seed)
-    return Part(train, sample(rest, n if size.quick else SNIPS_REST, seed))
+    return Part(train, sample(rest, n if size.quick else REST, seed))
 
 
 def _trial(development: Sequence[Judged], rest: Sequence[Judged], half: Sequence[int], level: float) -> Trial:
