@@ -226,9 +226,11 @@ def _student(name: str, figures: dict[str, Any]) -> Table:
     return Table(
         "The compact student in more detail, %",
         ["data", "learned from", "call or reply", "strict, where the teacher calls", "ECE", "ECE, debiased",
-         "oracle at 93%, strict / tolerant", "teacher with itself", "contexts seen before"],
+         "oracle at 93%, strict / tolerant", "teacher with itself", "contexts seen before (agree)",
+         "strict, new contexts"],
         [[name, number(float(np.mean(figures["trained_on"])), 0), *shown, *calibration,
-          f"{share(oracle['strict'])} / {share(oracle['tolerant'])}", limit, share(seen["share"])]],
+          f"{share(oracle['strict'])} / {share(oracle['tolerant'])}", limit,
+          f"{share(seen['share'])} ({share(seen['agreement'])})", share(seen["new_agreement"])]],
         "ECE: confidence against strict agreement, 10 bins; debiased: root mean square over 15 bins less what chance "
         "shows. Oracle: the one threshold chosen on the test rows themselves, which nobody has beforehand. One "
         "decision at a time, whole conversations read anew; contexts seen before are answered from memory.",

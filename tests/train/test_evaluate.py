@@ -148,8 +148,10 @@ class TestCircles:
 class TestRecurring:
     def test_only_answers_from_memory_count(self) -> None:
         cached = (decision("k", call("f")), sure(call("f"), source="cache"))
-        assert recurring(judged(RIGHT, cached, cached, WRONG_TOOL)) == {"share": 0.5, "agreement": 1.0}
-        assert recurring(judged(RIGHT)) == {"share": 0.0, "agreement": None}
+        found = recurring(judged(RIGHT, cached, cached, WRONG_TOOL, WRONG_ARGUMENT, WRONG_TOOL))
+        assert found == {"share": 1 / 3, "agreement": 1.0, "n": 2, "new_agreement": 0.25, "new_n": 4}
+        alone = recurring(judged(RIGHT))
+        assert (alone["share"], alone["agreement"], alone["new_agreement"]) == (0.0, None, 1.0)
 
 
 class TestMetrics:

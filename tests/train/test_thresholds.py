@@ -164,3 +164,11 @@ def test_a_weight_counts_for_so_many_rows() -> None:
 def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
     with pytest.raises(DataError, match="1 weights are not above 0"):
         GateRows.of([1, 2], ["f"] * 2, [0.9] * 2, [True] * 2, [True] * 2, [1.0, weight])
+
+
+def test_tuned_thresholds_do_not_choose_the_luckiest_of_many_tools() -> None:
+    """Confidence says nothing and 85 % agree: judged by themselves, three quarters of the calls would look like 93 %."""
+    rng = np.random.default_rng(0)
+    tools = [f"tool_{i % 40}" for i in range(600)]
+    rows = GateRows.of(range(600), tools, rng.random(600), [True] * 600, rng.random(600) < 0.85)
+    assert coverage_and_agreement(rows, tuned_thresholds(rows, 0.93)).coverage < 0.1

@@ -199,10 +199,13 @@ class Latency(TypedDict, total=False):
 
 
 class Recurring(TypedDict, total=False):
-    """Decisions whose very context was in training."""
+    """Decisions whose very context was in training; `new_agreement` is that of the `new_n` others alone."""
 
     share: float
     agreement: float | None
+    n: int
+    new_agreement: float | None
+    new_n: int
 
 
 class Savings(TypedDict, total=False):

@@ -217,7 +217,8 @@ def _recurring(result: Result) -> Html | None:
         return None
     said = (
         f"{percent(recurring.get('share'))} of the test decisions have a context that stood in the training data "
-        f"word for word; repeating what the teacher did there agrees in {percent(recurring.get('agreement'))}."
+        f"word for word; repeating what the teacher did there agrees in {percent(recurring.get('agreement'))}. "
+        f"In contexts that are new, {percent(recurring.get('new_agreement'))} agree."
         if recurring.get("share")
         else "None: no test decision has a context that stood in the training data word for word."
     )

@@ -233,9 +233,18 @@ def curves(judged: Sequence[Judged], seed: int = 0) -> dict[str, Any]:
 
 
 def recurring(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Decisions answered from the memory of contexts: their share of all, and their strict agreement."""
-    seen = [row for row in judged if row.proposal.source == "cache"]
-    return {"share": len(seen) / len(judged) if judged else 0.0, "agreement": _share([row.whole for row in seen])}
+    """Decisions answered from the memory of contexts: their share, their strict agreement, and that of the others.
+
+    The two are never one figure: work that comes back is remembered, and says nothing about new work.
+    """
+    seen, new = ([row for row in judged if (row.proposal.source == "cache") is side] for side in (True, False))
+    return {
+        "share": len(seen) / len(judged) if judged else 0.0,
+        "agreement": _share([row.whole for row in seen]),
+        "n": len(seen),
+        "new_agreement": _share([row.whole for row in new]),
+        "new_n": len(new),
+    }
 
 
 def latency(milliseconds: Sequence[float]) -> dict[str, Any]:

@@ -197,18 +197,21 @@ def held_out_levels(development: GateRows, floor: float = 0.0) -> FloatArray:
 def tuned_thresholds(development: GateRows, target: float) -> dict[str, float]:
     """Thresholds with the largest development coverage whose sent calls agree at `target`: tuned, not guaranteed.
 
+    Each row is judged by curves drawn without it: through it, what was to agree at 93 % did at 91 on new SGD dialogues.
+
     Args:
         development: Out-of-fold predictions on training tasks.
         target: Wanted agreement among sent calls (0..1).
 
     Example:
-        >>> rows = GateRows.of(range(4), ["f"] * 4, [0.2, 0.4, 0.6, 0.8], [True] * 4, [False, False, True, True])
+        >>> agrees = [False, False, True, True] * 10
+        >>> rows = GateRows.of(range(40), ["f"] * 40, [0.2, 0.4, 0.6, 0.8] * 10, [True] * 40, agrees)
         >>> tuned_thresholds(rows, 0.9)
         {'f': 0.6}
     """
-    family = learn_family(development, own_floor(target))
-    level = tuned_level(family.levels(development), development.agrees, target, development.weights)
-    return {} if level is None else family.at(level)
+    floor = own_floor(target)
+    level = tuned_level(held_out_levels(development, floor), development.agrees, target, development.weights)
+    return {} if level is None else learn_family(development, floor).at(level)
 
 
 def apply(thresholds: Mapping[str, float], rows: GateRows) -> BoolArray:
