@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from ultracore.distillation.agents import PromptOptimizerAgent
+from ultracore.distillation.agents.demonstrating import representatives
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events.opening import open_store
 
@@ -19,6 +20,22 @@ def test_decisions_need_no_evaluation_function(traffic, home):
     assert result["final_score"] > result["initial_score"] + 0.2
     assert result["optimized_prompt"].startswith("Choose a tool.")
     assert [e.event_type for e in open_store(home).read()][-1] == "PROMPTS_OPTIMIZED"
+
+
+def test_curated_examples_are_shown_first(traffic, home):
+    execute(PromptOptimizerAgent(method="dspy"), {"prompt": "Choose a tool.", "training_data": traffic(200)})
+    reasons = [e.reason for e in open_store(home).read(types=["PROMPT_VERSION_RECORDED"])]
+    assert "16 demonstrations, selected" in reasons
+
+
+def test_representatives_are_so_many_rows_that_differ():
+    rows = [{"context": {"text": text}, "tools_available": [{"name": "a"}], "tool_selected": "a"} for text in
+            ["order lost", "order lost again", "refund money", "money back refund", "cancel it", "cancel now"] * 20]  # fmt: skip
+    chosen = representatives(rows, 15)
+    assert len(chosen) == 15
+    assert {row["context"]["text"] for row in chosen} <= {row["context"]["text"] for row in rows}
+    assert representatives(rows, 15) == chosen, "the same each time, so that a run can go on"
+    assert representatives(rows, 0) == representatives([], 5) == representatives([{"input": "a"}], 5) == []
 
 
 def test_a_curators_result_and_prompts_by_agent_are_taken(traffic):

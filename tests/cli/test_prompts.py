@@ -69,6 +69,9 @@ def test_a_prompt_is_optimized_listed_shown_compared_used_and_rolled_back(optimi
         (["optimize", "none.txt", "--imported"], "none.txt"),
         (["optimize", "p.txt", "--imported", "--url", "http://127.0.0.1:9/v1"], "cannot be reached"),
         (["optimize", "p.txt"], "--imported"),
+        (["deploy"], "--url"),
+        (["deploy", "--imported", "--url", "http://127.0.0.1:9/v1"], "no version is in use"),
+        (["compare", "--imported"], "no version is in use"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

@@ -161,6 +161,34 @@ def test_a_server_that_answers_otherwise_is_named(server: Says) -> None:
         PromptedStudent("p", Chat(url)).propose(said("money back"))
 
 
+CLOSED = {"type": "object", "properties": {"id": {}}, "required": ["id"], "additionalProperties": False}
+
+
+class Picky(Says):
+    """Takes no field that it does not know, as some servers do."""
+
+    def reply(self, body: Any) -> tuple[int, Any]:
+        unknown = any("strict" in tool["function"] for tool in body["tools"])
+        return (400, {"error": "unknown field strict"}) if unknown else (200, self.answer)
+
+
+def test_closed_schemas_are_offered_as_strict_where_the_server_takes_that() -> None:
+    state = said("money back", [Tool("refund", "Give", CLOSED), TOOLS[0]])
+    answers = Says(calling("refund", '{"id": 7}'))
+    with serving(answers) as url:
+        PromptedStudent("p", Chat(url)).propose(state)
+    offered = {tool["function"]["name"]: tool["function"].get("strict") for tool in answers.requests[0]["tools"]}
+    assert offered == {"refund": True, "track_order": None}
+    picky = Picky(calling("refund", '{"id": 7}'))
+    with serving(picky) as url:
+        student = PromptedStudent("p", Chat(url))
+        assert [student.propose(state).action for _ in range(3)] == ["refund"] * 3
+        assert len(picky.requests) == 4, "refused once, then asked without"
+    refusing = Says({"error": "no"}, 400)
+    with serving(refusing) as url, pytest.raises(ChatError, match="status 400"):
+        PromptedStudent("p", Chat(url)).propose(state)
+
+
 def test_no_error_holds_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with serving(Says({"error": "no"}, 401)) as url, pytest.raises(ChatError) as error:

@@ -19,7 +19,7 @@ import msgspec
 from ultracore.distillation.decisions import text_of
 from ultracore.distillation.errors import ConfigurationError, DistillationError
 
-__all__ = ["Answer", "Chat", "ChatError"]
+__all__ = ["Answer", "Chat", "ChatError", "ChatRefusedError"]
 
 TIMEOUT = 60.0
 MAX_BYTES = 16 * 1024**2
@@ -27,6 +27,10 @@ MAX_BYTES = 16 * 1024**2
 
 class ChatError(DistillationError):
     """A language model's server cannot be reached, or answers with something else: start it, or mend its URL."""
+
+
+class ChatRefusedError(ChatError):
+    """The server does not take this request: it may not know a field of it."""
 
 
 class Answer(NamedTuple):
@@ -98,13 +102,15 @@ class Chat:
             **options: Further fields of the request, such as `tools`.
 
         Raises:
-            ChatError: There is none.
+            ChatRefusedError: The server does not take the request.
+            ChatError: There is no completion.
         """
         began = time.perf_counter()
         body = {"model": self.model, "messages": list(messages), "temperature": 0, **options}
         status, content = self._request("POST", "/chat/completions", msgspec.json.encode(body))
         if status != 200:
-            raise ChatError(f"{self.url} answered with status {status}: {content[:200].decode(errors='replace')}")
+            refused = ChatRefusedError if status in (400, 422) else ChatError
+            raise refused(f"{self.url} answered with status {status}: {content[:200].decode(errors='replace')}")
         try:
             reply = msgspec.json.decode(content)
             choice = reply["choices"][0]

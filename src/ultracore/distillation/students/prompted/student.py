@@ -1,8 +1,9 @@
 """A language model with a versioned prompt, behind the same protocol as every student.
 
 Any OpenAI-compatible server will do; it parses the tool calls. What it proposes beyond the tools offered, or
-against their schemas, is taken as no proposal. What this file does not know: how the prompt came about, what is
-sure enough, and HTTP.
+against their schemas, is taken as no proposal. Tools whose schemas allow it are offered as `strict`, so that a
+server that can constrain its output does; one that refuses the field is asked without it from then on. What this
+file does not know: how the prompt came about, what is sure enough, and HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ultracore.distillation.decisions import SYSTEM_ROLES, State
 from ultracore.distillation.errors import ArtefactError, DataError
 from ultracore.distillation.students.artefact import read_artefact, write_artefact
 from ultracore.distillation.students.base import Proposal
-from ultracore.distillation.students.prompted.chat import Answer, Chat
+from ultracore.distillation.students.prompted.chat import Answer, Chat, ChatRefusedError
 from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import ToolCall, canonical_json, fingerprint, parse_call
 
@@ -88,6 +89,7 @@ class PromptedStudent:
         self.options = dict(options or {})
         self.spent = Spent()
         self._lock = threading.Lock()
+        self._offers_strict = True
 
     @property
     def model_id(self) -> str:
@@ -96,13 +98,28 @@ class PromptedStudent:
 
     def propose(self, state: State) -> Proposal:
         """What the model would do."""
-        tools = {"tools": [tool.to_openai() for tool in state.tools]} if state.tools else {}
-        answer = self.chat.complete(self._messages(state), **tools, logprobs=True, **self.options)
+        answer = self._asked(state)
         self._count(answer)
         calls = _calls(answer.message)
         if calls is None or not all(_keeps(call, state) for call in calls):
             return Proposal((), 0.0)
         return Proposal(tuple(calls), answer.probability)
+
+    def _asked(self, state: State) -> Answer:
+        tools = [tool.to_openai() for tool in state.tools]
+        strict = [_strict(tool) for tool in tools] if self._offers_strict else tools
+        try:
+            return self._complete(state, strict)
+        except ChatRefusedError:
+            if strict == tools:
+                raise
+            answer = self._complete(state, tools)
+            self._offers_strict = False  # it was this field that the server does not take
+            return answer
+
+    def _complete(self, state: State, tools: list[dict[str, Any]]) -> Answer:
+        offered = {"tools": tools} if tools else {}
+        return self.chat.complete(self._messages(state), **offered, logprobs=True, **self.options)
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state, several at a time."""
@@ -142,6 +159,15 @@ def load_prompted(folder: Path) -> PromptedStudent:
         return PromptedStudent(config["prompt"], chat, config["options"])
     except (KeyError, TypeError) as error:
         raise ArtefactError(f"{folder} is not a prompted student of this release: {error}") from None
+
+
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    """The tool as `strict`, where its schema is closed: every property required and no other allowed."""
+    function = tool["function"]
+    schema = function.get("parameters") or {}
+    properties = schema.get("properties") or {}
+    closed = schema.get("additionalProperties") is False and set(schema.get("required") or ()) == set(properties)
+    return {**tool, "function": {**function, "strict": True}} if closed else tool
 
 
 def _calls(message: Mapping[str, Any]) -> list[ToolCall] | None:
