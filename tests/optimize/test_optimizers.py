@@ -67,6 +67,35 @@ def test_demonstrations_that_are_needed_stay(run: Any) -> None:
     assert "## Demonstrations" in result["optimized_prompt"]
 
 
+def test_sets_that_get_better_and_better_leave_half_of_the_budget_to_evolve(run: Any) -> None:
+    known: dict[str, int] = {}
+
+    def rising(prompt: str, examples: list[Any]) -> list[float]:
+        number = known.setdefault(prompt, len(known))
+        return [0.5 * ("## Notes" in prompt) + 0.01 * number] * len(examples)
+
+    result = run(CombinedOptimizer(budget=280, minibatch=10), rising, examples=tickets(300))
+    ways = [candidate["reason"].split()[0] for candidate in result["candidates"]]
+    assert 1 <= ways.count("16") < 5, "sets of 16 demonstrations"
+    assert "notes" in ways
+
+
+def test_evolution_that_could_go_on_leaves_what_the_last_step_costs(run: Any) -> None:
+    counter = iter(range(1, 1000))
+
+    def more(question: str) -> str:
+        return "```\n" + "better\n" * next(counter) + "```"
+
+    def rising(prompt: str, examples: list[Any]) -> list[float]:
+        return [0.005 * prompt.count("better") + 0.05 * ("## Demonstrations" in prompt)] * len(examples)
+
+    result = run(CombinedOptimizer(budget=300, minibatch=5, reflection=more), rising, examples=tickets(300))
+    reasons = [candidate["reason"] for candidate in result["candidates"]]
+    assert reasons[-1] == "the demonstrations taken out"
+    assert any("on the mistakes" in reason for reason in reasons)
+    assert not any("budget" in note for note in result["notes"])
+
+
 def test_the_first_set_is_what_was_selected(run: Any, rubric: Rubric) -> None:
     asked = []
 
