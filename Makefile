@@ -39,7 +39,7 @@ test-dspy:  ## Prompt optimization through the real dspy, in an environment of i
 	$(PYTHON) -m venv .venv-dspy
 	.venv-dspy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dspy.txt
 	PATH="$(CURDIR)/.venv-dspy/bin:$$PATH" .venv-dspy/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	.venv-dspy/bin/python -m pytest -W default tests/optimize/test_optimizers.py
+	.venv-dspy/bin/python -m pytest -W default tests/optimize
 
 test-ray:  ## Curation on a local Ray cluster of two nodes, in an environment of its own
 	$(PYTHON) -m venv .venv-ray
