@@ -246,8 +246,11 @@ def _deeper(value: Any) -> Any:
 
 
 def _nones(value: Any) -> int:
-    """How many nulls of its JSON are fields that have no value: nearly always all of them."""
-    return sum([item is None for item in value.values()]) if isinstance(value, dict) else 0
+    """How many nulls of its JSON are fields, or their fields, that have no value: nearly always all of them."""
+    if not isinstance(value, dict):
+        return 0
+    inner = [item for item in value.values() if item.__class__ is dict]
+    return sum([item is None for fields in (value, *inner) for item in fields.values()])
 
 
 def _may_be_not_finite(value: Any) -> bool:

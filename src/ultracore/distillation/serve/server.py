@@ -5,6 +5,7 @@ What this file does not know: what the gateway does.
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ def serve(app: Starlette, settings: Settings, *, listener: socket.socket | None 
     """
     config = configure(app, settings, keyed=app.state.ring.required)
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()  # what is there now stays: the collector need not look through a student again and again
     with _stopped_cleanly():
         uvicorn.Server(config).run(None if listener is None else [listener])
 
