@@ -135,8 +135,8 @@ def _relevant(slot: Slot, sources: Sources) -> list[int]:
     pool = sources.pool
     if not len(pool):
         return []
-    unique, place = pool.unique_paths
-    names = np.array([_name_similarity(path, slot.name) for path in unique], np.float32)
+    _, place = pool.unique_paths
+    names = _likenesses(slot.name, sources)
     priors = pool.spread(sources.knowledge.priors(slot))
     relevant = np.maximum(priors, np.where(names >= NAME_SIMILARITY, 0.02 * names, 0.0))
     best = pool.largest(relevant[place])
@@ -144,6 +144,14 @@ def _relevant(slot: Slot, sources: Sources) -> list[int]:
     if len(chosen) > MAX_CANDIDATES:
         chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:MAX_CANDIDATES]])
     return [int(i) for i in chosen]
+
+
+def _likenesses(name: str, sources: Sources) -> Floats:
+    """How like an argument's name each path is: [unique paths] float32; many tools have arguments of one name."""
+    if name not in sources.likenesses:
+        unique, _ = sources.pool.unique_paths
+        sources.likenesses[name] = np.array([_name_similarity(path, name) for path in unique], np.float32)
+    return sources.likenesses[name]
 
 
 def _affixed(pool: Candidates, counts: SlotKnowledge) -> Iterator[tuple[int, str]]:
@@ -283,8 +291,8 @@ def _said_features(slot: Slot, sources: Sources, alternatives: Sequence[Alternat
         if found is not None:
             out[row] = (
                 1.0,
-                np.clip(found.newest, -6.0, 6.0) / 3.0,
-                np.clip(found.best, -6.0, 6.0) / 3.0,
+                min(max(found.newest, -6.0), 6.0) / 3.0,
+                min(max(found.best, -6.0), 6.0) / 3.0,
                 min(found.age, 8) / 8,
                 len(found.words & name) / max(len(name), 1),
                 min(len(found.words & described), 4) / 4,

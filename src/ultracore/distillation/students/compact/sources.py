@@ -84,12 +84,14 @@ class Sources:
 
     Attributes:
         tables: Slot key -> its alternatives, once they were gathered.
+        likenesses: Name of an argument -> how like it each path is, once that was asked.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
         self.pool = pool
         self.knowledge = learned.knowledge
         self.tables: dict[str, Table] = {}
+        self.likenesses: dict[str, NDArray[np.float32]] = {}
         self._row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
