@@ -25,7 +25,7 @@ from ultracore.distillation.curate.reduction import (
     merge_similar,
 )
 from ultracore.distillation.curate.workers import Workers
-from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.errors import ConfigurationError, DataError
 
 __all__ = ["DedupStats", "DuplicatePair", "Duplicates"]
 
@@ -69,6 +69,9 @@ class Duplicates:
         say: Told how much of the search is done.
         workers: Where the search is done.
 
+    Raises:
+        DataError: A row cannot be read, or the embeddings are not one row of length 1 for each.
+
     Example:
         >>> from ultracore.distillation.curate import embed_decisions
         >>> rows = [{"context": {"text": text}, "tool_selected": "x"} for text in ("a b c d", "a b c e", "q")]
@@ -87,6 +90,8 @@ class Duplicates:
     ) -> None:
         self.rows, self.embeddings, self.floor = rows, embeddings, floor
         read = read_decisions(rows)
+        if embeddings is not None and len(embeddings) != len(read):
+            raise DataError(f"there are {len(read)} rows, but {len(embeddings)} embeddings")
         self._keys = [decision_key(decision) for decision in read]
         if embeddings is None:
             self._states: list[Hashable] = [decision.state.key for decision in read]

@@ -143,13 +143,18 @@ def _hash(rows: Sequence[Fields], dimensions: int) -> Matrix:
     hasher = HashingVectorizer(
         n_features=dimensions, token_pattern=_WORDS, ngram_range=(1, 2), norm="l2", dtype=np.float32
     )
-    hashed = hasher.transform(place)
+    hashed = hasher.transform(map(_encodable, place))
     total: Matrix = np.zeros((len(rows), dimensions), np.float32)
     for shift, (field, weight) in enumerate(FIELD_WEIGHTS.items()):
         summed = (_incidence([fields[field] for fields in rows], place) @ hashed).toarray()
         # Rolled, so that a word means something else in another field.
         total += weight * np.roll(normalize(summed, copy=False), shift * 61, axis=1)
     return check_matrix(total, len(rows))
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, as text cut in the middle has, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _incidence(texts_of: Sequence[Sequence[str]], place: Mapping[str, int]) -> Any:

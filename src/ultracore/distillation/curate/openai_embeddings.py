@@ -83,7 +83,7 @@ class OpenAIEmbeddings:
             raise EncoderError(f"{self.name} gave vectors of different lengths") from None
 
     def _batch(self, texts: Sequence[str]) -> list[list[float]]:
-        body = msgspec.json.encode({"model": self.model, "input": [text[:CHARACTERS] or " " for text in texts]})
+        body = msgspec.json.encode({"model": self.model, "input": [_sent(text) for text in texts]})
         for attempt in range(1, self.attempts + 1):
             try:
                 return self._vectors(self._post(body), len(texts))
@@ -123,6 +123,10 @@ class _BusyError(Exception):
     def __init__(self, what: str, wait: float | None) -> None:
         super().__init__(what)
         self.wait = wait
+
+
+def _sent(text: str) -> str:
+    return text[:CHARACTERS].encode("utf-8", "replace").decode() or " "
 
 
 def _seconds(value: Any) -> float | None:
