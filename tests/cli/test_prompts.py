@@ -85,3 +85,13 @@ def test_what_cannot_be_done_is_one_line(
     assert result.exit_code == 2
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_too_few_tasks_are_said_before_anything_is_asked(tmp_path: Path) -> None:
+    write_traces(tmp_path / "traces.jsonl", n=1)
+    distill("import", str(tmp_path / "traces.jsonl"))
+    (tmp_path / "p.txt").write_text("x")
+    result = distill("prompts", "optimize", str(tmp_path / "p.txt"), "--imported")
+    assert result.exit_code == 2
+    assert "too few" in result.output
+    assert "no version" in distill("prompts", "show", "a").output, "nothing was written"
