@@ -161,6 +161,29 @@ def test_the_log_names_the_data_and_lists_it_once() -> None:
     assert [e.event_type for e in store.events[2:]] == ["TRAINING_DATA_CURATED"]
 
 
+@pytest.mark.parametrize("as_decisions", [False, True])
+def test_the_log_says_which_cluster_a_representative_stands_for(as_decisions: bool) -> None:
+    rows: list[Any] = history(120)
+    store = ListStore()
+    agent = DataCuratorAgent(store=store)
+    result = curate(decisions_from_rows(rows) if as_decisions else rows, agent, clusters=4, examples_per_cluster=2)
+    (manifest,) = (event for event in store.events if isinstance(event, DatasetManifestEvent))
+    told = dict(zip(manifest.event_ids, manifest.clusters, strict=True))
+    held = [event for event, part in zip(manifest.event_ids, manifest.parts, strict=True) if part == "calibration"]
+    assert {told[event] for event in held} == {-1}
+    assert {told[event] for event in told if event not in held} == {0, 1, 2, 3}
+    if not as_decisions:
+        said = {row["event_id"]: row["cluster_id"] for row in result["curated_data"] if "cluster_id" in row}
+        assert said == {event: cluster for event, cluster in told.items() if cluster >= 0}
+
+
+def test_without_clusters_the_log_names_none() -> None:
+    store = ListStore()
+    curate(history(60), DataCuratorAgent(store=store))
+    (manifest,) = (event for event in store.events if isinstance(event, DatasetManifestEvent))
+    assert manifest.clusters == []
+
+
 def test_the_same_rows_give_the_same_data_and_other_rows_another_id() -> None:
     first, second = curate(history(80)), curate(history(80))
     assert first["curated_data"] == second["curated_data"]

@@ -85,3 +85,11 @@ def test_an_object_with_encode_is_an_embedding_function(rows: list[Row]) -> None
     kept, stats = asyncio.run(SemDeDup(1.0).deduplicate([rows[0], rows[0], rows[11]], Encoder("e")))
     assert len(kept) == 2
     assert stats["exact_duplicates"] == 1
+
+
+def test_masked_states_have_vectors_of_their_own(rows: list[Row], tmp_path: Path) -> None:
+    file = tmp_path / "embeddings.db"
+    plain = embed(EmbeddingCache(file), rows, None)
+    masked = embed(EmbeddingCache(file, masked=("context",)), rows, None)
+    assert len(np.unique(plain, axis=0)) == 12
+    assert len(np.unique(masked, axis=0)) == 1

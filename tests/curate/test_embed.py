@@ -177,3 +177,20 @@ def test_a_row_without_a_state_is_refused() -> None:
 
 def test_a_word_means_something_else_in_another_field() -> None:
     assert cosine({"context": {"find": "it"}}, {"context": {}, "tools_available": ["find"]}) < 0.05
+
+
+def test_ids_are_kept_or_masked_by_field() -> None:
+    rows = [
+        chat(("user", f"order {n}"), ("assistant", "which one?"), ("tool", f"res_{n} found"), ("user", f"yes, {n}"))
+        for n in (1001, 1002)
+    ]
+    assert len({state_text(row) for row in rows}) == 2
+    assert len({state_text(row, ("result", "user")) for row in rows}) == 2, "the last message still has them"
+    masked = ("last", "result", "user")
+    assert len({state_text(row, masked) for row in rows}) == 1
+    assert "result: tool # found" in state_text(rows[0], masked)
+    E = embed_decisions(rows, masked=masked)
+    assert np.array_equal(E[0], E[1])
+    assert not np.array_equal(*embed_decisions(rows))
+    with pytest.raises(ConfigurationError, match="not all"):
+        embed_decisions(rows, masked=("all",))

@@ -288,7 +288,9 @@ class DataCuratorAgent(Agent[CurationRequest, CurationPlan]):
             cluster_count=stats["cluster_count"],
             quality_score=stats["validation_agreement"],
         )
-        return [*unrecorded(dataset, self.store, **stamp), curated]
+        clusters = [found["cluster_id"] for found in stats.get("cluster_stats", ()) for _ in found["representatives"]]
+        clusters += [-1] * (len(dataset.entries) - len(clusters)) if clusters else []
+        return [*unrecorded(dataset, self.store, clusters=clusters, **stamp), curated]
 
 
 class _Plan(NamedTuple):

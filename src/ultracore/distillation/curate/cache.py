@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class EmbeddingCache:
     Args:
         file: A SQLite file to keep them in as well. Vectors in it are found again by the *name* of the
             function (see `functions.name_of`): give two functions two names, or two files.
+        masked: Fields of the state in which words with a digit all look the same, as in `embed_decisions`.
 
     Example:
         >>> import asyncio
@@ -44,8 +45,8 @@ class EmbeddingCache:
         ((3, 512), 1)
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file
+    def __init__(self, file: Path | None = None, masked: Collection[str] = ()) -> None:
+        self.file, self.masked = file, masked
         self._functions: list[EmbeddingFunction | None] = []  # kept alive, so that an id stays one function's
         self._vectors: dict[Key, NDArray[np.float32]] = {}
 
@@ -64,13 +65,13 @@ class EmbeddingCache:
         """
         read = read_decisions(decisions)
         name = self._name(function)
-        keys = [(name, _digest(state_text(decision))) for decision in read]
+        keys = [(name, _digest(state_text(decision, self.masked))) for decision in read]
         self._vectors.update(self._stored({key for key in keys if key not in self._vectors}))
         new = {key: row for row, key in enumerate(keys) if key not in self._vectors}
         todo = list(new.items())
         for start in range(0, len(todo), BATCH):
             part = todo[start : start + BATCH]
-            vectors = await _vectors([read[row] for _, row in part], function)
+            vectors = await _vectors([read[row] for _, row in part], function, self.masked)
             self._keep(dict(zip((key for key, _ in part), vectors, strict=True)))
             say(start + len(part), len(todo))
         lengths = {len(self._vectors[key]) for key in keys}
@@ -120,10 +121,12 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         yield table
 
 
-async def _vectors(decisions: Sequence[Decision], function: EmbeddingFunction | None) -> Matrix:
+async def _vectors(
+    decisions: Sequence[Decision], function: EmbeddingFunction | None, masked: Collection[str]
+) -> Matrix:
     if function is None:
-        return await asyncio.to_thread(embed_decisions, decisions)
-    return check_matrix(await call_function(function, [state_text(d) for d in decisions]), len(decisions))
+        return await asyncio.to_thread(embed_decisions, decisions, masked=masked)
+    return check_matrix(await call_function(function, [state_text(d, masked) for d in decisions]), len(decisions))
 
 
 def _digest(text: str) -> bytes:

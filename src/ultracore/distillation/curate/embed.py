@@ -8,7 +8,8 @@ duplicates, and what a better text encoder would say (pass one as `embedding_fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,9 +45,15 @@ _UNSAID = SYSTEM_ROLES | {"context"}
 # A number is a word of its own, so are a CJK character and a symbol that JSON does not use itself.
 _WORDS = r"""\d+|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+|[^\w\s"'{}\[\]:,.;()\\]"""
 
+_ID = re.compile(r"[\w-]*\d[\w-]*")  # an order number, a date, `res_4NQ7`
+
 
 def embed_decisions(
-    decisions: Sequence[Row], *, dimensions: int = 512, embedding_function: EmbeddingFunction | None = None
+    decisions: Sequence[Row],
+    *,
+    dimensions: int = 512,
+    embedding_function: EmbeddingFunction | None = None,
+    masked: Collection[str] = (),
 ) -> Matrix:
     """Embed the state of each decision.
 
@@ -54,12 +61,14 @@ def embed_decisions(
         decisions: Rows as `get_history()` returns them, or decisions.
         dimensions: Length of a hashed vector; ignored where there is an `embedding_function`.
         embedding_function: text -> vector or list of texts -> matrix, synchronous; it gets `state_text`.
+        masked: Fields (of `FIELD_WEIGHTS`) in which words with a digit all look the same.
 
     Returns:
         [decisions, dimensions] float32 with rows of length 1, so that a dot product is a cosine.
 
     Raises:
-        ConfigurationError: `dimensions` is less than 1, or the function is async (`SemDeDup` awaits those).
+        ConfigurationError: `dimensions` is less than 1, a masked field is unknown, or the function is async
+            (`SemDeDup` awaits those).
         DataError: A row cannot be read, or the function's result is no finite matrix of one row a text.
 
     Example:
@@ -74,13 +83,13 @@ def embed_decisions(
     if not read:
         return np.zeros((0, dimensions), np.float32)
     if embedding_function is not None:
-        vectors = finish(call_function(embedding_function, [state_text(decision) for decision in read]))
+        vectors = finish(call_function(embedding_function, [state_text(decision, masked) for decision in read]))
         return check_matrix(vectors, len(read))
-    return _hash([_fields(decision.state) for decision in read], dimensions)
+    return _hash([_fields(decision.state, masked) for decision in read], dimensions)
 
 
-def state_text(decision: Row) -> str:
-    """The state in words: what is embedded, one `field: text` a line.
+def state_text(decision: Row, masked: Collection[str] = ()) -> str:
+    """The state in words: what is embedded, one `field: text` a line; `masked` as in `embed_decisions`.
 
     Example:
         >>> print(state_text({"context": {"city": "Oslo"}, "tools_available": ["weather"]}))
@@ -88,7 +97,7 @@ def state_text(decision: Row) -> str:
         tools: weather
     """
     (read,) = read_decisions([decision])
-    return "\n".join(f"{field}: {text}" for field, texts in _fields(read.state).items() for text in texts)
+    return "\n".join(f"{field}: {text}" for field, texts in _fields(read.state, masked).items() for text in texts)
 
 
 def state_texts(state: State) -> tuple[str, list[str]]:
@@ -163,7 +172,9 @@ def _incidence(texts_of: Sequence[Sequence[str]], place: Mapping[str, int]) -> A
     return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=(len(texts_of), len(place)))
 
 
-def _fields(state: State) -> Fields:
+def _fields(state: State, masked: Collection[str] = ()) -> Fields:
+    if unknown := set(masked) - set(FIELD_WEIGHTS):
+        raise ConfigurationError(f"fields of a state are {', '.join(FIELD_WEIGHTS)}; not {', '.join(sorted(unknown))}")
     chat = [message for message in state.messages if message.get("role") not in _UNSAID]
     said = [_said(message) for message in chat]
     fields: Fields = {field: [] for field in FIELD_WEIGHTS}
@@ -178,7 +189,7 @@ def _fields(state: State) -> Fields:
     names = [str(call.get("name")) for message in chat for call in _calls(message)]
     fields["calls"] = [" ".join(names)] if names else []
     fields["tools"] = sorted(tool.name for tool in state.tools)
-    return fields
+    return fields | {field: [_ID.sub("#", text) for text in fields[field]] for field in masked}
 
 
 def _said(message: Mapping[str, Any]) -> str:

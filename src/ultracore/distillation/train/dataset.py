@@ -83,12 +83,13 @@ def dataset_of_run(source: Sequence[Decision], parts: Parts, curated: Sequence[D
     return Dataset.of((part_of[d.event_id], _weighed(d, part_of[d.event_id], stands_for)) for d in rows)
 
 
-def unrecorded(dataset: Dataset, store: EventStore, **metadata: Any) -> list[Event]:
+def unrecorded(dataset: Dataset, store: EventStore, *, clusters: Sequence[int] = (), **metadata: Any) -> list[Event]:
     """The facts that list a data set, in chunks; none where the log has them already.
 
     Args:
         dataset: What to list.
         store: The log.
+        clusters: Which cluster each entry represents, -1 for none, where any does.
         **metadata: See `Event.record`.
     """
     types = [DatasetManifestEvent.event_type]
@@ -103,6 +104,7 @@ def unrecorded(dataset: Dataset, store: EventStore, **metadata: Any) -> list[Eve
             event_ids=[entry.event_id for entry in chunk],
             parts=[entry.part for entry in chunk],
             weights=[entry.weight for entry in chunk],
+            clusters=list(clusters[(number - 1) * CHUNK :][: len(chunk)]),
             **metadata,
         )
         for number, chunk in enumerate(chunks, start=1)
