@@ -228,7 +228,7 @@ class Offered(NamedTuple):
 def _offered(folder: Path, mix: Mix, scale: Scale) -> list[Offered]:
     """The goal's rate, to the teacher alone (what the load generator can do) and to the gateway with the Zipf mix."""
     rows = []
-    order = (mix.order * 4)[: 4 * scale.requests]
+    order = (mix.order * 2)[: 2 * scale.requests]
     with started("teacher") as teacher:
         words = [str(folder / "offered"), f"http://127.0.0.1:{teacher.port}/v1", str(folder / "model"), "0.5"]
         with started("gateway", *words) as gateway:
