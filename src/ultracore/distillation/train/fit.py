@@ -232,8 +232,14 @@ class _Layers:
         """Rankers of whole calls on out-of-fold drafts, and the out-of-fold proposals."""
         mains = [example for example in self.examples if not example.pending]
         folds = self.folds[: len(mains)]
-        drafts = [self._drafts(e, fold, self.evidence[fold]) for e, fold in zip(mains, folds, strict=True)]
-        strange = [self._drafts(self.examples[n], self.folds[n], self.blind) for n in self.strange]
+        drafts = [
+            self._drafts(e, fold, self.evidence[fold], held)
+            for e, fold, held in zip(mains, folds, self.held, strict=False)  # pending ones, at the end, have none
+        ]
+        strange = [
+            self._drafts(self.examples[n], self.folds[n], self.blind, held)
+            for n, held in zip(self.strange, self.held_strange, strict=True)
+        ]
         both = [*mains, *(self.examples[n] for n in self.strange)]
         rows = [np.stack([draft.features for draft in group]) for group in [*drafts, *strange]]
         alike = [_alike(e.decision, g, self.comparators) for e, g in zip(both, [*drafts, *strange], strict=True)]
@@ -262,9 +268,9 @@ class _Layers:
         ]
         self.final = Rankers(_all(self.actions), self.arguments[-1], _all(calls), gates[-1])
 
-    def _drafts(self, e: Example, fold: int, evidence: ActionEvidence) -> list[Draft]:
-        actions = _all(self.actions[fold : fold + 1])
-        return draft_calls(e.transcript, e.pool, e.row, evidence, actions, self.arguments[fold])
+    def _drafts(self, e: Example, fold: int, evidence: ActionEvidence, held: _Held) -> list[Draft]:
+        actions, described = _all(self.actions[fold : fold + 1]), (held.names, held.rows)
+        return draft_calls(e.transcript, e.pool, e.row, evidence, actions, self.arguments[fold], described=described)
 
     def _whole(self, first: Draft, e: Example, fold: int, evidence: ActionEvidence) -> Draft:
         actions = _all(self.actions[fold : fold + 1])

@@ -20,6 +20,7 @@ from ultracore.distillation.students.compact.knowledge import SlotKnowledge
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
+from ultracore.distillation.students.compact.spelling import begins_with_capitals, is_shortened, titled
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.transcript import key_of, scalars
 
@@ -38,6 +39,9 @@ MIN_AFFIX = 3
 
 NAME_SIMILARITY = 0.5
 """A path whose last step is at least this similar to the argument's name is a source without evidence."""
+
+NAMED = 0.005
+"""Prior of what a tool result holds and the agent's last reply names: "shall I book a ride to ...?"."""
 
 BESIDE = 30
 """Characters before a value, and half as many behind it, that may say what it is."""
@@ -119,8 +123,8 @@ def _gather(slot: Slot, sources: Sources, counts: SlotKnowledge) -> Iterator[Alt
     pool = sources.pool
     for place in _relevant(slot, sources):
         yield from _typed(slot, place, pool.values[place])
-    for span in sources.spoken(slot):
-        yield from _typed(slot, pool.index.get(span.value, -1), span.value)
+    for said, value, _ in _heard(slot, sources, counts):
+        yield from _typed(slot, pool.index.get(said, -1), value)
     for place, value in _affixed(pool, counts):
         yield from _typed(slot, place, value)
     for member in slot.allowed:
@@ -130,8 +134,17 @@ def _gather(slot: Slot, sources: Sources, counts: SlotKnowledge) -> Iterator[Alt
             yield from _typed(slot, -1, value)
 
 
+def _heard(slot: Slot, sources: Sources, counts: SlotKnowledge) -> Iterator[tuple[str, str, float]]:
+    """What the user said that may be the value: as it was said, as it would be written, how likely."""
+    for span in sources.spoken(slot):
+        yield span.value, span.value, span.probability
+        written = titled(span.value)
+        if written != span.value and begins_with_capitals(counts.shapes):
+            yield span.value, written, span.probability
+
+
 def _relevant(slot: Slot, sources: Sources) -> list[int]:
-    """Candidates that lie where values of the slot have lain, or under a name like the slot's."""
+    """Candidates where values of the slot have lain, or under a name like the slot's, or that the agent just named."""
     pool = sources.pool
     if not len(pool):
         return []
@@ -140,6 +153,8 @@ def _relevant(slot: Slot, sources: Sources) -> list[int]:
     priors = pool.spread(sources.knowledge.priors(slot))
     relevant = np.maximum(priors, np.where(names >= NAME_SIMILARITY, 0.02 * names, 0.0))
     best = pool.largest(relevant[place])
+    if not slot.allowed:
+        best = np.maximum(best, NAMED * pool.named)
     chosen = np.flatnonzero(best > 0)
     if len(chosen) > MAX_CANDIDATES:
         chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:MAX_CANDIDATES]])
@@ -223,8 +238,8 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
     pool, t = sources.pool, sources.pool.transcript
     priors, shares = sources.knowledge.priors(slot), sources.shares(slot)
     heard: dict[str, float] = {}
-    for span in sources.spoken(slot):
-        heard.setdefault(span.value, span.probability)
+    for _, written, probability in _heard(slot, sources, counts):
+        heard.setdefault(written, probability)
     used = t.given.get((slot.tool, slot.path), {})
     ranks: Counter[str] = Counter()
     unused_ranks: Counter[str] = Counter()
@@ -263,8 +278,8 @@ def _slot_features(slot: Slot, sources: Sources, counts: SlotKnowledge, alternat
                 float(bool(slot.allowed)),
                 counts.presence,
                 float(slot.required),
-                _share(words, t.last_user_words),
-                _share(words, t.user_words),
+                _share_said(words, t.last_user_words),
+                _share_said(words, t.user_words),
                 _share(words, t.reply_words),
                 size,
                 0.0,  # _TAKEN, filled in when it is known
@@ -329,6 +344,12 @@ class _About:
         words = frozenset(words_of(beside))
         near = len(words & self._name) / max(len(self._name), 1)
         return near, min(len(words & self._described), 4) / 4, known, at / len(self._text)
+
+
+def _share_said(words: Sequence[str], said: frozenset[str]) -> float:
+    """As `_share`; a value that was said in a shortened form was said."""
+    share = _share(words, said)
+    return 1.0 if share < 1.0 and is_shortened(words, said) else share
 
 
 def _share(words: Sequence[str], among: frozenset[str]) -> float:

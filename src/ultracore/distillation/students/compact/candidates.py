@@ -22,6 +22,9 @@ __all__ = ["STATIC_FEATURES", "Candidates"]
 STATIC_FEATURES = 21
 """Columns of `Candidates.static`."""
 
+LEAST_NAMED = 4
+"""Characters of a value that is recognised in a text wherever it stands."""
+
 Floats = NDArray[np.float32]
 
 
@@ -173,6 +176,17 @@ class Candidates:
             np.array([min(len(key), 40) / 40 for key in self.keys]),
         ]
         return np.stack(columns, 1).astype(np.float32)
+
+    @cached_property
+    def named(self) -> Floats:
+        """1 for each candidate of a tool result that the agent's last reply names, else 0: [candidates] float32."""
+        reply = self.transcript.last_reply.lower()
+        found = np.array([len(key) >= LEAST_NAMED and key.lower() in reply for key in self.keys], np.float32)
+        if not found.any():
+            return found
+        unique, place = self.unique_paths
+        held = self.largest(np.array([path.startswith("result:") for path in unique])[place])
+        return np.where(held, found, np.float32(0.0))
 
     def _places(self) -> list[NDArray[Any]]:
         n = len(self.transcript.turns)

@@ -58,9 +58,13 @@ def draft_calls(
     action_ranker: Ranker,
     argument_ranker: Ranker | None,
     most: int = MAX_DRAFTS,
+    described: tuple[list[str], Floats] | None = None,
 ) -> list[Draft]:
-    """The likeliest actions, likeliest first, with arguments filled; at least one and so many at most."""
-    names, rows = action_rows(transcript, pool, row, evidence)
+    """The likeliest actions, likeliest first, with arguments filled; at least one and so many at most.
+
+    `described` is what `action_rows` gives, where it is known already.
+    """
+    names, rows = described if described is not None else action_rows(transcript, pool, row, evidence)
     sources = Sources(pool, row, evidence.learned)
     scores = action_ranker.scores(rows)
     shares = np.exp(scores - scores.max())

@@ -52,8 +52,8 @@ def document_of(transcript: Transcript) -> Document:
         # what the system prompt told stays the same all along: crossed, it doubled the fit and agreed no better
         "user": _crossed(after, said) if len(transcript.user_texts) > transcript.told else said,
         "reply": _crossed(after, _ngrams(transcript.last_reply, pairs=False)),
-        # plain as well: crossed alone, a long procedure tells the linear model too little (telecom-solo, tool by
-        # linear model alone: 67.7 %, with these 71.9, with `_standing` 77.3)
+        # plain as well: crossed alone, a long procedure tells the linear model too little (its choice of the tool,
+        # telecom-solo, 5-fold: 67.7 %, with these and `_standing` 75.5)
         "result": {**_crossed(after, _ngrams(result, pairs=False)), **_ngrams(result)},
         "letters": _letters(transcript.last_user_text),
         "history": _ngrams("\n".join(transcript.user_texts)),

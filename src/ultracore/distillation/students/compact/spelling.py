@@ -1,0 +1,52 @@
+"""How a value is written that was said another way: "san francisco" or "SF" for `San Francisco`.
+
+What this file does not know: which values there are, and which of them is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+__all__ = ["begins_with_capitals", "is_shortened", "titled"]
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+
+LEAST_CAPITALS = 0.8
+"""Share of the values of an argument that begin with a capital and go on in small letters."""
+
+LEAST_PREFIX = 4
+"""Characters of a word that stand for the whole of it ("phil"); shorter ones mean too much."""
+
+
+def titled(text: str) -> str:
+    """The text with each word begun by a capital; as it is, where somebody chose capitals already.
+
+    Example:
+        >>> titled("new york"), titled("NYC area")
+        ('New York', 'NYC area')
+    """
+    return _WORD.sub(lambda word: word.group()[0].upper() + word.group()[1:], text) if text.islower() else text
+
+
+def begins_with_capitals(shapes: Mapping[str, int]) -> bool:
+    """Whether values of these shapes (`text.shape_of`, with counts) are names rather than plain words."""
+    total = sum(shapes.values())
+    return total > 0 and sum(n for shape, n in shapes.items() if shape[:2] == "Aa") >= LEAST_CAPITALS * total
+
+
+def is_shortened(words: Sequence[str], said: Collection[str]) -> bool:
+    """Whether the initials of several words were said, or one word that begins or is the longest of them.
+
+    Args:
+        words: Of the value, in small letters.
+        said: Words that were said, in small letters.
+
+    Example:
+        >>> is_shortened(["san", "diego"], {"in", "sd"}), is_shortened(["las", "vegas"], {"vegas"})
+        (True, True)
+    """
+    if len(words) > 1 and "".join(word[0] for word in words) in said:
+        return True
+    longest = max(words, key=len, default="")
+    return len(longest) >= LEAST_PREFIX and any(len(word) >= LEAST_PREFIX and longest.startswith(word) for word in said)
