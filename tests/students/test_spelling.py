@@ -72,7 +72,9 @@ def test_initials_speak_for_a_value() -> None:
     assert not ((reno == 1.0) & (other == 0.0)).any()
 
 
-@pytest.mark.parametrize(("reply", "is_offered"), [("To 12 Main Street, with AB-1234?", True), ("Shall I book it?", False)])
+@pytest.mark.parametrize(
+    ("reply", "is_offered"), [("To 12 Main Street, with AB-1234?", True), ("Shall I book it?", False)]
+)
 def test_what_a_result_holds_and_the_agent_names_is_offered(reply: str, is_offered: bool) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
     messages = [

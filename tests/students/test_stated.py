@@ -46,12 +46,12 @@ def test_a_name_is_short() -> None:
 
 def test_words_of_a_result_count_whatever_was_called_before() -> None:
     for before in ((), (("a", "done"),)):
-        result = document_of(Transcript(State(told(*before, ("test", "connection refused")), [])))["result"]
-        assert {"connection", "connection refused"} <= result.keys()
+        found = document_of(Transcript(State(told(*before, ("test", "connection refused")), [])))["found"]
+        assert {"connection", "connection refused"} <= found.keys()
 
 
 def test_what_one_task_repeats_is_not_learned() -> None:
     documents = [document_of(Transcript(State(told(("t", text)), []))) for text in ("mine", "mine", "ours", "ours")]
-    names = SparseEncoder.fit(documents, ["1", "1", "1", "2"]).names["result"]
+    names = SparseEncoder.fit(documents, ["1", "1", "1", "2"]).names["found"]
     assert "ours" in names
     assert "mine" not in names
