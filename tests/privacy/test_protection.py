@@ -24,6 +24,7 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.events.base import UnchangingObject
 from ultracore.distillation.events.privacy.protection import Protection, Revealed
+from ultracore.distillation.events.privacy.seen import Seen
 from ultracore.distillation.events.sqlite import SqliteEventStore
 
 CANARY = "canary-7f3a"
@@ -329,3 +330,12 @@ def test_a_clean_conversation_is_searched_once(protection: Protection, monkeypat
         assert protection.clean(event, *codec.encode_shared(event)) == (event, {})
     assert [CANARY.encode() in text for text in searched] == [True, False, False]
     assert all(f"agent-{number}".encode() in text for number, text in enumerate(searched))
+
+
+def test_a_conversation_that_was_searched_is_cut_out_whole() -> None:
+    text = b'{"messages":[{"content":"hi"}]}'
+    seen, payload, known = Seen(), b'{"context":%s,"reply":"yes"}' % text, [("ab" * 32, text)]
+    first = seen.unseen(payload, (), known)
+    assert first.text == payload
+    seen.add(first.digests)
+    assert seen.unseen(payload, (), known).text == b'{"context":{},"reply":"yes"}'

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.events import AuditRecordedEvent, ModelDeployedEvent
+from ultracore.distillation.events.base import new_event_id, utc_now
+from ultracore.distillation.serve.dialect import CHAT
+from ultracore.distillation.serve.exchange import Exchange
+from ultracore.distillation.serve.gate import Escalate, Reason
+from ultracore.distillation.serve.offer import Offer
 from ultracore.distillation.serve.sampling import ENOUGH, AuditShares, audit_share
 from ultracore.distillation.settings import Settings
 
@@ -21,6 +27,19 @@ def test_the_share_only_falls_and_stays_between_its_ends(n: int, more: int, star
     share = audit_share(n, start, least)
     assert min(start, least) <= share <= start
     assert audit_share(n + more, start, least) <= share
+
+
+def test_receipts_of_one_moment_are_drawn_apart() -> None:
+    """A receipt begins with the time; what is drawn from it must not."""
+    request = CHAT.parse(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}')
+    fixed: dict[str, Any] = {
+        "dialect": CHAT, "request": request, "offer": Offer(), "verdict": Escalate(Reason.FORCED), "session": "s",
+        "agent_id": "a", "tenant": "t", "model_id": "m", "certificate_id": "c", "comparators": NO_COMPARATORS,
+        "started": 0.0, "clock": utc_now,
+    }  # fmt: skip
+    for share, least, most in ((0.0, 0, 0), (0.3, 480, 720), (1.0, 2000, 2000)):
+        drawn = [Exchange(receipt=new_event_id(), audit_share=share, **fixed).audited for _ in range(2000)]
+        assert least <= sum(drawn) <= most
 
 
 def audit(n: int, *, agent: str = "a", action: str = "weather", tenant_id: str = "default", **told: Any) -> list[Any]:

@@ -13,8 +13,12 @@ from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES, ARGUMENT_FEATURES_BEFORE_MENTIONS
 from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.mentions import mentions_of
 from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.slots import slots_of
+from ultracore.distillation.students.compact.sources import Sources
+from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.fit import FitResult, fit_compact
@@ -60,6 +64,18 @@ def test_a_loaded_student_reads_as_the_fitted_one_does(fit: FitResult, tmp_path:
     loaded, rng = load_student(tmp_path / "model"), random.Random(5)
     states = [rental(number, rng).state for number in range(10)]
     assert [loaded.propose(state) for state in states] == [fit.student.propose(state) for state in states]
+
+
+def test_a_value_is_heard_for_each_argument_apart_and_not_where_nobody_said_it(fit: FitResult) -> None:
+    state = rental(1, random.Random(6)).state
+    evidence, transcript = fit.student.evidence, Transcript(state)
+    sources = Sources(Candidates(transcript), evidence.encoder.encode(document_of(transcript)), evidence.learned)
+    slots = slots_of(RENT)[:2]
+    said = list(mentions_of(transcript))
+    apart = [[sources.heard(slot, key) for key in said] for slot in slots]
+    assert apart[0] != apart[1]
+    assert apart == [[sources.heard(slot, key) for key in said] for slot in slots]
+    assert sources.heard(slots[0], "never said") is None
 
 
 def test_a_mention_knows_its_age_its_words_and_the_question_before_it() -> None:
