@@ -22,7 +22,7 @@ from ultracore.distillation.settings import load_settings
 
 __all__ = ["run_command"]
 
-EXAMPLES = 600
+EXAMPLES = 900
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
 OF_LOG = ("home", "agent", "since", "imported")
