@@ -28,7 +28,9 @@ PROTOCOL = {
     "airline-recurring": "trained on trials 0-2, tested on trial 3 of the same tasks",
     "snips": "trained on rows of the training file, tested on the test file",
     "bank": "synthetic, 5-fold by task",
-}
+} | dict.fromkeys(
+    ("banking77", "metatool", "seal-tools", "bfcl-live", "sgd"), "trained on training rows, tested on test rows"
+)
 WITHOUT_CEILING = frozenset({"snips"})
 """Single requests: hardly a context recurs."""
 LEAST_PAIRS = 100
