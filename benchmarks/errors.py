@@ -27,7 +27,7 @@ from ultracore.distillation.students.compact.transcript import Transcript, key_o
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 from ultracore.distillation.train.fit import fit_compact
 
-__all__ = ["Failure", "failures", "measure_errors", "strange_tools"]
+__all__ = ["Failure", "failures", "measure_errors", "strange_tools", "whereabouts"]
 
 SHOWN = 12
 """Rows of the tables of tools and of arguments."""
@@ -126,10 +126,21 @@ def _wrong_value(slot: Slot, right: Any, chosen: Any, sources: Sources, before: 
     if slot.kind in ("list", "objects"):
         return "list or array"
     if key_of(right) not in question_for(slot, sources, before).keys:
-        return "candidate missing"
+        return f"candidate missing: {whereabouts(right, sources.pool)}"
     if chosen is ABSENT:
         return "argument left out, the teacher gives it"
     return "variant: a value from the same place" if _same_place(right, chosen, sources.pool) else "wrong candidate"
+
+
+def whereabouts(value: Any, pool: Candidates) -> str:
+    """Where the conversation holds a value that was no candidate of its argument, if anywhere."""
+    text = key_of(value)
+    if text in pool.index:
+        return "it lies where such values never lay"
+    said = "\n".join(turn.text for turn in pool.transcript.turns)
+    if text in said:
+        return "said as part of something else"
+    return "said in other letters" if text.lower() in said.lower() else "said nowhere like this"
 
 
 def _same_place(right: Any, chosen: Any, pool: Candidates) -> bool:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from benchmarks.data import Part
-from benchmarks.errors import Failure, failures, strange_tools
+from benchmarks.errors import Failure, failures, strange_tools, whereabouts
 
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
+from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.student import CompactStudent
+from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 from ultracore.distillation.train.fit import fit_compact
 
@@ -66,9 +68,26 @@ def test_kinds_of_wrong_arguments() -> None:
     answer = CompactStudent(student.evidence, student.rankers, student.memory)
     answer.propose = Fake(ship("A777")).propose  # type: ignore[method-assign]
     missing = list(failures(decided(ship("A1001"), text="not A777"), set(), answer))
-    assert [(f.kind, f.argument, f.negated) for f in missing] == [("candidate missing", "order", True)]
+    assert [(f.kind, f.argument, f.negated) for f in missing] == [
+        ("candidate missing: said nowhere like this", "order", True)
+    ]
     variant = list(failures(decided(ship("A778"), text="ship A777 or A778"), set(), answer))
     assert [f.kind for f in variant] == ["variant: a value from the same place"]
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ("12 Main St", "it lies where such values never lay"),
+        ("Reno", "said as part of something else"),
+        ("Los Altos", "said in other letters"),
+        ("Boston", "said nowhere like this"),
+    ],
+)
+def test_where_a_missing_value_is(value: str, where: str) -> None:
+    result = {"role": "tool", "content": '{"address": "12 Main St"}'}
+    pool = Candidates(Transcript(decided(text="from los altos to xRenox", before=(result,)).state))
+    assert whereabouts(value, pool) == where
 
 
 def test_new_tools_are_counted_apart() -> None:
