@@ -24,6 +24,7 @@ from ultracore.distillation.train.evaluate import (
     per_tool,
     recurring,
 )
+from ultracore.distillation.train.examples import circles_once
 from ultracore.distillation.train.levels import level_of
 from ultracore.distillation.train.metrics import bootstrap_shares, calibration_bins, calibration_error, risk_coverage
 from ultracore.distillation.train.savings import price_from_rows, savings
@@ -143,6 +144,14 @@ class TestCircles:
         assert (test["whole_call"], test["n"]) == (1.0, 2)
         assert test["ece"] == pytest.approx(0.1)
         assert [b["n"] for b in curves(judged(RIGHT, CIRCLING))["calibration_bins"]] == [1]
+
+    def test_one_episode_in_circles_weighs_as_one_decision_however_long_it_goes_on(self) -> None:
+        straight, elsewhere = (
+            decision("a", call("f")),
+            Decision(state=STATE, calls=(call("f"),), episode="e-y", task="y"),
+        )
+        again = circles_once([straight, *[CIRCLING[0]] * 4, elsewhere])
+        assert [one.weight for one in again] == [1.0, 0.25, 0.25, 0.25, 0.25, 1.0]
 
 
 class TestRecurring:

@@ -37,7 +37,7 @@ from ultracore.distillation.students.compact.student import (
 from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of, strength_for
-from ultracore.distillation.train.examples import Example, Prepared, prepare
+from ultracore.distillation.train.examples import Example, Prepared, circles_once, prepare
 from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
@@ -107,7 +107,8 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     """Fit a student to a teacher's decisions.
 
     Args:
-        decisions: What the teacher decided; a decision of weight w counts as w. Those in circles are left out.
+        decisions: What the teacher decided; a decision of weight w counts as w; those in circles, as one
+            for each conversation.
         seed: Seed of the folds and of the networks.
         say: Told what is being done, stage by stage.
 
@@ -115,8 +116,7 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
         DataError: There are fewer than two independent tasks or episodes.
     """
     began = time.perf_counter()
-    # No student is asked there, and five of 114 telecom conversations would be a fifth of all that it learns from.
-    decisions = [decision for decision in decisions if not decision.state.in_circles]
+    decisions = circles_once(decisions)
     if not decisions:
         raise DataError("there are no decisions to learn from; import traces that have assistant messages")
     if (units := len(set(units_of(decisions)))) < 2:
@@ -146,12 +146,16 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
 
 def _calibrate(development: Sequence[OutOfFold], rankers: Rankers) -> list[OutOfFold]:
     """Make the gate's probability one of new tasks; out-of-fold proposals get the same map."""
-    known = [out for out in development if _known(out.decision) and not out.proposal.missing]
+    known = [out for out in development if _is_asked(out)]
     confidence = [out.proposal.confidence for out in known]
     same = [bool(strict(o.proposal.calls, o.decision.calls, o.decision.state.tools)) for o in known]
     knots = fit_calibration(confidence, same, units_of([out.decision for out in known]))
     rankers.gate = rankers.gate.calibrated(knots)
     return list(development) if knots is None else [_mapped(out, knots) for out in development]
+
+
+def _is_asked(out: OutOfFold) -> bool:
+    return _known(out.decision) and not out.proposal.missing and not out.decision.state.in_circles
 
 
 def _mapped(out: OutOfFold, knots: Floats) -> OutOfFold:
