@@ -109,7 +109,7 @@ def _together(blank: Certificate, parts: Mapping[float, Certificate]) -> Certifi
         decisions=decisions,
         sent=sent,
         agreeing=sum(part.agreeing for part in issued),
-        coverage=sum(part.coverage for part in issued),
+        coverage=sum((part.coverage for part in issued), 0.0),
         lower_bound=ordinary.lower_bound,
         cap=ordinary.cap,
         more_units=None if ordinary.certified else ordinary.more_units,
