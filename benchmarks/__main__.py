@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...]`: print every figure that we claim, or those of some benchmarks.
 
-Sections are kept as JSON in the output folder; `--write` renders all that are there into RESULTS.md.
+Sections are kept as JSON in the output folder; `--write` renders all that are there into RESULTS.md, where others stay.
 What this file does not know: how anything is measured.
 """
 
@@ -36,7 +36,7 @@ from benchmarks import (
 )
 from benchmarks.data import SETS, MissingDataError, Size, default_data
 from benchmarks.provenance import ROOT, measured
-from benchmarks.sections import Section, load_sections, markdown, save
+from benchmarks.sections import Section, load_sections, markdown, renewed, save
 
 Job = tuple[str, Callable[[], Section]]
 
@@ -74,7 +74,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if not section.skipped:
             save(section, options.out)
     if options.write:
-        (HERE / "RESULTS.md").write_text(markdown(load_sections(options.out)), encoding="utf-8")
+        results = HERE / "RESULTS.md"
+        results.write_text(renewed(results.read_text(encoding="utf-8"), load_sections(options.out)), encoding="utf-8")
     return 0
 
 

@@ -7,13 +7,14 @@ figures mean.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-__all__ = ["Section", "Table", "load_sections", "markdown", "number", "save", "share"]
+__all__ = ["Section", "Table", "load_sections", "markdown", "number", "renewed", "save", "share"]
 
 HEAD = """# Results
 
@@ -98,6 +99,17 @@ def markdown(sections: Iterable[Section], head: str = HEAD) -> str:
     for section in sections:
         groups.setdefault(section.name.split("/")[0], []).append(section)
     return "\n".join([head, *(_group(name, group) for name, group in groups.items())])
+
+
+def renewed(known: str, sections: Iterable[Section]) -> str:
+    """All benchmarks of an earlier text, those measured since in the place of their namesakes."""
+    parts = {name: part for text in (known, markdown(sections)) for name, part in _by_name(text).items()}
+    return "\n".join([HEAD, *(f"{parts[name].rstrip()}\n" for name in sorted(parts))])
+
+
+def _by_name(text: str) -> dict[str, str]:
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part for part in parts}
 
 
 def _group(name: str, sections: Sequence[Section]) -> str:

@@ -11,7 +11,7 @@ from benchmarks.cross_validation import LEVELS, STUDENT, Comparison, Measured, c
 from benchmarks.data import FILES, MissingDataError, Part, Size, bank, decisions_of, parts_of, sample
 from benchmarks.load import post, run_load
 from benchmarks.postgres_server import PostgresServer
-from benchmarks.sections import Section, Table, load_sections, markdown, save, share
+from benchmarks.sections import Section, Table, load_sections, markdown, renewed, save, share
 from benchmarks.servers import started
 from benchmarks.speed import first_tasks
 from benchmarks.start import import_times
@@ -264,3 +264,15 @@ def test_two_trainings_and_a_replay_are_one_model(tmp_path: Path) -> None:
     figures = replay.measure_replay(quick=True).figures
     assert len({run["model"] for run in figures["learned"]}) == 1
     assert set(figures["replayed"]["checks"].values()) == {"same"}
+
+
+def test_what_is_measured_anew_replaces_its_namesake_and_the_others_stay() -> None:
+    where = {"load_before": 0, "load_after": 0, "versions": {}, "commit": "c", "command": "x", "date": "d",
+             "machine": "m", "cpu_seconds": 1}  # fmt: skip
+    old = markdown([Section("log", "old log", provenance=where), Section("speed", "old speed", provenance=where)])
+    new = renewed(old, [Section("speed", "new speed", provenance=where), Section("autonomy", "new", provenance=where)])
+    assert [line for line in new.splitlines() if line.startswith("## ")] == ["## autonomy", "## log", "## speed"]
+    assert "old log" in new
+    assert "new speed" in new
+    assert "old speed" not in new
+    assert renewed(new, []) == new
