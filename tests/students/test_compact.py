@@ -342,3 +342,16 @@ def test_memories_that_contradict_one_another_are_not_trusted() -> None:
 
     rows = [seen(q, tool, n) for q in "abcdefgh" for n, tool in enumerate(["get_order", "refund_order"])]
     assert ContextMemory.build(rows).reliability["1/1"] < 0.1
+
+
+def test_an_episode_that_goes_in_circles_is_learned_as_one_decision() -> None:
+    ask = {"role": "user", "content": "Where is W1234?"}
+    again = {"role": "assistant", "tool_calls": [{"function": {"name": "get_order", "arguments": '{"order_id":"W1"}'}}]}
+    poll = ToolCall("get_order", {"order_id": "W1"})
+    circling = [
+        Decision(state=State([ask, *[again] * n], TOOLS), calls=(poll,), episode="c", task="c", step=n)
+        for n in range(9)
+    ]
+    learned = [out.decision for out in fit_compact([*world(8), *circling]).development]
+    weights = [decision.weight for decision in learned if decision.state.in_circles]
+    assert weights == pytest.approx([1 / 6] * 6)
