@@ -12,8 +12,11 @@ import pytest
 
 from ultracore.distillation import replay as module
 from ultracore.distillation.agents import DataCuratorAgent, ModelTrainerAgent
+from ultracore.distillation.autonomy.rules import PromotionRules
+from ultracore.distillation.autonomy.workshop import CompactWorkshop
 from ultracore.distillation.errors import DataError
-from ultracore.distillation.events import AgentDecisionEvent, Event
+from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, Event
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log import rows_from_log
 from ultracore.distillation.replay import Replay, replay, trainings
@@ -141,6 +144,40 @@ def test_what_the_agents_trained_is_rebuilt_too(tmp_path: Path) -> None:
     assert set(verdicts(found).values()) == {"same"}
     assert "manifest" in found.checks[0].note
     store.close()
+
+
+def test_what_learned_from_audits_is_rebuilt_from_the_teachers_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decision(i: int) -> list[Event]:
+        right, wrong = (("track", "cancel"), ("cancel", "track"))[i % 2]
+        is_sent = i % 3 == 0
+        said = wrong if is_sent else right
+        made = AgentDecisionEvent.record(
+            agent_id="a", session_id=f"s{i}", source="student" if is_sent else "teacher", tool_selected=said,
+            tools_available=[{"name": "track"}, {"name": "cancel"}], tool_parameters={"order": i},
+            tool_calls=[{"name": said, "arguments": {"order": i}}], context={"said": f"{right} order {i}"},
+            label_probability=1.0 if is_sent else 0.5, teacher_model="t",
+        )  # fmt: skip
+        audit = AuditRecordedEvent.record(
+            decision_id=made.metadata.event_id, model_id="m", action=wrong, agrees=False, sampling_probability=0.25,
+            teacher_calls=[{"name": right, "arguments": {"order": i}}],
+        )  # fmt: skip
+        return [made, audit] if is_sent else [made]
+
+    store = open_store(tmp_path)
+    store.append([event for i in range(110) for event in decision(i)])
+    store.close()
+    shop = CompactWorkshop(tmp_path, load_settings(home=str(tmp_path)), PromotionRules())
+    shop.train(None)
+    trained = trainings(shop.store)[0]
+    found = replay(shop.store, tmp_path, trained)
+    assert set(verdicts(found).values()) == {"same"}
+    monkeypatch.setattr(module, "audits_of", lambda *_, **__: {})
+    without = replay(shop.store, tmp_path, trained)
+    shop.store.close()
+    assert [(check.what, check.verdict) for check in without.checks] == [("data set", "not possible")]
+    assert "37 answer(s) of a student" in without.checks[0].note
 
 
 DATA_FAULTS: list[tuple[str, Callable[[Value], Value | None], str]] = [

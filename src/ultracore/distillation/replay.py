@@ -31,6 +31,7 @@ from ultracore.distillation.events import (
     TrainingDataCuratedEvent,
 )
 from ultracore.distillation.log.history import row_of
+from ultracore.distillation.log.labels import audits_of, label_of
 from ultracore.distillation.policy import Policy
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import fingerprint
@@ -249,7 +250,16 @@ def _read_decisions(entries: Sequence[Entry], store: EventStore, trained: ModelT
         raise impossible(f"{len(missing):,} source decision(s) are not in the log, first {missing[0]}", "different")
     if erased := sum(event.metadata.erased for event in found.values()):
         raise impossible(f"{erased:,} source decision(s) were erased since: train again without them")
-    return [Decision.from_row(row_of(found[entry.event_id])) for entry in entries]
+    rows = [row_of(found[entry.event_id]) for entry in entries]
+    labels = audits_of(store, until=trained.metadata.position)
+    answered = {row["event_id"] for row in rows if row["source"] == "student"}
+    if unknown := answered - labels.keys():
+        raise impossible(f"the teacher's word on {len(unknown):,} answer(s) of a student is not there, or was erased")
+    # of what a student answered, the teacher's word was learned
+    return [
+        Decision.from_row(label_of(row, labels[row["event_id"]]) if row["event_id"] in answered else row)
+        for row in rows
+    ]
 
 
 def _data_check(rebuilt: _Rebuilt, entries: list[Entry], recorded: _Recorded) -> Check:

@@ -13,7 +13,7 @@ from ultracore.distillation.events import AuditRecordedEvent, EventStore
 from ultracore.distillation.log.history import Row, rows_from_log
 from ultracore.distillation.tools import REPLY
 
-__all__ = ["AUDITED", "label_of", "labelled_rows"]
+__all__ = ["AUDITED", "audits_of", "label_of", "labelled_rows"]
 
 AUDITED = "audit"
 """The `source` of a row that a student answered and whose label comes from an audit."""
@@ -33,12 +33,7 @@ def labelled_rows(
     Returns:
         Rows with a `weight`: one over the probability that the label was known.
     """
-    audits = {
-        event.decision_id: event
-        for event in store.read(types=[AuditRecordedEvent.event_type], tenant=tenant)
-        if isinstance(event, AuditRecordedEvent) and event.agrees is not None and not event.metadata.erased
-    }
-    rows = []
+    audits, rows = audits_of(store, tenant=tenant), []
     for row in rows_from_log(store, tenant=tenant, include_student=True, **filters):
         audit = audits.get(row["event_id"]) if row["source"] == "student" else None
         if audit is not None:
@@ -48,6 +43,20 @@ def labelled_rows(
         elif unlabelled:
             rows.append(row)
     return rows
+
+
+def audits_of(store: EventStore, **filters: Any) -> dict[str, AuditRecordedEvent]:
+    """The audits that have a label, by decision.
+
+    Args:
+        store: The log.
+        **filters: See `EventStore.read`.
+    """
+    return {
+        event.decision_id: event
+        for event in store.read(types=[AuditRecordedEvent.event_type], **filters)
+        if isinstance(event, AuditRecordedEvent) and event.agrees is not None and not event.metadata.erased
+    }
 
 
 def label_of(row: Row, audit: AuditRecordedEvent) -> Row:
