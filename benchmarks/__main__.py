@@ -32,6 +32,7 @@ from benchmarks import (
     splits,
     start,
     students,
+    teacher_noise,
     watching,
 )
 from benchmarks.data import SETS, MissingDataError, Size, default_data
@@ -60,6 +61,7 @@ NAMES = (
     "dashboard",
     "autonomy",
     "watching",
+    "teacher-noise",
 )
 HERE = ROOT / "benchmarks"
 
@@ -186,6 +188,14 @@ def _watching(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "watching", lambda: watching.measure_watching(quick=size.quick)
 
 
+def _teacher_noise(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    for name in options.only or ("telecom-solo", *teacher_noise.NOISY):
+        yield (
+            f"teacher-noise/{name}",
+            lambda name=name: teacher_noise.measure_teacher_noise(name, options.data, size),  # type: ignore[misc]
+        )
+
+
 def _prompts(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     for name in options.only or prompts.SETS:
         if name in prompts.SETS:
@@ -212,6 +222,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "curation-speed": _curation_speed,
     "dashboard": _dashboard,
     "autonomy": _autonomy,
+    "teacher-noise": _teacher_noise,
 }
 
 

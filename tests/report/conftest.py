@@ -46,6 +46,7 @@ def sample_result(seed: int = 0) -> dict[str, Any]:
             "interval": {"tool": [0.93, 0.984], "whole_call": [0.911, 0.976]},
             "per_tool": [{"tool": t, "same_tool": 0.97, "whole_call": 0.95, "pairs": n} for t, n in TOOLS.items()],
             "same_state": {"tool": 0.891, "whole_call": 0.862, "pairs": 1589, "contexts": 264, "tasks": 50},
+            "flips": {"recurring": 702, "decisions": 68, "outvoted": 31},
         },
         "curation": {"original_count": 1821, "curated_count": 1192, "deduplication_rate": 0.345},
         "test": {

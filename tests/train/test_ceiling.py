@@ -52,6 +52,14 @@ def test_pairs_by_hand() -> None:
     assert rows_by_tool["act"].same_tool == 0.0
 
 
+def test_flips_are_contradictions_in_one_state_of_one_teacher() -> None:
+    again = [decided([user("hi")], call, episode=e) for e, call in (("a", LOOK), ("b", LOOK), ("c", OTHER))]
+    alone = [decided([user("bye")], ACT, episode="a"), decided([user("hi")], ACT, episode="d", teacher="n")]
+    unknown = decided([user("hi")], ToolCall("look", None), episode="e")
+    flips = measure_ceiling([*again, *alone, unknown], NONE).flips
+    assert (flips.recurring, flips.decisions, flips.outvoted) == (3, 3, 1)
+
+
 def test_a_context_pairs_only_across_episodes_teachers_and_prompts() -> None:
     base = decided([user("hi")], LOOK, episode="a")
     assert measure_ceiling([base, decided([user("hi")], LOOK, episode="a")], NONE).exact.pairs == 0

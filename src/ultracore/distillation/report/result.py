@@ -16,6 +16,7 @@ __all__ = [
     "Curation",
     "Data",
     "Disagreement",
+    "Flips",
     "ImportProblem",
     "Latency",
     "LearningPoint",
@@ -85,10 +86,19 @@ class SelfAgreement(TypedDict, total=False):
     per_tool: list[SelfAgreementOfTool]
 
 
+class Flips(TypedDict, total=False):
+    """Decisions whose very state recurs; how many contradict another there, how many the majority there."""
+
+    recurring: int
+    decisions: int
+    outvoted: int
+
+
 class Ceiling(SelfAgreement, total=False):
     """Self-agreement in identical contexts; `same_state` is the lower bound in alike ones."""
 
     same_state: SelfAgreement
+    flips: Flips
 
 
 class Curation(TypedDict, total=False):

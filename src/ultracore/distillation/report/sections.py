@@ -11,7 +11,7 @@ from typing import Any
 from ultracore.distillation.report.differences import differences
 from ultracore.distillation.report.figures import MAX_ROWS, figure_cards
 from ultracore.distillation.report.html import Child, Html, el, join, table
-from ultracore.distillation.report.result import Level, Result, Savings, SelfAgreement
+from ultracore.distillation.report.result import Flips, Level, Result, Savings, SelfAgreement
 from ultracore.distillation.report.words import (
     clip,
     count,
@@ -200,7 +200,19 @@ def _ceiling(result: Result) -> Html | None:
         if by_tool
         else None
     )
-    return el("div", el("h3", "The ceiling: the teacher against itself"), el("p", said), body, each, class_="card")
+    title = el("h3", "The ceiling: the teacher against itself")
+    return el("div", title, el("p", said), body, _flips(ceiling.get("flips") or {}), each, class_="card")
+
+
+def _flips(flips: Flips) -> Html | None:
+    if not flips.get("recurring"):
+        return None
+    said = (
+        f"{count(flips['recurring'])} decisions were made in a state that recurs word for word; of these "
+        f"{count(flips['decisions'])} lie in states in which the teacher did not always decide the same, and "
+        f"{count(flips['outvoted'])} are not what it mostly did there. They are learned as they are."
+    )
+    return el("p", said)
 
 
 def _ceiling_row(name: str, found: SelfAgreement) -> list[Child]:

@@ -17,6 +17,7 @@ import numpy as np
 from ultracore.distillation.agreement import Comparators, same_tools, strict, tolerant
 from ultracore.distillation.decisions import SYSTEM_ROLES, Decision, Message, State, prompt_fingerprint, text_of
 from ultracore.distillation.tools import ToolCall, canonical_json, fingerprint
+from ultracore.distillation.train.flips import Flips, count_flips
 
 __all__ = ["Ceiling", "SelfAgreement", "ToolSelfAgreement", "measure_ceiling", "same_state_key"]
 
@@ -82,15 +83,17 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
         exact: Where the whole history recurs under the same system prompt; biased to early, easy steps.
         same_state: Where the calls and their last results recur, but the user's words may differ:
             a lower bound, over more of the conversation.
+        flips: Decisions that contradict others in the very same state.
     """
 
     exact: SelfAgreement
     same_state: SelfAgreement
+    flips: Flips
 
     def to_dict(self) -> dict[str, Any]:
-        """The `ceiling` entry of a result: the exact figures, and the others under `same_state`."""
-        same_state = msgspec.to_builtins(self.same_state)
-        return {**msgspec.to_builtins(self.exact), "same_state": same_state}
+        """The `ceiling` entry of a result: the exact figures, and the others under `same_state` and `flips`."""
+        beside = {name: msgspec.to_builtins(getattr(self, name)) for name in ("same_state", "flips")}
+        return {**msgspec.to_builtins(self.exact), **beside}
 
 
 class _Pair(NamedTuple):
@@ -117,6 +120,7 @@ def measure_ceiling(decisions: Sequence[Decision], comparators: Comparators, see
     return Ceiling(
         exact=_self_agreement(decisions, _history_key, comparators, seed),
         same_state=_self_agreement(decisions, same_state_key, comparators, seed),
+        flips=count_flips(decisions),
     )
 
 

@@ -20,7 +20,7 @@ from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 
-__all__ = ["ContextMemory"]
+__all__ = ["ContextMemory", "content_of"]
 
 MAX_COUNT = 8
 """Contexts seen more often than this share one reliability."""
@@ -42,7 +42,7 @@ class ContextMemory(msgspec.Struct):
         """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times."""
         seen: dict[str, list[tuple[bytes, Decision]]] = defaultdict(list)
         for decision in decisions:
-            text = _text(decision.calls, decision.state.tools)
+            text = content_of(decision.calls, decision.state.tools)
             if text is not None:
                 seen[decision.state.key].append((text, decision))
         kept = {}
@@ -91,7 +91,8 @@ def _bucket(votes: int, total: int) -> str:
     return f"{min(votes, MAX_COUNT)}/{min(total, MAX_COUNT)}"
 
 
-def _text(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> bytes | None:
+def content_of(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> bytes | None:
+    """Equal for calls that agree strictly, whatever their order; `None` where arguments were not recorded."""
     offered = {tool.name: tool for tool in tools}
     parts = []
     for call in calls:
