@@ -102,7 +102,9 @@ def test_a_good_student_goes_on(tmp_path: Path, fakes: Any, teacher: Any, teache
     home, seen = served(tmp_path, fakes, teacher_url, 0.96)
     assert set(seen) == {"student"}
     assert list(home.store.read(types=[CertificateRevokedEvent.event_type])) == []
-    assert len(list(home.store.read(types=[AuditRecordedEvent.event_type]))) >= REQUESTS - 20
+    audits = list(home.store.read(types=[AuditRecordedEvent.event_type]))
+    assert len(audits) >= REQUESTS - 20
+    assert {audit.tier for audit in audits} == {"model"}
     home.store.close()
 
 

@@ -65,6 +65,15 @@ def test_an_action_that_went_wrong_is_revoked_alone(world: Any) -> None:
     assert [(a.kind, a.name) for a in look.agreement if a.revoked] == [("action", "track")]
 
 
+def test_remembered_calls_are_watched_apart_and_revoke_nothing_by_themselves(world: Any) -> None:
+    world.deploy()
+    world.audits("+" * 300, tier="model")
+    world.audits("+-+++" * 4, "quote", tier="cache")
+    look = watcher(world).look()
+    found = {a.name: (a.labelled, a.agreement, a.revoked) for a in look.agreement if a.kind == "tier"}
+    assert found == {"cache": (20, 0.8, False), "model": (300, 1.0, False)}
+
+
 def test_evidence_of_a_revoked_action_does_not_count_against_the_rest(world: Any) -> None:
     world.deploy()
     one_of_seven_went_wrong(world)

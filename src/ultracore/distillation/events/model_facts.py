@@ -328,7 +328,7 @@ class AuditRecordedEvent(Event, frozen=True, kw_only=True):
     """The teacher was asked about a call that the student had sent to an agent.
 
     `sampling_probability` is how likely it was that this call is looked at; `agrees` is `null` where no label
-    could be had.
+    could be had; `tier` is `cache` where the student remembered the call, `model` where it decided.
     """
 
     event_type: ClassVar[str] = "AUDIT_RECORDED"
@@ -343,3 +343,4 @@ class AuditRecordedEvent(Event, frozen=True, kw_only=True):
     sampling_probability: float
     teacher_calls: list[JsonObject] = []
     agent_id: str = ""
+    tier: str = ""

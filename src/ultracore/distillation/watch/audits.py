@@ -33,11 +33,11 @@ RISK = 0.001
 FOR_ALL = 0.7
 """Share of the risk that goes to all calls together: they need more audits than one action that went wrong."""
 
-Kind = Literal["all", "action", "agent"]
+Kind = Literal["all", "action", "agent", "tier"]
 
 
 class Scope(NamedTuple):
-    """Some calls of a deployment: all of them, or those of an action or of an agent."""
+    """Some calls of a deployment: all of them, those of an action or of an agent, those remembered or decided."""
 
     kind: Kind
     name: str = ""
@@ -48,8 +48,8 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         model_id: The model.
-        kind: `all`, `action` or `agent`.
-        name: Which action or agent; "" for all.
+        kind: `all`, `action`, `agent` or `tier`.
+        name: Which action or agent; as tier `cache` (remembered) or `model` (decided); "" for all.
         labelled: Audits with a label since the deployment; for all calls, since the last action was revoked.
         unlabelled: Audits that brought none.
         agreement: The estimate, each audit weighted by the inverse of its probability; `None` without a label.
@@ -132,7 +132,7 @@ class Audits:
                 self._deployment(event, event.model_id)
 
     def agreement(self, tenant: str, model_id: str) -> list[Agreement]:
-        """What is known of a model's calls since it was deployed: all first, then actions, then agents."""
+        """What is known of a model's calls since it was deployed: all first, then actions, agents and tiers."""
         deployment = self._deployments.get((tenant, model_id))
         return [] if deployment is None else list(deployment.agreement())
 
@@ -184,16 +184,17 @@ class _Deployment:
         self._tally(ALL)
 
     def audited(self, event: AuditRecordedEvent) -> None:
-        action, agent = Scope("action", event.action), Scope("agent", event.agent_id)
+        action, others = Scope("action", event.action), [Scope("agent", event.agent_id)]
+        others += [Scope("tier", event.tier)] if event.tier else []
         # a call of a revoked action may still be on its way; of what is sent from now on it says nothing
-        scopes = [action] if action in self._revoked else [ALL, action, agent]
+        scopes = [action] if action in self._revoked else [ALL, action, *others]
         for scope in scopes:
             tally = self._tally(scope)
             if event.agrees is None or not 0.0 < event.sampling_probability <= 1.0:
                 tally.unlabelled += 1
                 continue
             tally.bounds.observe(event.agrees, event.sampling_probability, (event.agent_id, event.action))
-            if scope.kind != "agent" and tally.refuted and self._revoked.isdisjoint((ALL, scope)):
+            if scope.kind in ("all", "action") and tally.refuted and self._revoked.isdisjoint((ALL, scope)):
                 self.refuted[scope] = self._refutation(scope, tally, event)
                 self._stop(scope)
 
@@ -214,7 +215,7 @@ class _Deployment:
             self._tally(ALL)
 
     def agreement(self) -> Iterator[Agreement]:
-        kinds = ("all", "action", "agent")
+        kinds = ("all", "action", "agent", "tier")
         for scope in sorted(self._tallies, key=lambda s: (kinds.index(s.kind), s.name)):
             tally = self._tallies[scope]
             yield Agreement(
