@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -132,7 +132,24 @@ class Candidates:
 
     def seen_in(self, place: int) -> frozenset[int]:
         """The turns in which a candidate lies."""
-        return frozenset(self._turns[place])
+        return self._seen_in[place]
+
+    @cached_property
+    def _seen_in(self) -> list[frozenset[int]]:
+        return [frozenset(numbers) for numbers in self._turns]
+
+    def answers(self, keys: Collection[str]) -> frozenset[int]:
+        """Turns that are results of calls which were given one of these values, by their text."""
+        return frozenset(number for number, given in self._answers if not given.isdisjoint(keys))
+
+    @cached_property
+    def _answers(self) -> list[tuple[int, frozenset[str]]]:
+        turns = enumerate(zip(self.transcript.turns, self.transcript.turns[1:], strict=False), start=1)
+        return [
+            (number, frozenset(key_of(v) for call in asked.calls for _, v in scalars(call.arguments or {})))
+            for number, (asked, result) in turns
+            if result.role == "tool" and asked.calls
+        ]
 
     @cached_property
     def unique_paths(self) -> tuple[list[str], NDArray[np.int32]]:
@@ -141,18 +158,19 @@ class Candidates:
         places = [table.setdefault(path, len(table)) for path in self.paths]
         return list(table), np.array(places, np.int32)
 
-    def spread(self, by_path: Mapping[str, float]) -> Floats:
-        """A figure for each of the distinct paths: [unique paths] float32, 0 where none is given."""
-        out = np.zeros(len(self._path_index), np.float32)
-        for path, figure in by_path.items():
-            place = self._path_index.get(path)
-            if place is not None:
-                out[place] = figure
-        return out
+    def paths_of(self, place: int) -> list[int]:
+        """Places of the paths of a candidate's sources among `unique_paths`."""
+        return self._source_paths[self._bounds[place] : self._bounds[place + 1]]
 
     @cached_property
-    def _path_index(self) -> dict[str, int]:
-        return {path: place for place, path in enumerate(self.unique_paths[0])}
+    def _source_paths(self) -> list[int]:
+        found: list[int] = self.unique_paths[1].tolist()
+        return found
+
+    @cached_property
+    def static_rows(self) -> Floats:
+        """`static` with a last row of zeros, for what is no candidate: [candidates + 1, STATIC_FEATURES] float32."""
+        return np.vstack([self.static, np.zeros((1, STATIC_FEATURES), np.float32)])
 
     def largest(self, per_source: NDArray[Any]) -> NDArray[Any]:
         """The largest of its sources' figures, for each candidate."""

@@ -103,11 +103,18 @@ class Chain:
         """
         if not features:
             return Decoded([], 1.0, [])
-        scores = self._scores(features)
-        lattice = _Lattice(scores, self)
+        scores, lattice = self._lattice(features)
         path, score = self._best(scores, lattice)
         probability = min(1.0, float(np.exp(score - lattice.log_total)))
         return Decoded([lattice.rate(span) for span in _spans(path)], probability, lattice.likely())
+
+    def likely(self, features: Sequence[Sequence[str]]) -> list[Span]:
+        """`Decoded.likely` alone, in half of the time."""
+        return self._lattice(features)[1].likely() if features else []
+
+    def _lattice(self, features: Sequence[Sequence[str]]) -> tuple[Doubles, _Lattice]:
+        scores = self._scores(features)
+        return scores, _Lattice(scores, self)
 
     def _scores(self, features: Sequence[Sequence[str]]) -> Doubles:
         """[tokens, labels] log potentials."""

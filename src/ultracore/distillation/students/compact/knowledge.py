@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -24,9 +23,6 @@ __all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas"]
 MAX_CONSTANTS = 64
 MAX_AFFIX = 6
 """Characters that a prefix and a suffix may have together."""
-
-
-_priors: WeakKeyDictionary[Knowledge, dict[str, dict[str, float]]] = WeakKeyDictionary()
 
 
 class SlotKnowledge(msgspec.Struct):
@@ -97,13 +93,6 @@ class Knowledge(msgspec.Struct, weakref=True):
 
     def _counts(self, key: str) -> SlotKnowledge | None:
         return self.slots.get(key) or self.pooled.get(key)
-
-    def priors(self, slot: Slot) -> dict[str, float]:
-        """`SlotKnowledge.priors` of a slot, computed once."""
-        mine = _priors.setdefault(self, {})
-        if slot.key not in mine:
-            mine[slot.key] = self.of(slot).priors()
-        return mine[slot.key]
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__

@@ -31,6 +31,8 @@ class Ranker:
         self.arrays = {name: np.asarray(arrays[name], np.float32) for name in ("mean", "scale", "w1", "b1", "w2", "b2")}
         self._networks, features, hidden = self.arrays["w1"].shape
         self._flat = self.arrays["w1"].transpose(1, 0, 2).reshape(features, self._networks * hidden)
+        self._b1, self._w2 = self.arrays["b1"].reshape(-1), self.arrays["w2"].reshape(-1)
+        self._b2 = self.arrays["b2"].sum()
 
     @property
     def width(self) -> int:
@@ -43,10 +45,15 @@ class Ranker:
         Args:
             rows: [rows, features], raw; columns that came after this ranker was trained are left out.
         """
-        a = self.arrays
-        x = np.clip((rows[:, : self.width] - a["mean"]) * a["scale"], -CLIP, CLIP)
-        h = np.maximum(x @ self._flat + a["b1"].reshape(-1), 0.0)
-        return np.asarray((h @ a["w2"].reshape(-1) + a["b2"].sum()) / self._networks, np.float32)
+        x = rows[:, : self.width] - self.arrays["mean"]
+        x *= self.arrays["scale"]
+        np.minimum(np.maximum(x, -CLIP, out=x), CLIP, out=x)
+        h = x @ self._flat
+        h += self._b1
+        scores = np.maximum(h, 0.0, out=h) @ self._w2
+        scores += self._b2
+        scores /= self._networks
+        return np.asarray(scores, np.float32)
 
 
 def softmax_by_group(scores: Floats, start: NDArray[np.int64]) -> Floats:

@@ -8,8 +8,8 @@ compared (`arguments`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +20,14 @@ from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
+from ultracore.distillation.students.compact.spelling import is_shortened
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
+from ultracore.distillation.students.compact.text import words_of
 
-__all__ = ["Alternative", "Learned", "Meanings", "Sources", "Table"]
+__all__ = ["Alternative", "Echo", "Learned", "Likenesses", "Meanings", "Sources", "Table"]
+
+BESIDE = 30
+"""Characters before a value, and half as many behind it, that may say what it is."""
 
 Meanings = Mapping[str, Linear]
 """Slot key -> a classifier of its value's text; the class "" means that it is left out."""
@@ -58,6 +63,36 @@ class Alternative(NamedTuple):
     key: str
 
 
+class Echo(NamedTuple):
+    """Where the conversation says a value, whatever the slot.
+
+    Attributes:
+        last: Share of its words that the user said last; 1 for a value that was said in a shortened form.
+        user: The same of all that the user said.
+        reply: Share of its words in the agent's last reply.
+        at: Where the user's last words have it, as a share of their length; -1 where they do not.
+        beside: The words that stand beside it there.
+    """
+
+    last: float = 0.0
+    user: float = 0.0
+    reply: float = 0.0
+    at: float = -1.0
+    beside: frozenset[str] = frozenset()
+
+
+class Likenesses(NamedTuple):
+    """How like an argument's name the paths of a state are.
+
+    Attributes:
+        names: Likeness of each distinct path (0..1).
+        floor: What that alone is worth as a prior: [unique paths] float32.
+    """
+
+    names: list[float]
+    floor: NDArray[np.float32]
+
+
 class Table(NamedTuple):
     """The alternatives of a slot and their description.
 
@@ -72,6 +107,12 @@ class Table(NamedTuple):
     static: NDArray[np.float32]
     own: NDArray[np.float32]
     said: NDArray[np.float32]
+
+    def without(self, gone: Collection[str]) -> Table:
+        """The same without the alternatives of these texts."""
+        kept = [row for row, alternative in enumerate(self.alternatives) if alternative.key not in gone]
+        rows = (part[kept] for part in (self.static, self.own, self.said))
+        return Table([self.alternatives[row] for row in kept], *rows)
 
 
 class Sources:
@@ -91,12 +132,32 @@ class Sources:
         self.pool = pool
         self.knowledge = learned.knowledge
         self.tables: dict[str, Table] = {}
-        self.likenesses: dict[str, NDArray[np.float32]] = {}
+        self.likenesses: dict[str, Likenesses] = {}
         self._row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
         self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._echoes: dict[str, Echo] = {}
+        self._text = pool.transcript.last_user_text.lower()
+
+    def echo(self, key: str) -> Echo:
+        """Where the conversation says a value, by its text."""
+        found = self._echoes.get(key)
+        if found is None:
+            found = self._echoes[key] = self._echo(key)
+        return found
+
+    def _echo(self, key: str) -> Echo:
+        words, t = _words(key), self.pool.transcript
+        shares = _share_said(words, t.last_user_words), _share_said(words, t.user_words), _share(words, t.reply_words)
+        said = key.lower()
+        at = self._text.find(said) if len(said) > 1 else -1
+        if at < 0:
+            return Echo(*shares)
+        end = at + len(said)
+        beside = self._text[max(0, at - BESIDE) : at] + " " + self._text[end : end + BESIDE // 2]
+        return Echo(*shares, at / len(self._text), frozenset(words_of(beside)))
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
         """Probability of each value text by what is meant; `None` where the slot's values are not few."""
@@ -129,5 +190,20 @@ class Sources:
             return []
         if tool not in self._spoken:
             texts = reversed(self.pool.transcript.user_texts[-MAX_USER_TURNS:])
-            self._spoken[tool] = [span for text in texts for span in tagger.read(tool, text).spans]
+            self._spoken[tool] = [span for text in texts for span in tagger.spans(tool, text)]
         return [span for span in self._spoken[tool] if tool == ANY_TOOL or span.slot == slot.key]
+
+
+@lru_cache(maxsize=65536)
+def _words(key: str) -> tuple[str, ...]:
+    return tuple(words_of(key))
+
+
+def _share_said(words: Sequence[str], said: frozenset[str]) -> float:
+    """As `_share`; a value that was said in a shortened form was said."""
+    share = _share(words, said)
+    return 1.0 if share < 1.0 and is_shortened(words, said) else share
+
+
+def _share(words: Sequence[str], among: frozenset[str]) -> float:
+    return sum(word in among for word in words) / len(words) if words else 0.0

@@ -49,4 +49,4 @@ def is_shortened(words: Sequence[str], said: Collection[str]) -> bool:
     if len(words) > 1 and "".join(word[0] for word in words) in said:
         return True
     longest = max(words, key=len, default="")
-    return len(longest) >= LEAST_PREFIX and any(len(word) >= LEAST_PREFIX and longest.startswith(word) for word in said)
+    return any(longest[:length] in said for length in range(LEAST_PREFIX, len(longest) + 1))

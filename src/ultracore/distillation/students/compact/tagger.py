@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultracore.distillation.students.compact.crf import Chain, Decoded, Span
+from ultracore.distillation.students.compact.crf import Chain, Span
 from ultracore.distillation.students.compact.tokens import Counts, Lexicon, Token, describe, tokens_of
 
 __all__ = [
@@ -108,7 +108,7 @@ class Tagger:
         self._slots: dict[str, list[str]] = {entry["tool"]: entry["slots"] for entry in config["tools"]}
         self._chains = {entry["tool"]: _chain(i, entry, arrays) for i, entry in enumerate(config["tools"])}
         self._described: tuple[str, list[Token], list[list[str]]] = ("", [], [])
-        self._read: dict[tuple[str, str], Reading] = {}
+        self._spans: dict[tuple[str, str], tuple[Spoken, ...]] = {}
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -121,13 +121,25 @@ class Tagger:
         Raises:
             KeyError: The tool is not among `tools`.
         """
-        found = self._read.get((tool, text))
+        tokens, features = self._describe(text)
+        best, probability, likely = self._chains[tool].decode(features)
+        found = [tuple(_spoken(span, self._slots[tool], text, tokens) for span in spans) for spans in (best, likely)]
+        return Reading(found[0], probability, found[1])
+
+    def spans(self, tool: str, text: str) -> tuple[Spoken, ...]:
+        """`Reading.spans` alone, remembered.
+
+        Raises:
+            KeyError: The tool is not among `tools`.
+        """
+        found = self._spans.get((tool, text))
         if found is None:
             tokens, features = self._describe(text)
-            decoded = self._chains[tool].decode(features)
-            if len(self._read) >= REMEMBERED:
-                self._read.clear()
-            found = self._read[tool, text] = _reading(decoded, self._slots[tool], text, tokens)
+            likely = self._chains[tool].likely(features)
+            if len(self._spans) >= REMEMBERED:
+                self._spans.clear()
+            found = tuple(_spoken(span, self._slots[tool], text, tokens) for span in likely)
+            self._spans[tool, text] = found
         return found
 
     def _describe(self, text: str) -> tuple[list[Token], list[list[str]]]:
@@ -184,10 +196,6 @@ def _chain(number: int, entry: Mapping[str, Any], arrays: Mapping[str, Array]) -
     )
 
 
-def _reading(decoded: Decoded, slots: Sequence[str], text: str, tokens: Sequence[Token]) -> Reading:
-    def spoken(span: Span) -> Spoken:
-        start, end = tokens[span.first].start, tokens[span.end - 1].end
-        return Spoken(slots[span.slot], text[start:end], start, span.probability)
-
-    best, likely = (tuple(spoken(span) for span in spans) for spans in (decoded.best, decoded.likely))
-    return Reading(best, decoded.probability, likely)
+def _spoken(span: Span, slots: Sequence[str], text: str, tokens: Sequence[Token]) -> Spoken:
+    start, end = tokens[span.first].start, tokens[span.end - 1].end
+    return Spoken(slots[span.slot], text[start:end], start, span.probability)

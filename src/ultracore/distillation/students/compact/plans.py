@@ -1,0 +1,109 @@
+"""What a slot wants, and what training knows of it: worked out once, for all conversations.
+
+What this file does not know: conversations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.matching import name_words
+from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
+from ultracore.distillation.students.compact.spelling import begins_with_capitals
+from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.transcript import key_of
+
+__all__ = ["Plan", "plan_of"]
+
+MIN_TASKS = 2
+"""A value of this many tasks may be a constant of the slot."""
+
+MIN_AFFIX = 3
+"""Times that a prefix or suffix must have been seen."""
+
+REMEMBERED = 8192
+"""Slots of one student: tools come with requests, and nobody says how many."""
+
+
+class Plan:
+    """A slot, ready to be filled.
+
+    Args:
+        slot: The slot.
+        knowledge: What training knows.
+
+    Attributes:
+        slot: As given.
+        counts: Those of the slot, or of the slots that are most like it.
+        priors: `SlotKnowledge.priors` of these.
+        strangeness: How little the slot is known (0..1).
+        is_named: Whether its values are names, which begin with a capital.
+        affixes: Prefix, shape of what was said, suffix.
+        values: Members of the enum, then constants, each with its text.
+        name: Words of the argument's name.
+        description: Its description, in small letters.
+        described: Words of the description that the name has not.
+    """
+
+    def __init__(self, slot: Slot, knowledge: Knowledge) -> None:
+        self.slot = slot
+        self.counts = knowledge.of(slot)
+        self.priors = self.counts.priors()
+        self.strangeness = knowledge.strangeness(slot) / 3
+        self.is_named = begins_with_capitals(self.counts.shapes)
+        self.affixes = [affix.split("\t") for affix, times in self.counts.affixes.items() if times >= MIN_AFFIX]
+        self._members: dict[str, Any] = {}
+        for member in slot.allowed:
+            self._members.setdefault(key_of(member).casefold(), member)
+        self._is_text = slot.schema.get("type") == "string" and not slot.allowed and slot.kind != "whole"
+        self.values = [(member, key_of(member)) for member in slot.allowed]
+        constants = [self.typed(value) for value, _, tasks in self.counts.constants.values() if tasks >= MIN_TASKS]
+        self.values += [(value, key_of(value)) for value in constants if value is not ABSENT]
+        self.name = frozenset(name_words(slot.name))
+        self.description = str(slot.schema.get("description") or "").lower()
+        self.described = frozenset(words_of(self.description)) - self.name
+        self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
+
+    def typed(self, value: Any) -> Any:
+        """The value as the slot's schema and enum hold it, else `ABSENT`."""
+        if self._is_text and type(value) is str:
+            return value
+        if isinstance(value, dict | list) != (self.slot.kind == "whole"):
+            return ABSENT
+        plain = coerce(value, self.slot.schema)
+        if plain is not ABSENT and self.slot.allowed:
+            return self._members.get(key_of(plain).casefold(), ABSENT)  # letter case aside
+        return plain
+
+    def evidence(self, attributes: frozenset[str]) -> tuple[float, float, float]:
+        """Smallest, largest and mean log share of right values whose object had these attributes."""
+        found = self._evidence.get(attributes)
+        if found is None:
+            if len(self._evidence) >= REMEMBERED:
+                self._evidence.clear()
+            found = self._evidence[attributes] = self._weigh(attributes)
+        return found
+
+    def _weigh(self, attributes: Collection[str]) -> tuple[float, float, float]:
+        total = self.counts.values + 1.0
+        logs = [math.log((self.counts.attributes.get(a, 0) + 0.5) / total) for a in attributes]
+        # fsum does not depend on the order, and that of a set differs from process to process
+        return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
+
+
+_plans: WeakKeyDictionary[Knowledge, dict[int, Plan]] = WeakKeyDictionary()
+
+
+def plan_of(slot: Slot, knowledge: Knowledge) -> Plan:
+    """The plan of a slot, made once; it holds the slot, whose identity is hence its own for good."""
+    mine = _plans.setdefault(knowledge, {})
+    found = mine.get(id(slot))
+    if found is None:
+        if len(mine) >= REMEMBERED:
+            mine.clear()
+        found = mine[id(slot)] = Plan(slot, knowledge)
+    return found
