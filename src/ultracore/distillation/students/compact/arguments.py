@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
+from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates, packed
 from ultracore.distillation.students.compact.knowledge import SlotKnowledge
 from ultracore.distillation.students.compact.plans import Plan, plan_of
 from ultracore.distillation.students.compact.slots import ABSENT, Slot
-from ultracore.distillation.students.compact.sources import Alternative, Echo, Likenesses, Sources, Table
+from ultracore.distillation.students.compact.sources import Alternative, Likenesses, Sources, Table
 from ultracore.distillation.students.compact.spelling import titled
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity
 from ultracore.distillation.students.compact.transcript import key_of, scalars
@@ -247,37 +247,36 @@ def _slot_features(
     n = counts.values + 1.0
     size = math.log1p(len(alternatives))
     absent_is_likely = 1.0 - max(likely.values(), default=0.0)
+    by_slot = bool(slot.allowed), counts.presence, slot.required
     flat: list[float] = []
     for place, value, key in alternatives:
-        path, prior, similarity = reach.of(place) if place >= 0 else ("", 0.0, 0.0)
+        path, prior, similarity, weighed = "", 0.0, 0.0, (0.0, 0.0, 0.0)
+        if place >= 0:
+            path, prior, similarity = reach.of(place)
+            weighed = plan.evidence(pool.around(place).attributes)
         rank, unused_rank, times_used = ranks.get(path, 0), unused_ranks.get(path, 0), used.get(key, 0)
         ranks[path] = rank + 1
         unused_ranks[path] = unused_rank + (not times_used)
-        low, high, mean = plan.evidence(pool.around(place).attributes) if place >= 0 else (0.0, 0.0, 0.0)
-        _, times, tasks = counts.constants.get(key, (None, 0, 0))
         share = shares.get(key, 0.0) if shares is not None else 0.0
-        echo = sources.echo(key)
+        times, tasks, shapes, described = plan.habit(key)
+        last, user, reply, at, beside = sources.echo(key)
         flat += (
             prior,
             counts.gold.get(path, 0) / n,
             similarity,
-            min(times_used, 5) / 5,
-            min(rank, 12) / 12,
-            min(unused_rank, 12) / 12 if not times_used else 1.0,
-            low,
-            high,
-            mean,
-            times / n,
-            min(tasks, 5) / 5,
-            counts.shapes.get(shape_of(key), 0) / n if key else 0.0,
+            times_used / 5 if times_used < 5 else 1.0,
+            rank / 12 if rank < 12 else 1.0,
+            unused_rank / 12 if unused_rank < 12 and not times_used else 1.0,
+            *weighed,
+            times,
+            tasks,
+            shapes,
             not key,
             place < 0 and bool(key),
-            bool(slot.allowed),
-            counts.presence,
-            slot.required,
-            echo.last,
-            echo.user,
-            echo.reply,
+            *by_slot,
+            last,
+            user,
+            reply,
             size,
             0.0,  # _TAKEN, filled in when it is known
             share,
@@ -286,36 +285,35 @@ def _slot_features(
             likely.get(key, 0.0) if key else absent_is_likely,
             bool(likely),
             place >= 0 and pool.keys[place] != key and value is not ABSENT,
-            *_beside(plan, key, echo),
+            # words of the name and of the description beside the value, where the user said it
+            len(beside & plan.name) / plan.name_size if beside else 0.0,
+            min(len(beside & plan.described), 4) / 4 if beside else 0.0,
+            described,
+            at,
             plan.strangeness,
         )
-    return np.array(flat, np.float32).reshape(-1, _SLOT)
-
-
-def _beside(plan: Plan, key: str, echo: Echo) -> tuple[float, float, float, float]:
-    """Words of the name and of the description beside the value; is it in the description; where it was said."""
-    known = float(len(key) > 2 and key.lower() in plan.description)
-    if echo.at < 0:
-        return 0.0, 0.0, known, -1.0
-    near = len(echo.beside & plan.name) / max(len(plan.name), 1)
-    return near, min(len(echo.beside & plan.described), 4) / 4, known, echo.at
+    return packed(flat, _SLOT)
 
 
 def _said_features(plan: Plan, sources: Sources, alternatives: Sequence[Alternative]) -> Floats:
     """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
     out = np.zeros((len(alternatives), _SAID), np.float32)
-    keys, size = sources.pool.keys, max(len(plan.name), 1)
+    keys, rows = sources.pool.keys, []
+    flat: list[float] = []
     for row, (place, _, key) in enumerate(alternatives):
         found = sources.heard(plan.slot, keys[place] if place >= 0 else key)
         if found is not None:
-            out[row] = (
+            rows.append(row)
+            flat += (
                 1.0,
                 min(max(found.newest, -6.0), 6.0) / 3.0,
                 min(max(found.best, -6.0), 6.0) / 3.0,
                 min(found.age, 8) / 8,
-                len(found.words & plan.name) / size,
+                len(found.words & plan.name) / plan.name_size,
                 min(len(found.words & plan.described), 4) / 4,
             )
+    if rows:
+        out[rows] = packed(flat, _SAID)
     return out
 
 
@@ -353,7 +351,7 @@ def _links(
             *belongs[pool.group[place]],
             min(len(taken), 4) / 4,
         )
-    return np.array(flat, np.float32).reshape(-1, _LINKS)
+    return packed(flat, _LINKS)
 
 
 def _likeness(own: frozenset[str], words: frozenset[str], user: frozenset[str]) -> tuple[float, ...]:

@@ -86,26 +86,24 @@ class Mentions:
         columns = [self._rows[name] for name in around if name in self._rows]
         return Vector(np.array(columns, np.int32), np.ones(len(columns), np.float32))
 
-    def heard(self, name: str, found: list[Mention]) -> Heard:
-        """What the mentions of one value say about an argument."""
+    def heard(self, name: str, found: list[Mention], odds: list[NDArray[np.float32]]) -> Heard:
+        """What the mentions of one value, of which these are the `odds`, say about an argument."""
         column = self._columns.get(name)
-        return _together(found, [self._of(mention, column) for mention in found])
+        mine = [0.0 if column is None else float(each[column]) for each in odds]
+        if len(found) == 1:
+            return Heard(mine[0], mine[0], found[0].age, found[0].words)
+        age = min(mention.age for mention in found)
+        newest = max(o for mention, o in zip(found, mine, strict=True) if mention.age == age)
+        return Heard(newest, max(mine), age, frozenset().union(*(mention.words for mention in found)))
 
-    def _of(self, mention: Mention, column: int | None) -> float:
-        if column is None:
-            return 0.0
+    def odds(self, mention: Mention) -> NDArray[np.float32]:
+        """Log odds that a mention is the value of each argument."""
         odds = self._odds.get(mention.around)
         if odds is None:
             if len(self._odds) > 4096:
                 self._odds.clear()
             odds = self._odds[mention.around] = self.model.logits(self.encode(mention.around))
-        return float(odds[column])
-
-
-def _together(found: list[Mention], odds: list[float]) -> Heard:
-    age = min(mention.age for mention in found)
-    newest = max(o for mention, o in zip(found, odds, strict=True) if mention.age == age)
-    return Heard(newest, max(odds), age, frozenset().union(*(mention.words for mention in found)))
+        return odds
 
 
 _read: WeakKeyDictionary[Transcript, dict[str, list[Mention]]] = WeakKeyDictionary()

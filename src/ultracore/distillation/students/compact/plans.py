@@ -14,7 +14,7 @@ from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.spelling import begins_with_capitals
-from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.text import shape_of, words_of
 from ultracore.distillation.students.compact.transcript import key_of
 
 __all__ = ["Plan", "plan_of"]
@@ -44,7 +44,7 @@ class Plan:
         is_named: Whether its values are names, which begin with a capital.
         affixes: Prefix, shape of what was said, suffix.
         values: Members of the enum, then constants, each with its text.
-        name: Words of the argument's name.
+        name: Words of the argument's name; `name_size` is their number, at least 1.
         description: Its description, in small letters.
         described: Words of the description that the name has not.
     """
@@ -64,9 +64,24 @@ class Plan:
         constants = [self.typed(value) for value, _, tasks in self.counts.constants.values() if tasks >= MIN_TASKS]
         self.values += [(value, key_of(value)) for value in constants if value is not ABSENT]
         self.name = frozenset(name_words(slot.name))
+        self.name_size = max(len(self.name), 1)
         self.description = str(slot.schema.get("description") or "").lower()
         self.described = frozenset(words_of(self.description)) - self.name
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
+        self._habits: dict[str, tuple[float, float, float, float]] = {}
+
+    def habit(self, key: str) -> tuple[float, float, float, float]:
+        """Of a value's text: its share, its tasks, the share of its shape, whether the description has it."""
+        found = self._habits.get(key)
+        if found is None:
+            if len(self._habits) >= REMEMBERED:
+                self._habits.clear()
+            n = self.counts.values + 1.0
+            _, times, tasks = self.counts.constants.get(key, (None, 0, 0))
+            shapes = self.counts.shapes.get(shape_of(key), 0) / n if key else 0.0
+            described = float(len(key) > 2 and key.lower() in self.description)
+            found = self._habits[key] = times / n, min(tasks, 5) / 5, shapes, described
+        return found
 
     def typed(self, value: Any) -> Any:
         """The value as the slot's schema and enum hold it, else `ABSENT`."""

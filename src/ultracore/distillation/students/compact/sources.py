@@ -138,6 +138,7 @@ class Sources:
         self._shares: dict[str, Mapping[str, float]] = {}
         self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._odds: dict[str, list[NDArray[np.float32]]] = {}
         self._echoes: dict[str, Echo] = {}
         self._text = pool.transcript.last_user_text.lower()
 
@@ -174,13 +175,16 @@ class Sources:
 
     def heard(self, slot: Slot, key: str) -> Heard | None:
         """What stands around a value, by its text, where the user said it; `None` if nobody did."""
-        found = None if self._learned.mentions is None else self._mentions.get(key)
-        if found is None or self._learned.mentions is None:
+        if self._learned.mentions is None or key not in self._mentions:
             return None
         place = slot.name, key
-        if place not in self._heard:
-            self._heard[place] = self._learned.mentions.heard(slot.name, found)
-        return self._heard[place]
+        found = self._heard.get(place)
+        if found is None:
+            if key not in self._odds:
+                self._odds[key] = [self._learned.mentions.odds(mention) for mention in self._mentions[key]]
+            heard = self._learned.mentions.heard(slot.name, self._mentions[key], self._odds[key])
+            found = self._heard[place] = heard
+        return found
 
     def spoken(self, slot: Slot) -> list[Spoken]:
         """Stretches of the user's last turns that may be values of the slot, those of the newest turn first."""
