@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 
 import msgspec
+import numpy as np
 import pytest
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
-from ultracore.distillation.students.compact.arguments import _About
+from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
 from ultracore.distillation.students.compact.matching import Matcher, name_words
+from ultracore.distillation.students.compact.plans import Plan
 from ultracore.distillation.students.compact.slots import slots_of
+from ultracore.distillation.students.compact.sources import Learned, Sources
+from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.fit import fit_compact
@@ -103,7 +107,10 @@ def test_a_slot_never_seen_borrows_from_its_name_then_from_its_type() -> None:
 )
 def test_words_beside_a_value_say_what_it_is(text: str, key: str, expected: tuple[float, ...]) -> None:
     (slot,) = slots_of(tool_for("flight", "airline"))
-    assert _About(slot, text).features(key)[:3] == expected
+    plan, nothing = Plan(slot, Knowledge()), Vector(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    pool = Candidates(Transcript(State([{"role": "user", "content": text}], [])))
+    echo = Sources(pool, nothing, Learned(Knowledge(), {}, None)).echo(key)
+    assert (*plan.beside(echo.beside), plan.habit(key)[3]) == expected
 
 
 def test_tools_are_hidden_only_where_the_tools_on_offer_vary() -> None:

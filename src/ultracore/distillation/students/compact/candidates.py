@@ -164,13 +164,17 @@ class Candidates:
         places = [table.setdefault(path, len(table)) for path in self.paths]
         return list(table), np.array(places, np.int32)
 
-    def paths_of(self, place: int) -> list[int]:
-        """Places of the paths of a candidate's sources among `unique_paths`."""
-        return self._source_paths[self._bounds[place] : self._bounds[place + 1]]
+    def paths_of(self, place: int) -> list[str]:
+        """The paths of a candidate's sources."""
+        return self.paths[self._bounds[place] : self._bounds[place + 1]]
 
     @cached_property
-    def _source_paths(self) -> list[int]:
-        found: list[int] = self.unique_paths[1].tolist()
+    def lying(self) -> dict[str, list[int]]:
+        """For each path, the candidates that lie there."""
+        found: dict[str, list[int]] = {}
+        for place in range(len(self)):
+            for path in self.paths_of(place):
+                found.setdefault(path, []).append(place)
         return found
 
     @cached_property
@@ -202,15 +206,11 @@ class Candidates:
         return np.stack(columns, 1).astype(np.float32)
 
     @cached_property
-    def named(self) -> Floats:
-        """1 for each candidate of a tool result that the agent's last reply names, else 0: [candidates] float32."""
+    def named(self) -> list[int]:
+        """The candidates of a tool result that the agent's last reply names."""
         reply = self.transcript.last_reply.lower()
-        found = np.array([len(key) >= LEAST_NAMED and key.lower() in reply for key in self.keys], np.float32)
-        if not found.any():
-            return found
-        unique, place = self.unique_paths
-        held = self.largest(np.array([path.startswith("result:") for path in unique])[place])
-        return np.where(held, found, np.float32(0.0))
+        said = [place for place, key in enumerate(self.keys) if len(key) >= LEAST_NAMED and key.lower() in reply]
+        return [place for place in said if any(path.startswith("result:") for path in self.paths_of(place))]
 
     def _places(self) -> list[NDArray[Any]]:
         n = len(self.transcript.turns)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
+from ultracore.distillation.students.compact.sources import Alternative
 from ultracore.distillation.students.compact.spelling import begins_with_capitals
-from ultracore.distillation.students.compact.text import shape_of, words_of
+from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.transcript import key_of
 
 __all__ = ["Plan", "plan_of"]
@@ -25,8 +29,28 @@ MIN_TASKS = 2
 MIN_AFFIX = 3
 """Times that a prefix or suffix must have been seen."""
 
+NAME_SIMILARITY = 0.5
+"""A path whose last step is at least this similar to the argument's name is a source without evidence."""
+
+SIMILAR = np.float32(0.02)
+"""The prior of such a path, times the similarity."""
+
 REMEMBERED = 8192
 """Slots of one student: tools come with requests, and nobody says how many."""
+
+
+class Source(NamedTuple):
+    """What a path says of the values that lie there.
+
+    Attributes:
+        prior: As `SlotKnowledge.priors`; 0 without evidence.
+        likeness: Of its last step to the argument's name (0..1).
+        worth: The more that either says.
+    """
+
+    prior: float
+    likeness: float
+    worth: float
 
 
 class Plan:
@@ -43,8 +67,9 @@ class Plan:
         strangeness: How little the slot is known (0..1).
         is_named: Whether its values are names, which begin with a capital.
         affixes: Prefix, shape of what was said, suffix.
-        values: Members of the enum, then constants, each with its text.
-        name: Words of the argument's name; `name_size` is their number, at least 1.
+        values: Members of the enum, then constants.
+        may_be_absent: Whether the argument may be left out.
+        name: Words of the argument's name.
         description: Its description, in small letters.
         described: Words of the description that the name has not.
     """
@@ -60,13 +85,16 @@ class Plan:
         for member in slot.allowed:
             self._members.setdefault(key_of(member).casefold(), member)
         self._is_text = slot.schema.get("type") == "string" and not slot.allowed and slot.kind != "whole"
-        self.values = [(member, key_of(member)) for member in slot.allowed]
         constants = [self.typed(value) for value, _, tasks in self.counts.constants.values() if tasks >= MIN_TASKS]
-        self.values += [(value, key_of(value)) for value in constants if value is not ABSENT]
+        values = [*slot.allowed, *(value for value in constants if value is not ABSENT)]
+        self.values = [Alternative(-1, value, key_of(value)) for value in values]
+        seldom = not self.counts.calls or self.counts.present < self.counts.calls
+        self.may_be_absent = not slot.required and (slot.repeats or seldom)
         self.name = frozenset(name_words(slot.name))
-        self.name_size = max(len(self.name), 1)
+        self._name_size = max(len(self.name), 1)
         self.description = str(slot.schema.get("description") or "").lower()
         self.described = frozenset(words_of(self.description)) - self.name
+        self._sources: dict[str, Source] = {}
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
         self._habits: dict[str, tuple[float, float, float, float]] = {}
 
@@ -94,6 +122,21 @@ class Plan:
             return self._members.get(key_of(plain).casefold(), ABSENT)  # letter case aside
         return plain
 
+    def source(self, path: str) -> Source:
+        """What a path says."""
+        found = self._sources.get(path)
+        if found is None:
+            if len(self._sources) >= REMEMBERED:
+                self._sources.clear()
+            prior, likeness = self.priors.get(path, 0.0), _likeness(path, self.slot.name)
+            named = float(SIMILAR * np.float32(likeness)) if likeness >= NAME_SIMILARITY else 0.0
+            found = self._sources[path] = Source(prior, likeness, max(prior, named))
+        return found
+
+    def beside(self, words: frozenset[str]) -> tuple[float, float]:
+        """How many of the name's words, and of the description's, stand beside a value."""
+        return len(words & self.name) / self._name_size, min(len(words & self.described), 4) / 4
+
     def evidence(self, attributes: frozenset[str]) -> tuple[float, float, float]:
         """Smallest, largest and mean log share of right values whose object had these attributes."""
         found = self._evidence.get(attributes)
@@ -108,6 +151,15 @@ class Plan:
         logs = [math.log((self.counts.attributes.get(a, 0) + 0.5) / total) for a in attributes]
         # fsum does not depend on the order, and that of a set differs from process to process
         return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
+
+
+@lru_cache(maxsize=65536)
+def _likeness(path: str, name: str) -> float:
+    last = path.rsplit("/", 1)[-1]
+    if last in ("[]", "*", "*key"):
+        steps = [step for step in path.split("/")[1:] if step not in ("[]", "*", "*key")]
+        last = steps[-1] if steps else last
+    return 0.0 if ":" in last else trigram_similarity(last, name)
 
 
 _plans: WeakKeyDictionary[Knowledge, dict[int, Plan]] = WeakKeyDictionary()

@@ -8,7 +8,7 @@ compared (`arguments`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -20,11 +20,11 @@ from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
-from ultracore.distillation.students.compact.spelling import is_shortened
+from ultracore.distillation.students.compact.spelling import is_shortened, shortened
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
 from ultracore.distillation.students.compact.text import words_of
 
-__all__ = ["Alternative", "Echo", "Learned", "Likenesses", "Meanings", "Sources", "Table"]
+__all__ = ["Alternative", "Echo", "Learned", "Meanings", "Sources", "Table"]
 
 BESIDE = 30
 """Characters before a value, and half as many behind it, that may say what it is."""
@@ -81,16 +81,8 @@ class Echo(NamedTuple):
     beside: frozenset[str] = frozenset()
 
 
-class Likenesses(NamedTuple):
-    """How like an argument's name the paths of a state are.
-
-    Attributes:
-        names: Likeness of each distinct path (0..1).
-        floor: What that alone is worth as a prior: [unique paths] float32.
-    """
-
-    names: list[float]
-    floor: NDArray[np.float32]
+SILENT = Echo()
+"""Of a value that nobody said."""
 
 
 class Table(NamedTuple):
@@ -98,21 +90,11 @@ class Table(NamedTuple):
 
     Attributes:
         alternatives: In order of gathering.
-        static: What is said of them whatever the slot: [alternatives, features] float32.
-        own: What is said of them for this slot: [alternatives, features] float32.
-        said: What stands around them in the user's words: [alternatives, features] float32.
+        rows: What the ranker sees of them, before anything is chosen: [alternatives, features] float32.
     """
 
     alternatives: list[Alternative]
-    static: NDArray[np.float32]
-    own: NDArray[np.float32]
-    said: NDArray[np.float32]
-
-    def without(self, gone: Collection[str]) -> Table:
-        """The same without the alternatives of these texts."""
-        kept = [row for row, alternative in enumerate(self.alternatives) if alternative.key not in gone]
-        rows = (part[kept] for part in (self.static, self.own, self.said))
-        return Table([self.alternatives[row] for row in kept], *rows)
+    rows: NDArray[np.float32]
 
 
 class Sources:
@@ -125,14 +107,12 @@ class Sources:
 
     Attributes:
         tables: Slot key -> its alternatives, once they were gathered.
-        likenesses: Name of an argument -> how like it each path is, once that was asked.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
         self.pool = pool
         self.knowledge = learned.knowledge
         self.tables: dict[str, Table] = {}
-        self.likenesses: dict[str, Likenesses] = {}
         self._row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
@@ -141,6 +121,7 @@ class Sources:
         self._odds: dict[str, list[NDArray[np.float32]]] = {}
         self._echoes: dict[str, Echo] = {}
         self._text = pool.transcript.last_user_text.lower()
+        self._words = pool.transcript.user_words | pool.transcript.reply_words
 
     def echo(self, key: str) -> Echo:
         """Where the conversation says a value, by its text."""
@@ -151,9 +132,11 @@ class Sources:
 
     def _echo(self, key: str) -> Echo:
         words, t = _words(key), self.pool.transcript
-        shares = _share_said(words, t.last_user_words), _share_said(words, t.user_words), _share(words, t.reply_words)
-        said = key.lower()
+        forms, said = _forms(key)
         at = self._text.find(said) if len(said) > 1 else -1
+        if at < 0 and forms.isdisjoint(self._words):
+            return SILENT
+        shares = _share_said(words, t.last_user_words), _share_said(words, t.user_words), _share(words, t.reply_words)
         if at < 0:
             return Echo(*shares)
         end = at + len(said)
@@ -201,6 +184,13 @@ class Sources:
 @lru_cache(maxsize=65536)
 def _words(key: str) -> tuple[str, ...]:
     return tuple(words_of(key))
+
+
+@lru_cache(maxsize=65536)
+def _forms(key: str) -> tuple[frozenset[str], str]:
+    """Everything by which a value may be said, and its text in small letters."""
+    words = _words(key)
+    return frozenset(words) | shortened(words), key.lower()
 
 
 def _share_said(words: Sequence[str], said: frozenset[str]) -> float:

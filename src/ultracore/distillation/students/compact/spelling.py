@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["begins_with_capitals", "is_shortened", "titled"]
+__all__ = ["begins_with_capitals", "is_shortened", "shortened", "titled"]
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 
@@ -46,7 +46,16 @@ def is_shortened(words: Sequence[str], said: Collection[str]) -> bool:
         >>> is_shortened(["san", "diego"], {"in", "sd"}), is_shortened(["las", "vegas"], {"vegas"})
         (True, True)
     """
-    if len(words) > 1 and "".join(word[0] for word in words) in said:
-        return True
+    return any(form in said for form in shortened(words))
+
+
+def shortened(words: Sequence[str]) -> set[str]:
+    """The initials of several words, and every beginning of the longest of them that is long enough.
+
+    Example:
+        >>> sorted(shortened(["las", "vegas"]))
+        ['lv', 'vega', 'vegas']
+    """
     longest = max(words, key=len, default="")
-    return any(longest[:length] in said for length in range(LEAST_PREFIX, len(longest) + 1))
+    beginnings = {longest[:length] for length in range(LEAST_PREFIX, len(longest) + 1)}
+    return beginnings | ({"".join(word[0] for word in words)} if len(words) > 1 else set())

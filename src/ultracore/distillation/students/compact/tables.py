@@ -1,0 +1,258 @@
+"""What a slot might be: its alternatives, and what is said of each whatever else was chosen.
+
+All slots of a tool are laid out at once, for numpy costs the same for one row as for a hundred. What this
+file does not know: which alternative is chosen, and what that says of the next slot (`arguments`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates, packed
+from ultracore.distillation.students.compact.plans import Plan, plan_of
+from ultracore.distillation.students.compact.slots import ABSENT, Slot
+from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
+from ultracore.distillation.students.compact.spelling import titled
+from ultracore.distillation.students.compact.text import shape_of
+from ultracore.distillation.students.compact.transcript import key_of
+
+__all__ = ["ARGUMENT_FEATURES", "ARGUMENT_FEATURES_BEFORE_MENTIONS", "LINKS_AT", "TAKEN_AT", "lay_out", "without"]
+
+Floats = NDArray[np.float32]
+
+MAX_CANDIDATES = 64
+"""Per slot, the likeliest by the prior of their paths; bounds the time of a decision, its cost was not measured."""
+
+NAMED = 0.005
+"""Prior of what a tool result holds and the agent's last reply names: "shall I book a ride to ...?"."""
+
+_LINKS = 10
+_SLOT = 33
+_TAKEN = 21
+_SAID = 6
+ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * _SLOT
+"""Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
+"""Columns that describe a candidate to the ranker."""
+
+_STATIC_AT = slice(STATIC_FEATURES)
+LINKS_AT = slice(STATIC_FEATURES, STATIC_FEATURES + _LINKS)
+_OWN_AT = slice(LINKS_AT.stop, LINKS_AT.stop + _SLOT)
+_OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + _SLOT)
+_SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
+_SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
+TAKEN_AT = _OWN_AT.start + _TAKEN
+"""How many values a list has already; -1 for what is no list."""
+
+Heard = Sequence[tuple[str, str, float]]
+
+
+class _Gathered(NamedTuple):
+    """The alternatives of a slot, and the path that speaks best for each: its place among the state's, -1 for none."""
+
+    plan: Plan
+    alternatives: list[Alternative]
+    heard: Heard
+
+
+def lay_out(slots: Iterable[Slot], sources: Sources) -> None:
+    """See to it that slots, and those of the elements of their arrays, have a table."""
+    parts = [part for slot in slots for part in slot.items or (slot,) if part.key not in sources.tables]
+    gathered = [_gathered(part, sources) for part in parts]
+    filled = [found for found in gathered if found.alternatives]
+    for found in gathered:
+        if not found.alternatives:
+            sources.tables[found.plan.slot.key] = Table([], np.zeros((0, ARGUMENT_FEATURES), np.float32))
+    if filled:
+        _describe(filled, sources)
+
+
+def without(table: Table, gone: set[str]) -> Table:
+    """The table without the alternatives of these texts."""
+    kept = [row for row, alternative in enumerate(table.alternatives) if alternative.key not in gone]
+    rows = table.rows[kept]
+    if len(rows):
+        for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
+            np.subtract(rows[:, own], rows[:, own].max(axis=0), out=rows[:, relative])
+    return Table([table.alternatives[row] for row in kept], rows)
+
+
+def _describe(gathered: Sequence[_Gathered], sources: Sources) -> None:
+    """The tables of slots that have alternatives."""
+    sizes = [len(found.alternatives) for found in gathered]
+    start = np.cumsum([0, *sizes])
+    rows = np.empty((start[-1], ARGUMENT_FEATURES), np.float32)
+    places = [place for found in gathered for place, _, _ in found.alternatives]
+    rows[:, _STATIC_AT] = sources.pool.static_rows[places]
+    rows[:, LINKS_AT] = 0.0
+    rows[:, _OWN_AT] = packed([figure for found in gathered for figure in _own(found, sources)], _SLOT)
+    rows[:, _SAID_AT] = _said([(found.plan, a) for found in gathered for a in found.alternatives], sources)
+    for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
+        top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
+        np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
+    bounds = start.tolist()
+    for found, first, end in zip(gathered, bounds, bounds[1:], strict=False):
+        sources.tables[found.plan.slot.key] = Table(found.alternatives, rows[first:end])
+
+
+def _gathered(slot: Slot, sources: Sources) -> _Gathered:
+    plan = plan_of(slot, sources.knowledge)
+    heard = _heard(plan, sources)
+    alternatives = _gather(plan, sources, heard)
+    if slot.repeats or plan.may_be_absent:
+        alternatives.append(Alternative(-1, ABSENT, ""))
+    return _Gathered(plan, alternatives, heard)
+
+
+def _gather(plan: Plan, sources: Sources, heard: Heard) -> list[Alternative]:
+    """Everything that the slot's value might be, candidates of the conversation first."""
+    if plan.counts.calls and not plan.counts.present:
+        return []
+    found: dict[str, Alternative] = {}
+    pool = sources.pool
+    offers = [(place, pool.values[place]) for place in _relevant(plan, pool)]
+    offers += [(pool.index.get(said, -1), value) for said, value, _ in heard]
+    offers += _affixed(pool, plan)
+    for place, value in offers:
+        plain = plan.typed(value)
+        if plain is not ABSENT:
+            key = key_of(plain)
+            if key not in found:
+                found[key] = Alternative(place, plain, key)
+    for known in plan.values:
+        if known.key not in found:
+            found[known.key] = known
+    return list(found.values())
+
+
+def _heard(plan: Plan, sources: Sources) -> Heard:
+    """What the user said that may be the value: as it was said, as it would be written, how likely."""
+    found = []
+    for span in sources.spoken(plan.slot):
+        found.append((span.value, span.value, span.probability))
+        written = titled(span.value) if plan.is_named else span.value
+        if written != span.value:
+            found.append((span.value, written, span.probability))
+    return found
+
+
+def _relevant(plan: Plan, pool: Candidates) -> list[int]:
+    """Candidates where values of the slot have lain, or under a name like the slot's, or that the agent just named."""
+    lying = pool.lying
+    found = {place for path, there in lying.items() if plan.source(path).worth > 0 for place in there}
+    if not plan.slot.allowed:
+        found.update(pool.named)
+    chosen = sorted(found)
+    if len(chosen) > MAX_CANDIDATES:
+        named = frozenset(() if plan.slot.allowed else pool.named)
+        worth = [max(plan.source(p).worth for p in pool.paths_of(i)) for i in chosen]
+        best = np.array([max(w, NAMED * (i in named)) for w, i in zip(worth, chosen, strict=True)], np.float32)
+        chosen = [chosen[i] for i in sorted(np.argsort(-best, kind="stable")[:MAX_CANDIDATES].tolist())]
+    return chosen
+
+
+def _affixed(pool: Candidates, plan: Plan) -> Iterator[tuple[int, str]]:
+    """Candidates of the right shape with a prefix or suffix that such values were seen to want."""
+    for prefix, shape, suffix in plan.affixes:
+        for place, key in enumerate(pool.keys):
+            if len(key) >= 3 and not key.startswith(prefix or "\0") and shape_of(key) == shape:
+                yield place, prefix + key + suffix
+
+
+def _own(found: _Gathered, sources: Sources) -> list[float]:
+    """What is said of each alternative for its slot: _SLOT figures after one another."""
+    plan, alternatives, heard = found
+    slot, counts, pool = plan.slot, plan.counts, sources.pool
+    shares = sources.shares(slot)
+    likely: dict[str, float] = {}
+    for _, written, probability in heard:
+        likely.setdefault(written, probability)
+    used = pool.transcript.given.get((slot.tool, slot.path), {})
+    ranks: dict[str, int] = {}
+    unused_ranks: dict[str, int] = {}
+    n = counts.values + 1.0
+    size = math.log1p(len(alternatives))
+    absent_is_likely = 1.0 - max(likely.values(), default=0.0)
+    by_slot = bool(slot.allowed), counts.presence, slot.required
+    taken = 0.0 if slot.repeats else -1.0
+    flat: list[float] = []
+    for place, value, key in alternatives:
+        path, prior, similarity, weighed = "", 0.0, 0.0, (0.0, 0.0, 0.0)
+        if place >= 0:
+            path, prior, similarity = _provenance(plan, pool.paths_of(place))
+            weighed = plan.evidence(pool.around(place).attributes)
+        rank, unused_rank, times_used = ranks.get(path, 0), unused_ranks.get(path, 0), used.get(key, 0)
+        ranks[path] = rank + 1
+        unused_ranks[path] = unused_rank + (not times_used)
+        share = shares.get(key, 0.0) if shares is not None else 0.0
+        times, tasks, shapes, described = plan.habit(key)
+        last, user, reply, at, beside = sources.echo(key)
+        flat += (
+            prior,
+            counts.gold.get(path, 0) / n,
+            similarity,
+            times_used / 5 if times_used < 5 else 1.0,
+            rank / 12 if rank < 12 else 1.0,
+            unused_rank / 12 if unused_rank < 12 and not times_used else 1.0,
+            *weighed,
+            times,
+            tasks,
+            shapes,
+            not key,
+            place < 0 and bool(key),
+            *by_slot,
+            last,
+            user,
+            reply,
+            size,
+            taken,
+            share,
+            math.log(share + 1e-3) if shares is not None else 0.0,
+            shares is not None,
+            likely.get(key, 0.0) if key else absent_is_likely,
+            bool(likely),
+            place >= 0 and pool.keys[place] != key and value is not ABSENT,
+            *(plan.beside(beside) if beside else (0.0, 0.0)),
+            described,
+            at,
+            plan.strangeness,
+        )
+    return flat
+
+
+def _provenance(plan: Plan, paths: Sequence[str]) -> tuple[str, float, float]:
+    """The path that speaks best for a candidate, its prior, and the best likeness of a path to the name."""
+    best, prior, similarity = "", 0.0, 0.0
+    for path in paths:
+        likelihood, likeness, _ = plan.source(path)
+        if likelihood > prior or not best:
+            best, prior = path, likelihood
+        if likeness > similarity:
+            similarity = likeness
+    return best, prior, similarity
+
+
+def _said(described: Sequence[tuple[Plan, Alternative]], sources: Sources) -> Floats:
+    """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
+    out = np.zeros((len(described), _SAID), np.float32)
+    keys, rows = sources.pool.keys, []
+    flat: list[float] = []
+    for row, (plan, (place, _, key)) in enumerate(described):
+        found = sources.heard(plan.slot, keys[place] if place >= 0 else key)
+        if found is not None:
+            rows.append(row)
+            flat += (
+                1.0,
+                min(max(found.newest, -6.0), 6.0) / 3.0,
+                min(max(found.best, -6.0), 6.0) / 3.0,
+                min(found.age, 8) / 8,
+                *plan.beside(found.words),
+            )
+    if rows:
+        out[rows] = packed(flat, _SAID)
+    return out
