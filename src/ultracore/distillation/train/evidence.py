@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.agreement import Comparators
+from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.compact.actions import OTHER, ActionEvidence, Ngrams
 from ultracore.distillation.students.compact.arguments import Question, question_for
 from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
@@ -21,12 +22,13 @@ from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example, Prepared
-from ultracore.distillation.train.linear import choose_strength, fit_multilabel, fit_softmax
+from ultracore.distillation.train.forest import fit_forest
+from ultracore.distillation.train.linear import UNHEARD, choose_strength, fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.mentioning import fit_mentions
 from ultracore.distillation.train.tagging import fit_tagger
 
-__all__ = ["Asked", "fit_evidence", "questions_of", "strength_for"]
+__all__ = ["Asked", "fit_evidence", "questions_of", "strength_for", "votes_help"]
 
 LEAST_EXAMPLES = 3
 """Of an action, before the linear models tell it from other rare ones."""
@@ -51,6 +53,8 @@ def fit_evidence(
     comparators: Comparators,
     seed: int,
     strength: float,
+    *,
+    votes: bool,
 ) -> ActionEvidence:
     """Fit everything below the rankers.
 
@@ -59,8 +63,9 @@ def fit_evidence(
         prepared: All decisions: their encoder, and habits that need no fold.
         schemas: Schemas inferred for tools without one.
         comparators: Which arguments are free text.
-        seed: Seed of the tagger.
+        seed: Seed of the tagger and of the forest.
         strength: From `strength_for`.
+        votes: Whether trees are grown, which vote for actions; see `votes_help`.
     """
     encoder = prepared.encoder
     rows = [e.row for e in examples]
@@ -72,10 +77,11 @@ def fit_evidence(
     decisions, pools = [e.decision for e in examples], [e.pool for e in examples]
     knowledge = Knowledge.count(decisions, pools, dict(schemas), comparators.free_text)
     knowledge.together, knowledge.alone = prepared.habits
+    words = fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength)
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
-        words=fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength),
+        words=words,
         intents=_fit_intents(examples, encoder),
         ngrams=ngrams,
         learned=Learned(
@@ -85,7 +91,25 @@ def fit_evidence(
             fit_mentions(examples, knowledge),
         ),
         prompts=prepared.prompts,
+        forest=fit_forest(rows, labels, weights, words, seed) if votes else None,
     )
+
+
+def votes_help(evidence: ActionEvidence, held: Sequence[Example]) -> bool:
+    """Whether the words' linear model says more of these examples' actions when averaged with the forest.
+
+    More: the mean gain in log loss exceeds its standard error over whole tasks.
+    """
+    forest, gains = evidence.forest, dict[Any, float]()
+    if forest is None or not held:
+        return False
+    for example, unit in zip(held, units_of([e.decision for e in held]), strict=True):
+        action = example.decision.action
+        alone = evidence.words.softmax(example.row).get(action, 0.0)
+        both = 0.5 * (alone + forest.shares(example.row).get(action, 0.0))
+        gains[unit] = gains.get(unit, 0.0) + float(np.log(both + UNHEARD) - np.log(alone + UNHEARD))
+    gained = np.array(list(gains.values()))
+    return bool(gained.mean() > gained.std() / np.sqrt(len(gained)))
 
 
 def strength_for(examples: Sequence[Example], encoder: CompiledEncoder, held: NDArray[np.bool_]) -> float:

@@ -36,7 +36,7 @@ from ultracore.distillation.students.compact.student import (
 )
 from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
-from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of, strength_for
+from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of, strength_for, votes_help
 from ultracore.distillation.train.examples import Example, Prepared, circles_once, prepare
 from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
@@ -137,7 +137,7 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     say("fitting the ranker of whole calls")
     layers.fit_calls()
     say("fitting evidence on all decisions")
-    evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength)
+    evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength, votes=layers.votes)
     memory = ContextMemory.build(decisions)
     development = _calibrate(layers.development, layers.final)
     student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions))
@@ -179,10 +179,16 @@ class _Layers:
         """Evidence without each fold; what it says of the fold."""
         self.strength = strength_for(self.examples, prepared.encoder, self.folds == 0)
         self.evidence: list[ActionEvidence] = []
+        self.votes = True
         held: list[_Held | None] = [None] * len(self.examples)
         for fold in range(self.k):
             rest = [e for e, f in zip(self.examples, self.folds, strict=True) if f != fold]
-            evidence = fit_evidence(rest, prepared, schemas, self.comparators, self.seed, self.strength)
+            evidence = fit_evidence(
+                rest, prepared, schemas, self.comparators, self.seed, self.strength, votes=self.votes
+            )
+            if not fold:
+                self.votes = votes_help(evidence, [e for e, f in zip(self.examples, self.folds, strict=True) if not f])
+                evidence = evidence if self.votes else evidence._replace(forest=None)
             self.evidence.append(evidence)
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
@@ -200,7 +206,7 @@ class _Layers:
         rest = [e for e, k in zip(self.examples, known, strict=True) if k and e.decision.action not in hidden]
         if not rest:
             return
-        self.blind = fit_evidence(rest, prepared, schemas, self.comparators, self.seed, self.strength)
+        self.blind = fit_evidence(rest, prepared, schemas, self.comparators, self.seed, self.strength, votes=self.votes)
         self.strange = [
             number
             for number, example in enumerate(self.examples)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, availability
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.forest import Forest
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.sources import Learned
@@ -26,7 +27,15 @@ from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import REPLY, Tool
 
-__all__ = ["ACTION_FEATURES", "OTHER", "ActionEvidence", "Ngrams", "action_rows", "shortlist"]
+__all__ = [
+    "ACTION_FEATURES",
+    "ACTION_FEATURES_BEFORE_FOREST",
+    "OTHER",
+    "ActionEvidence",
+    "Ngrams",
+    "action_rows",
+    "shortlist",
+]
 
 Floats = NDArray[np.float32]
 
@@ -40,7 +49,9 @@ LEAST = 1e-4
 """Of the probability of an action."""
 
 _STATE = 16
-ACTION_FEATURES = 31 + AVAILABILITY_FEATURES + _STATE
+_FOREST = 3
+ACTION_FEATURES_BEFORE_FOREST = 31 + AVAILABILITY_FEATURES + _STATE
+ACTION_FEATURES = ACTION_FEATURES_BEFORE_FOREST + _FOREST
 
 
 class Ngrams(msgspec.Struct):
@@ -81,6 +92,7 @@ class ActionEvidence(NamedTuple):
         ngrams: Action n-grams.
         learned: What is known about arguments; it tells whether a tool's arguments are at hand.
         prompts: Which lines of a system prompt are policy, and which are about the conversation.
+        forest: Trees that vote for the action; none where they were not found to help.
     """
 
     encoder: CompiledEncoder
@@ -90,6 +102,7 @@ class ActionEvidence(NamedTuple):
     ngrams: Ngrams
     learned: Learned
     prompts: Prompts = Prompts()
+    forest: Forest | None = None
 
 
 def shortlist(transcript: Transcript, words: Mapping[str, float], fit: Mapping[str, float]) -> list[str]:
@@ -125,6 +138,7 @@ def action_rows(
     pending = sorted((intents.get(name, 0.0), name) for name in names if not used[name] and name != REPLY)[-2:]
     described = [transcript.tools[name] for name in names[1:]]
     at_hand = [[-1.0] * AVAILABILITY_FEATURES, *availability(described, pool, evidence.learned.knowledge).tolist()]
+    votes = _vote_features(names, transcript, row, evidence.forest)
     rows = []
     for place, name in enumerate(names):
         other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
@@ -139,6 +153,7 @@ def action_rows(
                 *_match_features(fit.get(name, 0.0), ranked),
                 *at_hand[place],
                 *state,
+                *votes[place],
             ]
         )
     return names, np.array(rows, np.float32)
@@ -165,6 +180,16 @@ def _model_features(
         *(ngrams.share(t.actions, length, name, p_structure) for length in (1, 2, 3)),
         float(name in words),
     ]
+
+
+def _vote_features(names: Sequence[str], t: Transcript, row: Vector, forest: Forest | None) -> list[list[float]]:
+    """How many of the trees vote for each action, also against the action with the most votes."""
+    if forest is None:
+        return [[0.0] * _FOREST] * len(names)
+    votes = _shared(forest.shares(row), t)
+    own = [votes.get(name, LEAST if name == REPLY else votes[OTHER]) for name in names]
+    logs = [math.log(share + 0.01) for share in own]
+    return [[share, log, log - max(logs)] for share, log in zip(own, logs, strict=True)]
 
 
 def _history_features(name: str, used: int, t: Transcript) -> list[float]:

@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.students.artefact import read_artefact, write_artefact
-from ultracore.distillation.students.compact.actions import ACTION_FEATURES, ActionEvidence, Ngrams
+from ultracore.distillation.students.compact.actions import (
+    ACTION_FEATURES,
+    ACTION_FEATURES_BEFORE_FOREST,
+    ActionEvidence,
+    Ngrams,
+)
 from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES, ARGUMENT_FEATURES_BEFORE_MENTIONS
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.familiarity import Familiarity
+from ultracore.distillation.students.compact.forest import Forest
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
@@ -36,12 +42,15 @@ __all__ = ["load_student", "save_student"]
 KIND = "compact"
 _LINEAR = ("structure", "words", "intents")
 _MEANING, _TAGGER, _MENTIONS = "meaning:", "tagger:", "mentions"
+_FOREST = "forest"
 _WIDTHS = {
     "actions": ACTION_FEATURES,
     "arguments": ARGUMENT_FEATURES,
     "calls": DRAFT_FEATURES,
     "gate": WHOLE_FEATURES,
 }
+_EARLIER = {("actions", ACTION_FEATURES_BEFORE_FOREST), ("arguments", ARGUMENT_FEATURES_BEFORE_MENTIONS)}
+"""Widths of earlier releases' rankers, which leave later columns out."""
 
 
 class _Config(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,9 +77,10 @@ def save_student(student: CompactStudent, folder: Path) -> str:
     linear |= {_MEANING + slot: model for slot, model in learned.meanings.items()}
     if learned.mentions is not None:
         linear[_MENTIONS] = learned.mentions.model
+    forests = {_FOREST: evidence.forest} if evidence.forest is not None else {}
     config = _Config(
         encoder=evidence.encoder.encoder,
-        classes={name: model.classes for name, model in linear.items()},
+        classes={name: model.classes for name, model in [*linear.items(), *forests.items()]},
         ngrams=evidence.ngrams,
         knowledge=learned.knowledge,
         memory=student.memory,
@@ -82,6 +92,8 @@ def save_student(student: CompactStudent, folder: Path) -> str:
     arrays: dict[str, NDArray[Any]] = {}
     for name, model in linear.items():
         arrays |= {f"{name}.weights": model.weights, f"{name}.bias": model.bias}
+    for name, forest in forests.items():
+        arrays |= {f"{name}.{part}": array for part, array in forest.arrays.items()}
     if learned.tagger is not None:
         arrays |= {_TAGGER + name: array for name, array in learned.tagger.arrays.items()}
     for name in _WIDTHS:
@@ -100,7 +112,9 @@ def load_student(folder: Path) -> CompactStudent:
     model_id, raw, arrays = read_artefact(folder, KIND)
     try:
         config = msgspec.convert(raw, _Config)
-        linear = {name: _linear(name, config.classes[name], arrays) for name in config.classes}
+        linear = {name: _linear(name, config.classes[name], arrays) for name in config.classes if name != _FOREST}
+        voters = config.classes.get(_FOREST)
+        forest = Forest(voters, _parts(_FOREST, arrays)) if voters is not None else None
         learned = Learned(
             config.knowledge,
             {name.removeprefix(_MEANING): model for name, model in linear.items() if name.startswith(_MEANING)},
@@ -116,7 +130,12 @@ def load_student(folder: Path) -> CompactStudent:
         raise ArtefactError(f"{folder} lacks a ranker; train again")
     return CompactStudent(
         ActionEvidence(
-            config.encoder.compile(), **models, ngrams=config.ngrams, learned=learned, prompts=config.prompts
+            config.encoder.compile(),
+            **models,
+            ngrams=config.ngrams,
+            learned=learned,
+            prompts=config.prompts,
+            forest=forest,
         ),
         Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
         config.memory,
@@ -142,9 +161,7 @@ def _ranker(name: str, width: int, arrays: Mapping[str, NDArray[Any]]) -> Ranker
     if not (parts := _parts(name, arrays)):
         return None
     ranker = Ranker(parts)
-    if name == "arguments" and ranker.width == ARGUMENT_FEATURES_BEFORE_MENTIONS:
-        return ranker
-    if ranker.width != width:
+    if ranker.width != width and (name, ranker.width) not in _EARLIER:
         raise KeyError(f"{name}: {ranker.width} features where this release has {width}")
     return ranker
 
