@@ -62,8 +62,10 @@ def fit_mentions(examples: Sequence[Example], knowledge: Knowledge) -> Mentions 
         return None
     blank = Mentions(features, Linear([], np.zeros((len(features), 0), np.float32), np.zeros(0, np.float32)))
     weights, bias = np.zeros((len(features), len(names)), np.float32), np.zeros(len(names), np.float32)
+    around = {one.mention.around for name in names for one in told[name]}
+    encoded = {features: blank.encode(features) for features in around}
     for column, name in enumerate(names):
-        rows = [blank.encode(one.mention.around) for one in told[name]]
+        rows = [encoded[one.mention.around] for one in told[name]]
         right = np.array([one.right for one in told[name]])
         amounts = np.array([one.weight for one in told[name]])
         weights[:, column], bias[column] = fit_binary(rows, len(features), right, amounts, c=0.3)

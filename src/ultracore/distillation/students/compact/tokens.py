@@ -66,10 +66,16 @@ def tokens_of(text: str) -> list[Token]:
         >>> [token.text for token in tokens_of("at 9pm, please")]
         ['at', '9', 'pm', ',', 'please']
     """
+    return list(_tokens(text))
+
+
+@lru_cache(maxsize=16384)  # training reads every text once for each fold
+def _tokens(text: str) -> tuple[Token, ...]:
     tail = max(0, len(text) - _LONGEST_TAIL)
-    return [Token(m.group(), m.start(), m.end()) for m in _TOKEN.finditer(text, tail)][-MAX_TOKENS:]
+    return tuple(Token(m.group(), m.start(), m.end()) for m in _TOKEN.finditer(text, tail))[-MAX_TOKENS:]
 
 
+@lru_cache(maxsize=65536)
 def phrase_of(text: str) -> str:
     """A text as the lexicon knows it.
 
