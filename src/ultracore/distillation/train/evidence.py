@@ -20,6 +20,7 @@ from ultracore.distillation.students.compact.knowledge import Knowledge, gold_va
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
 from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
+from ultracore.distillation.students.compact.tables import lay_out
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example, Prepared
 from ultracore.distillation.train.forest import fit_forest
@@ -144,15 +145,17 @@ def _from_column(row: Vector, begin: int) -> Vector:
     return Vector(row.columns[kept], row.amounts[kept])
 
 
-def questions_of(example: Example, learned: Learned) -> list[Asked]:
+def questions_of(example: Example, sources: Sources) -> list[Asked]:
     """The choices behind the teacher's own call, slot by slot, given its earlier choices."""
     asked: list[Asked] = []
-    knowledge, sources = learned.knowledge, Sources(example.pool, example.row, learned)
+    knowledge = sources.knowledge
     for call in example.decision.calls[:1]:
         if call.arguments is None or call.name not in example.transcript.tools:
             continue
         before: list[tuple[Slot, Any]] = []
-        for slot in knowledge.slots_of(example.transcript.tools[call.name]):
+        slots = knowledge.slots_of(example.transcript.tools[call.name])
+        lay_out([slot for slot in slots if slot.key not in knowledge.free_text], sources)
+        for slot in slots:
             values = gold_values(slot, call.arguments)
             if slot.key not in knowledge.free_text:
                 asked += _slot_questions(sources, slot, values, before)

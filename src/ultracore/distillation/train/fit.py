@@ -27,6 +27,7 @@ from ultracore.distillation.students.compact.knowledge import infer_schemas
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.student import (
     CompactStudent,
     Rankers,
@@ -95,11 +96,12 @@ class FitResult(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """Out-of-fold evidence for one decision."""
+    """Out-of-fold evidence for one decision, and the sources that the questions were asked of."""
 
     names: list[str]
     rows: Floats
     asked: list[Asked]
+    sources: Sources
 
 
 @one_thread
@@ -280,7 +282,12 @@ class _Layers:
 
     def _drafts(self, e: Example, fold: int, evidence: ActionEvidence, held: _Held) -> list[Draft]:
         actions, described = _all(self.actions[fold : fold + 1]), (held.names, held.rows)
-        return draft_calls(e.transcript, e.pool, e.row, evidence, actions, self.arguments[fold], described=described)
+        arguments, sources = self.arguments[fold], held.sources
+        found = draft_calls(
+            e.transcript, e.pool, e.row, evidence, actions, arguments, described=described, sources=sources
+        )
+        sources.tables.clear()  # they are the larger part of the memory
+        return found
 
     def _whole(self, first: Draft, e: Example, fold: int, evidence: ActionEvidence) -> Draft:
         actions = _all(self.actions[fold : fold + 1])
@@ -346,7 +353,8 @@ class _Lists:
 
 def _hold(example: Example, evidence: ActionEvidence) -> _Held:
     names, rows = action_rows(example.transcript, example.pool, example.row, evidence)
-    return _Held(names, rows, questions_of(example, evidence.learned))
+    sources = Sources(example.pool, example.row, evidence.learned)
+    return _Held(names, rows, questions_of(example, sources), sources)
 
 
 def _known(decision: Decision) -> bool:

@@ -59,13 +59,14 @@ def draft_calls(
     argument_ranker: Ranker | None,
     most: int = MAX_DRAFTS,
     described: tuple[list[str], Floats] | None = None,
+    sources: Sources | None = None,
 ) -> list[Draft]:
     """The likeliest actions, likeliest first, with arguments filled; at least one and so many at most.
 
-    `described` is what `action_rows` gives, where it is known already.
+    `described` is what `action_rows` gives, where it is known already; so are `sources` of the same pool and row.
     """
     names, rows = described if described is not None else action_rows(transcript, pool, row, evidence)
-    sources = Sources(pool, row, evidence.learned)
+    sources = sources or Sources(pool, row, evidence.learned)
     scores = action_ranker.scores(rows)
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
