@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, availability
-from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.candidates import Candidates, packed
 from ultracore.distillation.students.compact.forest import Forest
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.prompts import Prompts
@@ -25,7 +25,7 @@ from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
-from ultracore.distillation.tools import REPLY, Tool
+from ultracore.distillation.tools import REPLY
 
 __all__ = [
     "ACTION_FEATURES",
@@ -69,12 +69,15 @@ class Ngrams(msgspec.Struct):
             followers = self.counts.setdefault(_context(actions, length), {})
             followers[chosen] = followers.get(chosen, 0) + 1
 
-    def share(self, actions: Sequence[str], length: int, chosen: str, prior: float) -> float:
-        """Smoothed probability of an action after the last `length` ones."""
-        followers = self.counts.get(_context(actions, length))
-        if not followers:
-            return prior
-        return (followers.get(chosen, 0) + 0.5 * prior) / (sum(followers.values()) + 0.5)
+    def after(self, actions: Sequence[str]) -> list[tuple[dict[str, int], int]]:
+        """What followed the last one, two and three actions, each with the sum of the counts."""
+        found = [self.counts.get(_context(actions, length), {}) for length in (1, 2, 3)]
+        return [(followers, sum(followers.values())) for followers in found]
+
+
+def _share(followers: Mapping[str, int], total: int, chosen: str, prior: float) -> float:
+    """Smoothed probability of an action among those that followed."""
+    return (followers.get(chosen, 0) + 0.5 * prior) / (total + 0.5) if total else prior
 
 
 def _context(actions: Sequence[str], length: int) -> str:
@@ -139,24 +142,23 @@ def action_rows(
     described = [transcript.tools[name] for name in names[1:]]
     at_hand = [[-1.0] * AVAILABILITY_FEATURES, *availability(described, pool, evidence.learned.knowledge).tolist()]
     votes = _vote_features(names, transcript, row, evidence.forest)
-    rows = []
+    best, after = math.log(max(words.values(), default=1.0) + 1e-5), evidence.ngrams.after(transcript.actions)
+    flat: list[float] = []
     for place, name in enumerate(names):
         other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
-        rows.append(
-            [
-                *_model_features(name, transcript, words, structure, evidence.ngrams),
-                intents.get(name, 0.0),
-                intents.get(name, 0.0) * (used[name] == 0),
-                other,
-                *_history_features(name, used[name], transcript),
-                *_text_features(name, transcript),
-                *_match_features(fit.get(name, 0.0), ranked),
-                *at_hand[place],
-                *state,
-                *votes[place],
-            ]
+        flat += (
+            *_model_features(name, words, structure, best, after),
+            intents.get(name, 0.0),
+            intents.get(name, 0.0) * (used[name] == 0),
+            other,
+            *_history_features(name, used[name], transcript),
+            *_text_features(name, transcript),
+            *_match_features(fit.get(name, 0.0), ranked),
+            *at_hand[place],
+            *state,
+            *votes[place],
         )
-    return names, np.array(rows, np.float32)
+    return names, packed(flat, len(flat) // len(names))
 
 
 def _shared(shares: dict[str, float], t: Transcript) -> dict[str, float]:
@@ -167,17 +169,21 @@ def _shared(shares: dict[str, float], t: Transcript) -> dict[str, float]:
 
 
 def _model_features(
-    name: str, t: Transcript, words: Mapping[str, float], structure: Mapping[str, float], ngrams: Ngrams
+    name: str,
+    words: Mapping[str, float],
+    structure: Mapping[str, float],
+    best: float,
+    after: Sequence[tuple[Mapping[str, int], int]],
 ) -> list[float]:
-    unknown = LEAST if name == REPLY else words[OTHER], LEAST if name == REPLY else structure[OTHER]
+    unknown = (LEAST, LEAST) if name == REPLY else (words[OTHER], structure[OTHER])
     p_words, p_structure = words.get(name, unknown[0]), structure.get(name, unknown[1])
-    best = max(words.values(), default=1.0)
+    log_words = math.log(p_words + 1e-5)
     return [
-        math.log(p_words + 1e-5),
+        log_words,
         math.log(p_structure + 1e-5),
-        math.log(p_words + 1e-5) - math.log(best + 1e-5),
+        log_words - best,
         p_words,
-        *(ngrams.share(t.actions, length, name, p_structure) for length in (1, 2, 3)),
+        *[_share(followers, total, name, p_structure) for followers, total in after],
         float(name in words),
     ]
 
@@ -210,19 +216,25 @@ def _text_features(name: str, t: Transcript) -> list[float]:
     if name == REPLY:
         return [0.0] * 9
     tool = t.tools[name]
-    words, described = _tool_words(name, tool.description)
-    size = max(len(words), 1)
+    words, described, size = _tool_words(name, tool.description)
+    last, reply = described & t.last_user_words, described & t.reply_words
+    root = math.sqrt(len(described) + 1)
     return [
-        sum(w in t.user_words for w in words) / size,
-        sum(w in t.last_user_words for w in words) / size,
-        sum(w in t.reply_words for w in words) / size,
-        len(described & t.last_user_words) / math.sqrt(len(described) + 1),
-        len(described & t.reply_words) / math.sqrt(len(described) + 1),
-        _description_overlap(tool, t),
+        sum([w in t.user_words for w in words]) / size,
+        sum([w in t.last_user_words for w in words]) / size,
+        sum([w in t.reply_words for w in words]) / size,
+        len(last) / root,
+        len(reply) / root,
+        _overlap(last.union(w for w in words if w in t.last_user_words), t),
         min(len(tool.required), 6) / 6,
         float(bool(tool.destructive)),
         1.0,
     ]
+
+
+def _overlap(shared: frozenset[str], t: Transcript) -> float:
+    """Share of the user's last words that name or describe a tool, rare ones counting more."""
+    return sum([min(len(w), 10) for w in shared]) / t.last_user_letters if shared else 0.0
 
 
 def _match_features(fit: float, ranked: Sequence[float]) -> list[float]:
@@ -232,20 +244,11 @@ def _match_features(fit: float, ranked: Sequence[float]) -> list[float]:
     return [fit, fit - rival, float(fit >= best > 0.0)]
 
 
-def _description_overlap(tool: Tool, t: Transcript) -> float:
-    """Share of the user's last words that name or describe the tool, rare ones counting more."""
-    if not t.last_user_words:
-        return 0.0
-    name, described = _tool_words(tool.name, tool.description)
-    shared = t.last_user_words & described | t.last_user_words.intersection(name)
-    return sum(min(len(w), 10) for w in shared) / t.last_user_letters
-
-
 @lru_cache(maxsize=8192)
-def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Words of a tool's name, and those that only its description has."""
+def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str], int]:
+    """Words of a tool's name, and those that only its description has; how many the former are, at least 1."""
     words = tuple(name_words(name))
-    return words, frozenset(words_of(description)) - set(words)
+    return words, frozenset(words_of(description)) - set(words), max(len(words), 1)
 
 
 def _state_features(t: Transcript) -> list[float]:

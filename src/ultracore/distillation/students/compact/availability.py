@@ -7,6 +7,7 @@ decision. What this file does not know: which tool to call, and which value to t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
-from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.students.compact.per_tool import REMEMBERED
 from ultracore.distillation.tools import Tool
 
 __all__ = ["AVAILABILITY_FEATURES", "availability"]
@@ -42,11 +43,12 @@ def availability(tools: Sequence[Tool], pool: Candidates, knowledge: Knowledge) 
         [tools, AVAILABILITY_FEATURES] float32, zeros for a tool that wants nothing of the conversation.
     """
     out = np.zeros((len(tools), AVAILABILITY_FEATURES), np.float32)
-    wanted = [_wanted(tool, knowledge) for tool in tools]
+    known = _Known.of(knowledge)
+    wanted = [known.wanted(tool, knowledge) for tool in tools]
     slots = [slot for group in wanted for slot in group]
     if not slots:
         return out
-    figures = _figures(slots, pool, knowledge)
+    figures = _figures(slots, pool, known)
     start = 0
     for row, group in enumerate(wanted):
         if group:
@@ -56,33 +58,25 @@ def availability(tools: Sequence[Tool], pool: Candidates, knowledge: Knowledge) 
     return out
 
 
-def _wanted(tool: Tool, knowledge: Knowledge) -> list[Slot]:
-    """The slots that need a value of the conversation."""
-    return [
-        slot
-        for slot in knowledge.slots_of(tool)
-        if slot.required and not slot.allowed and slot.kind != "whole" and slot.key not in knowledge.free_text
-    ]
-
-
-def _figures(slots: Sequence[Slot], pool: Candidates, knowledge: Knowledge) -> NDArray[np.float64]:
+def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArray[np.float64]:
     out = np.zeros((len(slots), AVAILABILITY_FEATURES))
-    out[:, -1] = [bool(knowledge.of(slot).calls) for slot in slots]
+    out[:, -1] = [slot.was_called for slot in slots]
     if not len(pool):
         return out
     unique, place = pool.unique_paths
-    priors = _Priors.of(knowledge).rows(slots, unique)
+    priors = known.priors(slots, unique)
     best = np.maximum.reduceat(priors[:, place], pool.start[:-1], axis=1)
     unused = np.asarray(best > LIKELY)
     given = np.zeros(len(slots))
     likely = unused.sum(1)
     for row, slot in enumerate(slots):
-        before = pool.transcript.given.get((slot.tool, slot.path), {})
-        given[row] = len(before)
-        unused[row, [pool.index[key] for key in before if key in pool.index]] = False
+        before = pool.transcript.given.get(slot.argument)
+        if before:
+            given[row] = len(before)
+            unused[row, [pool.index[key] for key in before if key in pool.index]] = False
     latest = np.where(unused, pool.largest(pool.turns), -1).max(1)
     mentioned = unused @ pool.static[:, [_USED, _MENTIONED]]
-    known = np.column_stack(
+    found = np.column_stack(
         [
             np.minimum(likely, 30) / 30,
             np.minimum(unused.sum(1), 30) / 30,
@@ -93,11 +87,28 @@ def _figures(slots: Sequence[Slot], pool: Candidates, knowledge: Knowledge) -> N
             np.ones(len(slots)),
         ]
     )
-    return np.where(priors.any(axis=1, keepdims=True), known, out)
+    return np.where(priors.any(axis=1, keepdims=True), found, out)
 
 
-class _Priors:
-    """`Knowledge.priors` of every slot as one matrix; the last row and column stand for the unknown."""
+class _Wanted(NamedTuple):
+    """A slot that needs a value of the conversation.
+
+    Attributes:
+        row: Its row of the priors, -1 where it has none.
+        argument: Tool and path.
+        was_called: Whether calls of its tool, or of one like it, were seen.
+    """
+
+    row: int
+    argument: tuple[str, tuple[str, ...]]
+    was_called: bool
+
+
+class _Known:
+    """`SlotKnowledge.priors` of every slot as one matrix, and the slots that tools want filled.
+
+    The last row and column stand for the unknown.
+    """
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._slots = {key: row for row, key in enumerate(knowledge.slots)}
@@ -107,18 +118,33 @@ class _Priors:
         for row, priors in enumerate(found):
             for path, prior in priors.items():
                 self._matrix[row, self._paths[path]] = prior
+        self._wanted: dict[int, tuple[Tool, list[_Wanted]]] = {}
 
     @classmethod
-    def of(cls, knowledge: Knowledge) -> _Priors:
-        """Those of this knowledge, made once."""
-        if knowledge not in _priors:
-            _priors[knowledge] = cls(knowledge)
-        return _priors[knowledge]
+    def of(cls, knowledge: Knowledge) -> _Known:
+        """That of this knowledge, made once."""
+        if knowledge not in _known:
+            _known[knowledge] = cls(knowledge)
+        return _known[knowledge]
 
-    def rows(self, slots: Sequence[Slot], paths: Sequence[str]) -> Floats:
+    def wanted(self, tool: Tool, knowledge: Knowledge) -> list[_Wanted]:
+        """The slots of a tool that need a value of the conversation."""
+        found = self._wanted.get(id(tool))
+        if found is None:
+            if len(self._wanted) >= REMEMBERED:
+                self._wanted.clear()
+            slots = [
+                _Wanted(self._slots.get(slot.key, -1), (slot.tool, slot.path), bool(knowledge.of(slot).calls))
+                for slot in knowledge.slots_of(tool)
+                if slot.required and not slot.allowed and slot.kind != "whole" and slot.key not in knowledge.free_text
+            ]
+            found = self._wanted[id(tool)] = tool, slots  # holds the tool: its identity stays its own
+        return found[1]
+
+    def priors(self, slots: Sequence[_Wanted], paths: Sequence[str]) -> Floats:
         """[slots, paths] float32."""
         columns = [self._paths.get(path, -1) for path in paths]
-        return self._matrix[[self._slots.get(slot.key, -1) for slot in slots]][:, columns]
+        return self._matrix[[slot.row for slot in slots]][:, columns]
 
 
-_priors: WeakKeyDictionary[Knowledge, _Priors] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Knowledge, _Known] = WeakKeyDictionary()

@@ -23,6 +23,9 @@ __all__ = ["STATIC_FEATURES", "Candidates", "packed"]
 STATIC_FEATURES = 21
 """Columns of `Candidates.static`."""
 
+REMEMBERED = 8192
+"""Surroundings; a large result has some hundred."""
+
 LEAST_NAMED = 4
 """Characters of a value that is recognised in a text wherever it stands."""
 
@@ -69,16 +72,34 @@ class Surroundings:
 
 def _surroundings(gathered: Sequence[Sequence[Leaf]]) -> tuple[list[Surroundings], list[int]]:
     """The distinct surroundings of the candidates, told apart by identity, and whose is which."""
-    table: dict[Any, int] = {}
+    table: dict[tuple[int, ...], int] = {}
     found: list[Surroundings] = []
     group: list[int] = []
     for leaves in gathered:
-        pairs = {(id(leaf.thing), id(leaf.root)): (leaf.thing, leaf.root) for leaf in leaves}
-        place = table.setdefault(tuple(pairs), len(found))
+        if len(leaves) == 1:
+            key: tuple[int, ...] = id(leaves[0].thing), id(leaves[0].root)
+        else:
+            distinct = dict.fromkeys([(id(leaf.thing), id(leaf.root)) for leaf in leaves])
+            key = tuple([identity for pair in distinct for identity in pair])
+        place = table.setdefault(key, len(found))
         if place == len(found):
-            found.append(Surroundings(tuple(pairs.values())))
+            found.append(_around(key, leaves))
         group.append(place)
     return found, group
+
+
+def _around(key: tuple[int, ...], leaves: Sequence[Leaf]) -> Surroundings:
+    """Surroundings by the identities of their objects, which they hold: the next turn of a dialogue has them again."""
+    found = _remembered.get(key)
+    if found is None:
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        pairs = {(id(leaf.thing), id(leaf.root)): (leaf.thing, leaf.root) for leaf in leaves}
+        found = _remembered[key] = Surroundings(tuple(pairs.values()))
+    return found
+
+
+_remembered: dict[tuple[int, ...], Surroundings] = {}
 
 
 class Candidates:

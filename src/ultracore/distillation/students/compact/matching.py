@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 
-import msgspec
-
+from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool
@@ -51,7 +50,7 @@ class Matcher:
 
     def __init__(self, rarity: dict[str, float]) -> None:
         self._rarity = rarity
-        self._bags: dict[bytes, Bag] = {}
+        self._described = PerTool(self._describe)
 
     def similarities(self, transcript: Transcript) -> dict[str, float]:
         """Cosine (0..1) of each offered tool with the user's last words."""
@@ -60,15 +59,12 @@ class Matcher:
             return dict.fromkeys(transcript.tools, 0.0)
         return {name: _product(said, self._described(tool)) for name, tool in transcript.tools.items()}
 
-    def _described(self, tool: Tool) -> Bag:
-        key = msgspec.json.encode(tool)
-        if key not in self._bags:
-            words = [(word, 1.0) for word in [*name_words(tool.name), *words_of(tool.description)]]
-            for name, schema in tool.properties.items():
-                about = [*name_words(name), *words_of(str(schema.get("description") or ""))]
-                words += [(word, ARGUMENT_WEIGHT) for word in about]
-            self._bags[key] = self._bag(words)
-        return self._bags[key]
+    def _describe(self, tool: Tool) -> Bag:
+        words = [(word, 1.0) for word in [*name_words(tool.name), *words_of(tool.description)]]
+        for name, schema in tool.properties.items():
+            about = [*name_words(name), *words_of(str(schema.get("description") or ""))]
+            words += [(word, ARGUMENT_WEIGHT) for word in about]
+        return self._bag(words)
 
     def _bag(self, words: Iterable[tuple[str, float]]) -> Bag:
         """A unit vector."""
@@ -83,4 +79,4 @@ class Matcher:
 
 
 def _product(left: Bag, right: Bag) -> float:
-    return sum(amount * right[word] for word, amount in left.items() if word in right)
+    return sum([left[word] * right[word] for word in left if word in right])

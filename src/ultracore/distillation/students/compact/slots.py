@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.tools import Tool
 
@@ -67,13 +68,16 @@ class Slot(NamedTuple):
 
 def slots_of(tool: Tool) -> tuple[Slot, ...]:
     """The slots of a tool in schema order; none for a tool without a schema."""
-    return _slots(msgspec.json.encode(tool))
+    return _of_tool(tool)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # equal tools have the same slots: much is remembered by a slot's identity
 def _slots(encoded: bytes) -> tuple[Slot, ...]:
     tool = msgspec.json.decode(encoded, type=Tool)
     return tuple(_flatten(tool.name, (), tool.properties, tool.required, True))
+
+
+_of_tool: PerTool[tuple[Slot, ...]] = PerTool(lambda tool: _slots(msgspec.json.encode(tool)))
 
 
 def _flatten(

@@ -214,13 +214,18 @@ class CompiledEncoder:
         columns: list[int] = []
         amounts: list[float] = []
         for field, length, table in self._tables:
-            known = [(table[name], amount) for name, amount in document[field].items() if name in table]
-            if not known:
-                continue
-            values = [amount * scale for (_, scale), amount in known]
-            factor = length / math.sqrt(sum(v * v for v in values)) if length else 1.0
-            columns += [column for (column, _), _ in known]
-            amounts += [v * factor for v in values]
+            mine: list[int] = []
+            values: list[float] = []
+            for name, amount in document[field].items():
+                known = table.get(name)
+                if known is not None:
+                    mine.append(known[0])
+                    values.append(amount * known[1])
+            if length and values:
+                factor = length / math.sqrt(sum([v * v for v in values]))
+                values = [v * factor for v in values]
+            columns += mine
+            amounts += values
         return Vector(np.array(columns, np.int32), np.array(amounts, np.float32))
 
 
@@ -240,8 +245,11 @@ class Linear:
 
     def logits(self, row: Vector) -> NDArray[np.float32]:
         """One score for each class."""
-        inside = row.columns < len(self.weights)
-        return np.asarray(row.amounts[inside] @ self.weights[row.columns[inside]] + self.bias, np.float32)
+        columns, amounts = row
+        if len(columns) and columns.max() >= len(self.weights):
+            inside = columns < len(self.weights)
+            columns, amounts = columns[inside], amounts[inside]
+        return np.asarray(amounts @ self.weights.take(columns, axis=0) + self.bias, np.float32)
 
     def softmax(self, row: Vector) -> dict[str, float]:
         """Probability of each class, classes exclude one another."""
