@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.text import words_of
@@ -28,7 +28,13 @@ ARGUMENT_WEIGHT = 0.5
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
+MAX_LISTS = 256
+"""Lists of tools remembered."""
+
 Bag = dict[str, float]
+
+Index = dict[str, list[tuple[str, float]]]
+"""Word -> the tools that have it, with its weight in each."""
 
 
 def name_words(name: str) -> list[str]:
@@ -51,13 +57,38 @@ class Matcher:
     def __init__(self, rarity: dict[str, float]) -> None:
         self._rarity = rarity
         self._described = PerTool(self._describe)
+        self._indices: dict[tuple[int, ...], tuple[list[Tool], Index | None]] = {}
 
     def similarities(self, transcript: Transcript) -> dict[str, float]:
         """Cosine (0..1) of each offered tool with the user's last words."""
         said = self._bag((word, 1.0) for word in sorted(transcript.last_user_words))
         if not said:
             return dict.fromkeys(transcript.tools, 0.0)
-        return {name: _product(said, self._described(tool)) for name, tool in transcript.tools.items()}
+        index = self._index(transcript.tools)
+        if index is None:
+            return {name: _product(said, self._described(tool)) for name, tool in transcript.tools.items()}
+        found = dict.fromkeys(transcript.tools, 0.0)
+        for word, amount in said.items():
+            for name, weight in index.get(word, ()):
+                found[name] += amount * weight
+        return found
+
+    def _index(self, tools: Mapping[str, Tool]) -> Index | None:
+        """Which of the tools have a word, for a list that comes again; `None` the first time."""
+        key = tuple(map(id, tools.values()))
+        if key not in self._indices:
+            if len(self._indices) >= MAX_LISTS:
+                self._indices.clear()
+            self._indices[key] = list(tools.values()), None  # holds the tools: their identities stay their own
+            return None
+        held, index = self._indices[key]
+        if index is None:
+            index = {}
+            for name, tool in tools.items():
+                for word, weight in self._described(tool).items():
+                    index.setdefault(word, []).append((name, weight))
+            self._indices[key] = held, index
+        return index
 
     def _describe(self, tool: Tool) -> Bag:
         words = [(word, 1.0) for word in [*name_words(tool.name), *words_of(tool.description)]]
