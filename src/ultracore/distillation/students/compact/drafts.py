@@ -28,8 +28,9 @@ Floats = NDArray[np.float32]
 MAX_DRAFTS = 4
 """On tau-bench airline (out of fold) the right action was drafted in 95 % of decisions; other sets were not counted."""
 
-LEAST_SHARE = 0.02
-"""Actions less likely than this are not drafted, to save time; what that loses was not measured."""
+LEAST_SHARE = 0.05
+"""Actions less likely than this are not drafted: of what was drafted above .02, none on 600 decisions of SGD and two
+on 449 of tau-bench airline were proposed though less likely, and a fifth of the drafts are saved."""
 
 DRAFT_FEATURES = 26
 
