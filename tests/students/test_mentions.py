@@ -72,10 +72,10 @@ def test_a_value_is_heard_for_each_argument_apart_and_not_where_nobody_said_it(f
     sources = Sources(Candidates(transcript), evidence.encoder.encode(document_of(transcript)), evidence.learned)
     slots = slots_of(RENT)[:2]
     said = list(mentions_of(transcript))
-    apart = [[sources.heard(slot, key) for key in said] for slot in slots]
+    apart = [[sources.heard(slot.name, key) for key in said] for slot in slots]
     assert apart[0] != apart[1]
-    assert apart == [[sources.heard(slot, key) for key in said] for slot in slots]
-    assert sources.heard(slots[0], "never said") is None
+    assert apart == [[sources.heard(slot.name, key) for key in said] for slot in slots]
+    assert sources.heard(slots[0].name, "never said") is None
 
 
 def test_a_mention_knows_its_age_its_words_and_the_question_before_it() -> None:

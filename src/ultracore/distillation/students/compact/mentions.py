@@ -89,9 +89,10 @@ class Mentions:
     def heard(self, name: str, found: list[Mention], odds: list[NDArray[np.float32]]) -> Heard:
         """What the mentions of one value, of which these are the `odds`, say about an argument."""
         column = self._columns.get(name)
-        mine = [0.0 if column is None else float(each[column]) for each in odds]
         if len(found) == 1:
-            return Heard(mine[0], mine[0], found[0].age, found[0].words)
+            alone = 0.0 if column is None else float(odds[0][column])
+            return Heard(alone, alone, found[0].age, found[0].words)
+        mine = [0.0 if column is None else float(each[column]) for each in odds]
         age = min(mention.age for mention in found)
         newest = max(o for mention, o in zip(found, mine, strict=True) if mention.age == age)
         return Heard(newest, max(mine), age, frozenset().union(*(mention.words for mention in found)))

@@ -72,6 +72,7 @@ class Plan:
         name: Words of the argument's name.
         description: Its description, in small letters.
         described: Words of the description that the name has not.
+        sources: What paths say (`source`), as far as it was asked.
     """
 
     def __init__(self, slot: Slot, knowledge: Knowledge) -> None:
@@ -94,7 +95,7 @@ class Plan:
         self._name_size = max(len(self.name), 1)
         self.description = str(slot.schema.get("description") or "").lower()
         self.described = frozenset(words_of(self.description)) - self.name
-        self._sources: dict[str, Source] = {}
+        self.sources: dict[str, Source] = {}
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
         self._habits: dict[str, tuple[float, float, float, float]] = {}
 
@@ -124,13 +125,13 @@ class Plan:
 
     def source(self, path: str) -> Source:
         """What a path says."""
-        found = self._sources.get(path)
+        found = self.sources.get(path)
         if found is None:
-            if len(self._sources) >= REMEMBERED:
-                self._sources.clear()
+            if len(self.sources) >= REMEMBERED:
+                self.sources.clear()
             prior, likeness = self.priors.get(path, 0.0), _likeness(path, self.slot.name)
             named = float(SIMILAR * np.float32(likeness)) if likeness >= NAME_SIMILARITY else 0.0
-            found = self._sources[path] = Source(prior, likeness, max(prior, named))
+            found = self.sources[path] = Source(prior, likeness, max(prior, named))
         return found
 
     def beside(self, words: frozenset[str]) -> tuple[float, float]:

@@ -153,27 +153,29 @@ class Sources:
         return self._shares[slot.key]
 
     @cached_property
-    def _mentions(self) -> dict[str, list[Mention]]:
-        return mentions_of(self.pool.transcript)
+    def mentioned(self) -> dict[str, list[Mention]]:
+        """Where the user said a value, by its text; nothing where no argument was spoken often."""
+        return {} if self._learned.mentions is None else mentions_of(self.pool.transcript)
 
-    def heard(self, slot: Slot, key: str) -> Heard | None:
-        """What stands around a value, by its text, where the user said it; `None` if nobody did."""
-        if self._learned.mentions is None or key not in self._mentions:
+    def heard(self, name: str, key: str) -> Heard | None:
+        """What stands around a value, by its text, for an argument of this name; `None` if nobody said it."""
+        model, found = self._learned.mentions, self.mentioned.get(key)
+        if model is None or found is None:
             return None
-        place = slot.name, key
-        found = self._heard.get(place)
-        if found is None:
+        place = name, key
+        if place not in self._heard:
             if key not in self._odds:
-                self._odds[key] = [self._learned.mentions.odds(mention) for mention in self._mentions[key]]
-            heard = self._learned.mentions.heard(slot.name, self._mentions[key], self._odds[key])
-            found = self._heard[place] = heard
-        return found
+                self._odds[key] = [model.odds(mention) for mention in found]
+            self._heard[place] = model.heard(name, found, self._odds[key])
+        return self._heard[place]
 
     def spoken(self, slot: Slot) -> list[Spoken]:
         """Stretches of the user's last turns that may be values of the slot, those of the newest turn first."""
         tagger = self._learned.tagger
-        tool = slot.tool if tagger is not None and slot.tool in tagger.tools else ANY_TOOL
-        if tagger is None or tool not in tagger.tools:
+        if tagger is None:
+            return []
+        tool = slot.tool if slot.tool in tagger.tools else ANY_TOOL
+        if tool not in tagger.tools:
             return []
         if tool not in self._spoken:
             texts = reversed(self.pool.transcript.user_texts[-MAX_USER_TURNS:])

@@ -143,8 +143,11 @@ def _heard(plan: Plan, sources: Sources) -> Heard:
 
 def _relevant(plan: Plan, pool: Candidates) -> list[int]:
     """Candidates where values of the slot have lain, or under a name like the slot's, or that the agent just named."""
-    lying = pool.lying
-    found = {place for path, there in lying.items() if plan.source(path).worth > 0 for place in there}
+    known, source = plan.sources, plan.source
+    found: set[int] = set()
+    for path, there in pool.lying.items():
+        if (known.get(path) or source(path)).worth > 0:
+            found.update(there)
     if not plan.slot.allowed:
         found.update(pool.named)
     chosen = sorted(found)
@@ -228,8 +231,9 @@ def _own(found: _Gathered, sources: Sources) -> list[float]:
 def _provenance(plan: Plan, paths: Sequence[str]) -> tuple[str, float, float]:
     """The path that speaks best for a candidate, its prior, and the best likeness of a path to the name."""
     best, prior, similarity = "", 0.0, 0.0
+    known, source = plan.sources, plan.source
     for path in paths:
-        likelihood, likeness, _ = plan.source(path)
+        likelihood, likeness, _ = known.get(path) or source(path)
         if likelihood > prior or not best:
             best, prior = path, likelihood
         if likeness > similarity:
@@ -240,10 +244,12 @@ def _provenance(plan: Plan, paths: Sequence[str]) -> tuple[str, float, float]:
 def _said(described: Sequence[tuple[Plan, Alternative]], sources: Sources) -> Floats:
     """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
     out = np.zeros((len(described), _SAID), np.float32)
-    keys, rows = sources.pool.keys, []
+    keys, mentioned = sources.pool.keys, sources.mentioned
+    rows: list[int] = []
     flat: list[float] = []
     for row, (plan, (place, _, key)) in enumerate(described):
-        found = sources.heard(plan.slot, keys[place] if place >= 0 else key)
+        text = keys[place] if place >= 0 else key
+        found = sources.heard(plan.slot.name, text) if text in mentioned else None
         if found is not None:
             rows.append(row)
             flat += (

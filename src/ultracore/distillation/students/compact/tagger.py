@@ -99,6 +99,7 @@ class Tagger:
     Attributes:
         config: As given; JSON-able.
         arrays: As given; for an artefact.
+        tools: The tools that it can read values for.
     """
 
     def __init__(self, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -107,13 +108,9 @@ class Tagger:
         self._lexicon = Lexicon(_unpack_counts(arrays["phrases"]), _unpack_counts(arrays["words"]))
         self._slots: dict[str, list[str]] = {entry["tool"]: entry["slots"] for entry in config["tools"]}
         self._chains = {entry["tool"]: _chain(i, entry, arrays) for i, entry in enumerate(config["tools"])}
+        self.tools = tuple(self._chains)
         self._described: tuple[str, list[Token], list[list[str]]] = ("", [], [])
         self._spans: dict[tuple[str, str], tuple[Spoken, ...]] = {}
-
-    @property
-    def tools(self) -> tuple[str, ...]:
-        """The tools that it can read values for."""
-        return tuple(self._chains)
 
     def read(self, tool: str, text: str) -> Reading:
         """What a text says for a tool; of a long text the last 200 tokens are read.
