@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.decisions import State
 from ultracore.distillation.serve.dialect import CHAT
+from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
+from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.recent import MAX_BODY, Recent
 from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.wire import RequestError
@@ -144,3 +148,41 @@ def test_the_same_request_again_is_another_decision_in_the_log_with_the_same_con
     assert plain[0] == plain[1] == plain[2]
     assert plain[0]["context"]["messages"] == fakes.chat()["messages"]
     assert plain[0]["user_id"] == "ann"
+
+
+def exchange(asked: Any, **changes: Any) -> Exchange:
+    data: dict[str, Any] = {
+        "dialect": CHAT, "request": asked, "offer": read_offer(asked.tools), "receipt": "r" * 32,
+        "session": "s", "agent_id": "a", "tenant": "t", "model_id": "m", "certificate_id": "c", "audit_share": 0.25,
+        "comparators": NO_COMPARATORS, "started": 0.0, "clock": lambda: datetime(2026, 1, 2, tzinfo=UTC),
+    }  # fmt: skip
+    return Exchange(**data | changes)
+
+
+def test_a_recurring_exchange_writes_what_it_would_have_written_alone(fakes: Any) -> None:
+    asking, recent = gate(fakes), Recent()
+    asked = body(fakes, messages=[{"role": "user", "content": "weather in Rome"}], user="ann")
+    verdict = asking.at_once(recent.parse(CHAT, "t", asked))
+    differing: list[dict[str, Any]] = [
+        {}, {"receipt": "q" * 32}, {"audit_share": 0.5}, {"session": "other"}, {"agent_id": "b"}, {"model_id": "n"}, {"tenant": "u"},
+        {"certificate_id": "d"}, {"verdict": gate(fakes).at_once(CHAT.parse(asked))}, {},
+    ]  # fmt: skip
+    made = []
+    for changes in ({"verdict": verdict, **one} for one in differing):
+        repeated, alone = exchange(recent.parse(CHAT, "t", asked), **changes), exchange(CHAT.parse(asked), **changes)
+        for status in ("ok", "cancelled"):
+            pairs = [(e.student_decision(), e.local_outcome(status)) for e in (repeated, alone)]
+            for ours, theirs in zip(*pairs, strict=True):
+                assert _without_times(ours) == _without_times(theirs)
+            made.append(pairs[0][0].pattern)
+        assert alone.student_decision().pattern is None
+    assert all(made)
+    assert len({id(pattern) for pattern in made}) == len(differing) - 2  # another receipt or share is the same pattern
+
+
+def _without_times(event: Any) -> Any:
+    told = event.to_dict()
+    told["metadata"].pop("event_id" if event.event_type == "DECISION_OUTCOME_RECORDED" else "redacted")
+    told["data"].pop("execution_time_ms", None)
+    (told["data"].get("serving") or {}).pop("latency_ms", None)
+    return told

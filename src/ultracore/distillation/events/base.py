@@ -9,9 +9,12 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ultracore.distillation.events.pattern import Pattern
 
 __all__ = ["Event", "JsonObject", "Metadata", "Unchanging", "UnchangingObject", "new_event_id", "utc_now"]
 
@@ -100,7 +103,7 @@ def new_event_id() -> str:
     return f"{milliseconds:012x}{0x7000 | (rest << 12) // 1_000_000:04x}{0x8000000000000000 | random:016x}"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A fact with its metadata; make one with `record`, read one with `from_dict`.
 
     `personal` names the fields that may hold what belongs to a person; `a.b` is the key `b` of the field `a`.
@@ -164,6 +167,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             subject=subject,
         )
         return cls(metadata=metadata, **data)
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """What it has in common with others, where a `Pattern` made it; no part of the fact."""
+        return self.__dict__.get("pattern")
 
     def to_dict(self) -> JsonObject:
         """`{"metadata": {...}, "data": {...}}`, plain and JSON-ready."""

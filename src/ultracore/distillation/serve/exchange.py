@@ -16,10 +16,12 @@ import msgspec
 
 from ultracore.distillation.agreement import Comparators, strict
 from ultracore.distillation.decisions import action_of
-from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
+from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent, Event
+from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.gate import Escalate, Send
 from ultracore.distillation.serve.offer import Offer
+from ultracore.distillation.serve.recurring import Recurring
 from ultracore.distillation.serve.replies import Reply
 from ultracore.distillation.serve.wire import ChatRequest
 from ultracore.distillation.tools import ToolCall
@@ -98,12 +100,14 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the audit looks at this exchange: drawn from the end of its receipt, which is random."""
         return int(self.receipt[-12:], 16) < self.audit_share * 16**12
 
-    def student_decision(self) -> AgentDecisionEvent:
+    def student_decision(self) -> Event:
         """The student's call, before it is sent."""
-        proposal = self._proposal
-        calls = () if proposal is None else proposal.calls
-        return self._decision(
-            "student", calls, confidence=self._confidence, reply=None, label_probability=self.audit_share
+        kept = self._recurring
+        if kept is None:
+            return self._first_decision()
+        share = self.audit_share
+        return kept.decision.again(
+            self.receipt, self.receipt, self.clock(), label_probability=share, serving=self._serving()
         )
 
     def teacher_decision(self, reply: Reply) -> AgentDecisionEvent:
@@ -118,7 +122,24 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         serving = {**(decision.serving or {}), "request_id": reply.id}
         return msgspec.structs.replace(decision, serving=serving)
 
-    def outcome(self, status: str, error: str | None = None, usage: dict[str, Any] | None = None) -> Any:
+    def local_outcome(self, status: str) -> Event:
+        """How an answer of the student ended: `ok` or `cancelled`."""
+        kept = self._recurring if status == "ok" else None
+        if kept is None:
+            return self.outcome(status)
+        took, now = self.elapsed_ms, self.clock()
+        return kept.outcome.again(
+            new_event_id(),
+            self.receipt,
+            now,
+            causation_id=self.receipt,
+            decision_id=self.receipt,
+            execution_time_ms=took,
+        )
+
+    def outcome(
+        self, status: str, error: str | None = None, usage: dict[str, Any] | None = None
+    ) -> DecisionOutcomeEvent:
         """How the exchange ended.
 
         Args:
@@ -157,6 +178,25 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             causation_id=self.receipt,
             tenant_id=self.tenant,
             clock=self.clock,
+        )
+
+    @property
+    def _recurring(self) -> Recurring | None:
+        """What it has in common with others over the same request, where that is remembered."""
+        verdict, kept = self.verdict, self.request.recurring
+        if not self.request.digest or isinstance(verdict, Escalate):
+            return None
+        names = (self.agent_id, self.session, self.tenant, self.model_id, self.certificate_id)
+        if kept is None or not kept.fits(verdict, names):
+            kept = Recurring(verdict, names, self._first_decision(), self.outcome("ok"))
+            self.request.__dict__["recurring"] = kept
+        return kept
+
+    def _first_decision(self) -> AgentDecisionEvent:
+        proposal = self._proposal
+        calls = () if proposal is None else proposal.calls
+        return self._decision(
+            "student", calls, confidence=self._confidence, reply=None, label_probability=self.audit_share
         )
 
     @property

@@ -49,7 +49,7 @@ class LocalAnswer:
                 await self._send(send)
                 status = "ok"
         finally:
-            self._journal.later(self._exchange.outcome(status))
+            self._journal.later(self._exchange.local_outcome(status))
             self._then(self._exchange)
 
     async def _send(self, send: Send) -> None:

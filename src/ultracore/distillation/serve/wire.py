@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ultracore.distillation.decisions import Message, text_of
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events.base import UnchangingObject
+
+if TYPE_CHECKING:
+    from ultracore.distillation.serve.recurring import Recurring
 
 __all__ = [
     "MAX_BODY",
@@ -98,6 +101,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def step(self) -> int:
         """How often the assistant has spoken."""
         return sum(message["role"] == "assistant" for message in self.messages)
+
+    @property
+    def recurring(self) -> Recurring | None:
+        """What is the same each time that it gets the same answer; kept by `Exchange`."""
+        return self.__dict__.get("recurring")
 
     @property
     def stream(self) -> bool:

@@ -26,7 +26,7 @@ from ultracore.distillation.events.facts import EVENT_TYPES
 from ultracore.distillation.events.privacy.keyring import Keyring
 from ultracore.distillation.events.privacy.pseudonyms import PREFIX, Pseudonyms
 from ultracore.distillation.events.privacy.redaction import Redactor, redactor
-from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, Sealer
+from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, Parted, Sealer, parted_of
 from ultracore.distillation.events.privacy.seen import Seen
 from ultracore.distillation.events.privacy.wrapping import master_key
 from ultracore.distillation.settings import Settings, load_settings
@@ -123,14 +123,40 @@ class Protection:
         Raises:
             EventError: Its timestamp or its ids cannot be stored.
         """
-        metadata = event.metadata
-        subject = metadata.subject or getattr(event, "user_id", None)
-        if subject is not None:
-            name = self.pseudonym(metadata.tenant_id, subject)
-            metadata = _renamed(metadata, subject, name)
+        metadata = self._stored(event)
         if self._encrypt and event.personal:
             payload = self.sealer.seal(metadata, event.personal, payload, metadata.subject)
         return Revealed(metadata, _with_counts(payload, counts) if counts else payload)
+
+    def parted(self, event: Event, payload: bytes) -> Parted:
+        """A payload taken apart into what stays readable and what is to be sealed, for `protect_parted`.
+
+        Args:
+            event: As `clean` gave it.
+            payload: Its data as JSON.
+        """
+        return parted_of(payload, event.personal if self._encrypt else ())
+
+    def protect_parted(self, event: Event, parted: Parted, fields: Mapping[str, Any]) -> Revealed:
+        """`protect` for one of several events whose payloads differ in `fields` only.
+
+        Args:
+            event: The event.
+            parted: What their payloads have in common.
+            fields: Its own ones; they stay readable.
+        """
+        metadata = self._stored(event)
+        if parted.hidden:
+            return Revealed(metadata, self.sealer.seal_parted(metadata, parted, metadata.subject, fields))
+        return Revealed(metadata, _encoder.encode({**parted.clear, **fields}))
+
+    def _stored(self, event: Event) -> Metadata:
+        """The metadata with a pseudonym for the person."""
+        metadata = event.metadata
+        subject = metadata.subject or getattr(event, "user_id", None)
+        if subject is None:
+            return metadata
+        return _renamed(metadata, subject, self.pseudonym(metadata.tenant_id, subject))
 
     def reveal(self, metadata: Metadata, payload: bytes) -> Revealed:
         """The reverse of `protect`; personal fields whose key was destroyed are left out.
@@ -244,6 +270,7 @@ def _renamed(metadata: Metadata, subject: str, name: str) -> Metadata:
 
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def _with_counts(payload: bytes, counts: dict[str, int]) -> bytes:
