@@ -39,6 +39,7 @@ from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.sampling import SHARE_EVENTS, AuditShares
 from ultracore.distillation.serve.spill import Spill
 from ultracore.distillation.serve.upstream import Upstream
+from ultracore.distillation.serve.whole import Front
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.settings import Settings
 
@@ -122,21 +123,17 @@ def create_app(
     decider.on_disabled = gateway.disabled
     routes = [*more, *endpoints(gateway, Operations(gateway, control, clock))]  # the last one relays what is left
     open_paths = [endpoint.path for endpoint in routes if endpoint.scopes is None]
-    refused = gateway.metrics.refused
+    posts, refused = _hot(routes), gateway.metrics.refused
+
+    def fronted(router: ASGIApp) -> ASGIApp:
+        direct = Direct(router, posts, partial(_on_request_error, gateway))
+        guard = Guard(direct, ring, control, clock, settings.tenant, refused, open_paths)
+        app.state.front = Front(guard, posts)
+        return guard
+
     app = Starlette(
         routes=[_route(endpoint) for endpoint in routes],
-        middleware=[
-            Middleware(
-                Guard,
-                ring=ring,
-                control=control,
-                clock=clock,
-                tenant=settings.tenant,
-                refused=refused,
-                open_paths=open_paths,
-            ),
-            Middleware(Direct, posts=_hot(routes), on_error=partial(_on_request_error, gateway)),
-        ],
+        middleware=[Middleware(fronted)],
         exception_handlers={
             RequestError: partial(_on_request_error, gateway),
             HTTPException: _on_http_error,

@@ -77,8 +77,9 @@ class Guard:
         except RequestError as error:
             self._refused(error.status)
             return await error_response(error)(scope, receive, send)
+        scope["distill.caller"], scope["distill.headers"] = key, headers
         try:
-            await self._app({**scope, "distill.caller": key, "distill.headers": headers}, receive, send)
+            await self._app(scope, receive, send)
         finally:
             self._limits.leave(key)
 
@@ -140,6 +141,9 @@ async def read_body(request: Request) -> bytes:
         RequestError: 400 the client went away, 408 too slow, 413 larger than `MAX_BODY`, 415 compressed.
     """
     expected, body = _expected(request), bytearray()
+    at_once: bytes | None = request.scope.get("distill.body")
+    if at_once is not None:  # it came in one piece with its head, see `whole.py`
+        return at_once
     first = take(request.receive)
     if not isinstance(first, Waiting) and _adds(first, body):
         return bytes(body)

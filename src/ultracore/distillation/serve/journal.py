@@ -89,8 +89,7 @@ class Journal:
         synced = asyncio.get_running_loop().create_future()  # its own: a cancelled request cancels nobody else's
         self._write(_Entry(events, synced))
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                await synced
+            await synced
         except TimeoutError:
             if self._strict or not self._keep(events):
                 raise LogError("the decision log did not answer in time") from None
@@ -111,7 +110,10 @@ class Journal:
         """Hand over what this turn of the event loop has brought so far."""
         entries, self._turn = self._turn, []
         if entries:
-            self._hand_over(entries)
+            waiting, timer = _waiting(entries), None
+            if waiting:  # one timer for all of them
+                timer = waiting[0].get_loop().call_later(self._wait_seconds, _wake, waiting, TimeoutError())
+            self._hand_over(entries, timer)
 
     def _write(self, entry: _Entry) -> None:
         for event in entry.events:
@@ -126,16 +128,18 @@ class Journal:
             loop.call_soon(self.flush)
         self._turn.append(entry)
 
-    def _hand_over(self, entries: Sequence[_Entry]) -> None:
-        """Entries to the log, all in one piece; may be called on any thread."""
+    def _hand_over(self, entries: Sequence[_Entry], timer: asyncio.TimerHandle | None = None) -> None:
+        """Entries to the log, all in one piece; may be called on any thread, and by then without a timer."""
         try:
             future = self._store.submit([event for entry in entries for event in entry.events])
         except DistillationError as error:
-            self._settle(entries, error)
+            self._settle(entries, error, timer)
             return
-        future.add_done_callback(lambda done: self._settle(entries, done.exception()))
+        future.add_done_callback(lambda done: self._settle(entries, done.exception(), timer))
 
-    def _settle(self, entries: Sequence[_Entry], error: BaseException | None) -> None:
+    def _settle(
+        self, entries: Sequence[_Entry], error: BaseException | None, timer: asyncio.TimerHandle | None
+    ) -> None:
         """What became of entries, on the log's thread."""
         if isinstance(error, EventError) and len(entries) > 1:  # one cannot be stored: it must not hold up the others
             for entry in entries:
@@ -145,10 +149,10 @@ class Journal:
         for entry in entries:
             if entry.synced is None:
                 self._save(entry, error)
-        waiting = [entry.synced for entry in entries if entry.synced is not None]
+        waiting = _waiting(entries)
         if waiting:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                waiting[0].get_loop().call_soon_threadsafe(_wake, waiting, error)
+                waiting[0].get_loop().call_soon_threadsafe(_wake, waiting, error, timer)
 
     def _note(self, error: BaseException | None) -> None:
         with self._lock:
@@ -173,8 +177,16 @@ class Journal:
             witness.lost(count)
 
 
-def _wake(waiting: Sequence[asyncio.Future[None]], error: BaseException | None) -> None:
+def _waiting(entries: Sequence[_Entry]) -> list[asyncio.Future[None]]:
+    return [entry.synced for entry in entries if entry.synced is not None]
+
+
+def _wake(
+    waiting: Sequence[asyncio.Future[None]], error: BaseException | None, timer: asyncio.TimerHandle | None = None
+) -> None:
     """Tell those who wait, on the event loop."""
+    if timer is not None:
+        timer.cancel()
     for synced in waiting:
         if synced.done():
             continue

@@ -13,7 +13,7 @@ from ultracore.distillation.serve import gate
 from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
-from ultracore.distillation.serve.receiving import is_gone
+from ultracore.distillation.serve.receiving import send_whole
 
 __all__ = ["LocalAnswer"]
 
@@ -45,16 +45,11 @@ class LocalAnswer:
         """Answer, as ASGI."""
         status = "cancelled"
         try:
-            if not is_gone(receive):
-                await self._send(send)
+            if await send_whole(receive, send, self.headers, self.body):
                 status = "ok"
         finally:
             self._journal.later(self._exchange.local_outcome(status))
             self._then(self._exchange)
-
-    async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
 def _answer(exchange: Exchange) -> Answer:

@@ -1,16 +1,20 @@
-"""How long a client may take to ask: the head of a request within seconds, and of a bounded size.
+"""How long a client may take to ask, and the short way for requests that came whole.
 
-uvicorn waits for ever for a head that trickles in and for a connection that never says anything; a
-few hundred of those would hold a server's sockets for nothing. What this file does not know: bodies
-(`guard.read_body` bounds those), and what is asked.
+The head of a request comes within seconds and is of a bounded size: uvicorn waits for ever for a head that trickles
+in and for a connection that never says anything; a few hundred of those would hold a server's sockets for nothing.
+Where head and body came in one piece and the endpoint is one of those asked most, the same application is called past
+the router, and an answer that is whole is written in one piece (`whole.py`). What this file does not know: bodies that
+take their time (`guard.read_body` bounds those), and what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ultracore.distillation.serve.whole import Front, Whole, front_of, takes
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["BoundedProtocol"]
@@ -32,7 +36,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _head_came = False
     _refused = False
+    _reading = False
+    _held: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
@@ -48,18 +55,54 @@ class BoundedProtocol(HttpToolsProtocol):
         """Pass on, as long as the head is not too large."""
         if self._refused:
             return
-        if self._deadline is None and (self.cycle is None or not self.cycle.more_body):
-            self._arm()  # the first bytes of another request
+        waiting = self._deadline is not None
+        begins = not waiting and (self.cycle is None or not self.cycle.more_body)
+        self._head_came, self._reading = False, True
         super().data_received(data)
-        if self._deadline is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._refuse(RequestError(431, "the head of the request is too large", code="head_too_large"))
+        self._reading = False
+        if self._held is not None:
+            self._let_go()
+        if (waiting or begins) and not self._head_came and not self._refused:
+            self._part_of_a_head(len(data), first=begins)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
+        self._head_came = True
         self._disarm()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Have a request answered; one that may take the short way is held until it is known to be whole."""
+        front = front_of(app)
+        if front is None or not takes(front, cycle):
+            super()._start_asgi_task(cycle, app)
+        elif not cycle.more_body:
+            self._start_whole(cycle, front)
+        elif self._reading:
+            self._held = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        super().on_message_complete()
+        if self._held is not None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """All of this piece was read: the held request came whole with it, or its body is waited for."""
+        cycle, self._held = self._held, None
+        if cycle is None or self._refused:
+            return
+        front = None if cycle.more_body else front_of(self.app)
+        if front is None:
+            super()._start_asgi_task(cycle, self.app)
+        else:
+            self._start_whole(cycle, front)
+
+    def _start_whole(self, cycle: RequestResponseCycle, front: Front) -> None:
+        application: Any = Whole(front, cycle, self.flow)
+        super()._start_asgi_task(cycle, application)
 
     def on_response_complete(self) -> None:
         """A reply to a request that has not come whole is the last: what comes still is not a next request."""
@@ -73,6 +116,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """As all errors: in OpenAI's shape."""
         if not self._refused:
             self._refuse(RequestError(400, "this is not an HTTP request", code="invalid_http"))
+
+    def _part_of_a_head(self, size: int, *, first: bool) -> None:
+        if first:
+            self._arm()
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD:
+            self._refuse(RequestError(431, "the head of the request is too large", code="head_too_large"))
 
     def _arm(self) -> None:
         self._head_bytes = 0

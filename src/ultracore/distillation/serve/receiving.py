@@ -1,17 +1,17 @@
 """What a client sends, taken without a task or a timer where it is there already, as it nearly always is.
 
-What this file does not know: what the messages hold.
+And what it is sent, in one piece where the server can. What this file does not know: what the messages hold.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, NamedTuple
 
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Send
 
-__all__ = ["hung_up", "is_gone", "take"]
+__all__ = ["hung_up", "is_gone", "send_whole", "take"]
 
 
 class Waiting(NamedTuple):
@@ -50,6 +50,29 @@ def is_gone(receive: Receive) -> bool:
             return False
         if message["type"] == "http.disconnect":
             return True
+
+
+async def send_whole(receive: Receive, send: Send, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Answer with status 200.
+
+    Args:
+        receive: Of the request, which is whole.
+        send: Of the request.
+        headers: The answer's own, with its length.
+        body: Of the answer.
+
+    Returns:
+        Whether the client was still there, as far as the server has heard.
+    """
+    at_once = getattr(send, "whole", None)
+    sent: bool | None = None if at_once is None else at_once(headers, body)
+    if sent is not None:
+        return sent
+    if is_gone(receive):
+        return False
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return True
 
 
 async def hung_up(receive: Receive) -> None:

@@ -29,6 +29,10 @@ KEEP_ALIVE_SECONDS = 30
 SWITCH_SECONDS = 0.0005
 """How long the student's thread may keep the interpreter from the event loop; Python's own 5 ms would be felt."""
 
+COLLECTED = (10_000, 20, 50)
+"""New objects until the collector looks, and its looks until it goes further back: requests leave few cycles, and what
+is remembered of them (`recent.py`) was walked through again and again, which took one tenth of a recalled answer."""
+
 GRACE_SECONDS = 10
 """For answers under way when the server is told to stop; audits then get 5 more."""
 
@@ -47,6 +51,7 @@ def serve(app: Starlette, settings: Settings, *, listener: socket.socket | None 
     config = configure(app, settings, keyed=app.state.ring.required)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what is there now stays: the collector need not look through a student again and again
+    gc.set_threshold(*COLLECTED)
     with _stopped_cleanly():
         uvicorn.Server(config).run(None if listener is None else [listener])
 

@@ -1,0 +1,106 @@
+"""Requests that came whole, asked of the application past Starlette; its whole answers are written in one piece.
+
+Guard, endpoint and answer are those that every other request meets: what is left out is the router, the two
+messages of a body and the two of an answer, and a search through our own headers for what no header may hold. What
+this file does not know: what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from ultracore.distillation.serve.guard import error_response
+from ultracore.distillation.serve.wire import RequestError
+
+__all__ = ["Front", "Whole", "front_of", "takes"]
+
+
+class Front(NamedTuple):
+    """Where whole requests go.
+
+    Attributes:
+        app: Guard and endpoints.
+        posts: The paths that it answers to `POST`.
+    """
+
+    app: ASGIApp
+    posts: Collection[str]
+
+
+def front_of(app: Any) -> Front | None:
+    """The front of a gateway; `None` where something else was put before it, which must not be passed by."""
+    if not isinstance(app, Starlette) or len(app.user_middleware) != 1:
+        return None
+    found: Front | None = getattr(app.state, "front", None)
+    return found
+
+
+def takes(front: Front, cycle: RequestResponseCycle) -> bool:
+    """Whether a request may take the short way."""
+    scope = cycle.scope
+    return scope["path"] in front.posts and scope["method"] == "POST" and not cycle.waiting_for_100_continue
+
+
+class Whole:
+    """The application for one whole request.
+
+    Args:
+        front: Who answers.
+        cycle: The request.
+        flow: Of its connection.
+    """
+
+    __slots__ = ("_cycle", "_flow", "_front")
+
+    def __init__(self, front: Front, cycle: RequestResponseCycle, flow: FlowControl) -> None:
+        self._front = front
+        self._cycle = cycle
+        self._flow = flow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, as ASGI."""
+        scope["distill.body"] = bytes(self._cycle.body)
+        try:
+            await self._front.app(scope, receive, Line(self._cycle, self._flow))
+        except Exception:
+            if not self._cycle.response_started:
+                failed = RequestError(500, "the gateway failed; its log says more", code="internal_error")
+                await error_response(failed)(scope, receive, send)
+            raise
+
+
+class Line:
+    """`send` of ASGI, and a way to send an answer in one piece."""
+
+    __slots__ = ("_cycle", "_flow")
+
+    def __init__(self, cycle: RequestResponseCycle, flow: FlowControl) -> None:
+        self._cycle = cycle
+        self._flow = flow
+
+    async def __call__(self, message: Message) -> None:
+        await self._cycle.send(message)  # type: ignore[arg-type]
+
+    def whole(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool | None:
+        """Send status 200, headers of our own (`content-length` among them) and a body.
+
+        Returns:
+            Whether the client was still there; `None` where it must be sent piece by piece.
+        """
+        cycle = self._cycle
+        if cycle.disconnected:
+            return False
+        if not cycle.keep_alive or self._flow.write_paused:
+            return None
+        cycle.response_started = cycle.response_complete = True
+        head = [b"%s: %s\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+        cycle.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", *head, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
