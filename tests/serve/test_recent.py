@@ -14,16 +14,20 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.decisions import State
+from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.dialect import CHAT
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.recent import MAX_BODY, Recent
+from ultracore.distillation.serve.recurring import recurring_of
 from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.wire import RequestError
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.certificate import Certificate
 from ultracore.distillation.tools import parse_tool
+
+WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Remembering:
@@ -154,7 +158,7 @@ def exchange(asked: Any, **changes: Any) -> Exchange:
     data: dict[str, Any] = {
         "dialect": CHAT, "request": asked, "offer": read_offer(asked.tools), "receipt": "r" * 32,
         "session": "s", "agent_id": "a", "tenant": "t", "model_id": "m", "certificate_id": "c", "audit_share": 0.25,
-        "comparators": NO_COMPARATORS, "started": 0.0, "clock": lambda: datetime(2026, 1, 2, tzinfo=UTC),
+        "comparators": NO_COMPARATORS, "started": 0.0, "clock": lambda: WHEN,
     }  # fmt: skip
     return Exchange(**data | changes)
 
@@ -170,14 +174,16 @@ def test_a_recurring_exchange_writes_what_it_would_have_written_alone(fakes: Any
     made = []
     for changes in ({"verdict": verdict, **one} for one in differing):
         repeated, alone = exchange(recent.parse(CHAT, "t", asked), **changes), exchange(CHAT.parse(asked), **changes)
-        for status in ("ok", "cancelled"):
-            pairs = [(e.student_decision(), e.local_outcome(status)) for e in (repeated, alone)]
-            for ours, theirs in zip(*pairs, strict=True):
-                assert _without_times(ours) == _without_times(theirs)
-            made.append(pairs[0][0].pattern)
-        assert alone.student_decision().pattern is None
-    assert all(made)
-    assert len({id(pattern) for pattern in made}) == len(differing) - 2  # another receipt or share is the same pattern
+        kept = recurring_of(repeated)
+        assert _without_times(kept.decision(repeated, WHEN)) == _without_times(alone.student_decision())
+        assert _without_times(kept.outcome(repeated)) == _without_times(alone.outcome("ok"))
+        answer = Answer(alone.receipt, alone.model_id, int(WHEN.timestamp()), alone.calls)
+        assert kept.body(repeated, WHEN) == CHAT.answer(answer, alone.request)
+        headers = {name.decode(): value.decode() for name, value in kept.headers(repeated)}
+        length = str(len(kept.body(repeated, WHEN)))
+        assert headers == alone.headers | {"content-type": "application/json", "content-length": length}
+        made.append(kept)
+    assert len({id(kept) for kept in made}) == len(differing) - 2  # another receipt or share changes nothing else
 
 
 def _without_times(event: Any) -> Any:

@@ -24,18 +24,8 @@ __all__ = ["Pattern", "Repeated"]
 Fact = TypeVar("Fact", bound=Event)
 
 
-class Repeated(NamedTuple):
-    """What a store needs of one of the events.
-
-    Attributes:
-        metadata: As it is stored: the person is a pseudonym.
-        payload: The data as they are stored.
-        parts: What the payload names by hash, see `codec.Encoded`.
-    """
-
-    metadata: Metadata
-    payload: bytes
-    parts: dict[str, bytes]
+Repeated = tuple[Metadata, bytes, dict[str, bytes]]
+"""What a store needs of an event: metadata and payload as they are stored, and what the payload names by hash."""
 
 
 class _Ready(NamedTuple):
@@ -91,7 +81,8 @@ class Pattern:
         if ready.parted is None:
             return None
         fields = {name: getattr(event, name) for name in self._varying}
-        return Repeated(*protection.protect_parted(event, ready.parted, fields), ready.parts)
+        metadata, payload = protection.protect_parted(event, ready.parted, fields)
+        return metadata, payload, ready.parts
 
     def _prepared(self, event: Event, protection: Protection) -> _Ready:
         encoded = codec.encode_shared(event)

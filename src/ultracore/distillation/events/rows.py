@@ -53,7 +53,9 @@ def row_of(event: Event, protection: Protection) -> Stored:
         raise EventError(f"only events can be appended, not {type(event).__name__}")
     if not event.metadata.event_id:
         raise EventError(f"{event.event_type}: an event needs an id")
-    m, payload, parts = _repeated(event, protection) or _protected(event, protection)
+    pattern = event.pattern
+    repeated = None if pattern is None else pattern.protect(event, protection)
+    m, payload, parts = repeated or _protected(event, protection)
     row = Row(
         m.event_id, m.event_type, m.version, m.aggregate_id, m.aggregate_type, m.tenant_id,
         getattr(event, "agent_id", None), m.subject, m.timestamp, m.causation_id, m.correlation_id, payload,
@@ -62,16 +64,13 @@ def row_of(event: Event, protection: Protection) -> Stored:
     return Stored(row, parts)
 
 
-def _repeated(event: Event, protection: Protection) -> Repeated | None:
-    return None if event.pattern is None else event.pattern.protect(event, protection)
-
-
 def _protected(event: Event, protection: Protection) -> Repeated:
     encoded = codec.encode_shared(event)
     event, counts = protection.clean(event, *encoded)
     if counts:
         encoded = codec.encode_shared(event)
-    return Repeated(*protection.protect(event, encoded.payload, counts), encoded.parts)
+    metadata, payload = protection.protect(event, encoded.payload, counts)
+    return metadata, payload, encoded.parts
 
 
 def event_of(position: int, row: Row, parts: Callable[[str], bytes], protection: Protection) -> Event:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from ultracore.distillation.events import Event, UpstreamAttemptedEvent
 from ultracore.distillation.serve.wire import RequestError
@@ -34,6 +35,8 @@ class Budgets:
         folder: Where the files are; made once it is needed.
         clock: Tells the time.
     """
+
+    of: ClassVar[tuple[type[Event], ...]] = (UpstreamAttemptedEvent,)
 
     def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
         self._folder = folder

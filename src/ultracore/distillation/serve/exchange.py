@@ -16,14 +16,13 @@ import msgspec
 
 from ultracore.distillation.agreement import Comparators, strict
 from ultracore.distillation.decisions import action_of
-from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent, Event
-from ultracore.distillation.events.base import new_event_id
+from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
 from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.gate import Escalate, Send
 from ultracore.distillation.serve.offer import Offer
-from ultracore.distillation.serve.recurring import Recurring
 from ultracore.distillation.serve.replies import Reply
 from ultracore.distillation.serve.wire import ChatRequest
+from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.tools import ToolCall
 
 __all__ = ["Exchange"]
@@ -100,14 +99,15 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the audit looks at this exchange: drawn from the end of its receipt, which is random."""
         return int(self.receipt[-12:], 16) < self.audit_share * 16**12
 
-    def student_decision(self) -> Event:
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """What the student proposed, if it was asked."""
+        return () if self._proposal is None else self._proposal.calls
+
+    def student_decision(self) -> AgentDecisionEvent:
         """The student's call, before it is sent."""
-        kept = self._recurring
-        if kept is None:
-            return self._first_decision()
-        share = self.audit_share
-        return kept.decision.again(
-            self.receipt, self.receipt, self.clock(), label_probability=share, serving=self._serving()
+        return self._decision(
+            "student", self.calls, confidence=self._confidence, reply=None, label_probability=self.audit_share
         )
 
     def teacher_decision(self, reply: Reply) -> AgentDecisionEvent:
@@ -121,21 +121,6 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         )
         serving = {**(decision.serving or {}), "request_id": reply.id}
         return msgspec.structs.replace(decision, serving=serving)
-
-    def local_outcome(self, status: str) -> Event:
-        """How an answer of the student ended: `ok` or `cancelled`."""
-        kept = self._recurring if status == "ok" else None
-        if kept is None:
-            return self.outcome(status)
-        took, now = self.elapsed_ms, self.clock()
-        return kept.outcome.again(
-            new_event_id(),
-            self.receipt,
-            now,
-            causation_id=self.receipt,
-            decision_id=self.receipt,
-            execution_time_ms=took,
-        )
 
     def outcome(
         self, status: str, error: str | None = None, usage: dict[str, Any] | None = None
@@ -162,8 +147,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
     def audit(self, teacher: tuple[ToolCall, ...] | None) -> AuditRecordedEvent:
         """What the teacher would have done; `None` where it could not be asked."""
-        proposal = self._proposal
-        calls = () if proposal is None else proposal.calls
+        calls = self.calls
         agrees = None if teacher is None else strict(calls, teacher, self.offer.tools.values(), self.comparators)
         return AuditRecordedEvent.record(
             decision_id=self.receipt,
@@ -181,26 +165,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def _recurring(self) -> Recurring | None:
-        """What it has in common with others over the same request, where that is remembered."""
-        verdict, kept = self.verdict, self.request.recurring
-        if not self.request.digest or isinstance(verdict, Escalate):
-            return None
-        names = (self.agent_id, self.session, self.tenant, self.model_id, self.certificate_id)
-        if kept is None or not kept.fits(verdict, names):
-            kept = Recurring(verdict, names, self._first_decision(), self.outcome("ok"))
-            self.request.__dict__["recurring"] = kept
-        return kept
-
-    def _first_decision(self) -> AgentDecisionEvent:
-        proposal = self._proposal
-        calls = () if proposal is None else proposal.calls
-        return self._decision(
-            "student", calls, confidence=self._confidence, reply=None, label_probability=self.audit_share
-        )
-
-    @property
-    def _proposal(self) -> Any:
+    def _proposal(self) -> Proposal | None:
         return self.verdict.proposal
 
     @property

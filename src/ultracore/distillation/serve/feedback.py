@@ -6,7 +6,7 @@ What this file does not know: how the answer came about.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class RequestIds:
     """Which receipt belongs to the id that a client saw; a `Witness` of the journal, for the latest ones."""
+
+    of: ClassVar[tuple[type[Event], ...]] = (AgentDecisionEvent,)
 
     def __init__(self) -> None:
         self._receipts: OrderedDict[tuple[str, str], str] = OrderedDict()

@@ -41,6 +41,7 @@ from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.operations import json_response
 from ultracore.distillation.serve.policy import Policy, workload_of
 from ultracore.distillation.serve.recent import Recent
+from ultracore.distillation.serve.recurring import recurring_of
 from ultracore.distillation.serve.relay import Call, Relay
 from ultracore.distillation.serve.sampling import AuditShares
 from ultracore.distillation.serve.shadow import Shadow
@@ -237,13 +238,14 @@ class Gateway:
         return self._shares.of(model_id, agent_id, action_of(verdict.proposal.calls))
 
     async def _student(self, request: Request, exchange: Exchange) -> LocalAnswer:
+        kept, moment = recurring_of(exchange), self._clock()
         try:
-            await self.journal.durable(exchange.student_decision())
+            await self.journal.durable(kept.decision(exchange, moment))
         except LogError:
             self.journal.later(exchange.outcome("error", "the decision log was not available"))
             message = "the decision log cannot be written; nothing is answered locally until it can"
             raise _log_down(message, exchange.headers) from None
-        return LocalAnswer(exchange, self.journal, lambda done: self._audit(done, headers_of(request)))
+        return LocalAnswer(exchange, kept, moment, self.journal, lambda done: self._audit(done, headers_of(request)))
 
     def _teacher(self, request: Request, exchange: Exchange, gate: Gate | None) -> ASGIApp:
         try:

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -87,7 +87,7 @@ class Guard:
         if not self._control.loaded:
             raise _unknown()
         if not self._ring.required:
-            if not is_loopback(_host_name(headers.get("host", ""))):
+            if not _asks_loopback(headers.get("host", "")):
                 raise RequestError(403, "ask by a loopback name", code="host")
             return self._anyone
         kind, _, presented = headers.get("authorization", "").partition(" ")
@@ -186,8 +186,11 @@ def error_response(error: RequestError) -> Response:
     return Response(error.body, error.status, error.headers, media_type="application/json")
 
 
-def _host_name(host: str) -> str:
-    return host if host.count(":") > 1 and not host.startswith("[") else re.sub(r":\d*$", "", host)
+@lru_cache(maxsize=256)
+def _asks_loopback(host: str) -> bool:
+    """Whether a `host` header names this machine; clients send one and the same all day."""
+    name = host if host.count(":") > 1 and not host.startswith("[") else re.sub(r":\d*$", "", host)
+    return is_loopback(name)
 
 
 def _too_large() -> RequestError:

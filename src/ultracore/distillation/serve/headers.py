@@ -5,30 +5,29 @@ What this file does not know: what they mean.
 
 from __future__ import annotations
 
-from typing import Any
-
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
 __all__ = ["QuickHeaders", "headers_of"]
 
 
-class QuickHeaders(Headers):
-    """Starlette's headers with a dict beside the list; of a name that came twice the first counts, as it does there.
+class QuickHeaders(dict[str, str]):
+    """A dict by lower-case name; of one that came twice the first counts, as in Starlette.
+
+    Attributes:
+        raw: All of them, as the server parsed them.
 
     Example:
         >>> QuickHeaders({"headers": [(b"a", b"1"), (b"a", b"2")]}).get("a")
         '1'
     """
 
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(scope=scope)
-        self._first = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(self._list)}
+    __slots__ = ("raw",)
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a header; names are lower case, as ASGI has them."""
-        return self._first.get(key, default)
+    def __init__(self, scope: Scope) -> None:
+        self.raw: list[tuple[bytes, bytes]] = scope["headers"]
+        pairs = reversed(self.raw)
+        super().__init__({name.decode("latin-1"): value.decode("latin-1") for name, value in pairs})
 
 
 def headers_of(request: Request) -> QuickHeaders:

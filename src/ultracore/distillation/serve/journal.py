@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple, Protocol
 
 from ultracore.distillation.errors import DistillationError, EventError, LogError
 from ultracore.distillation.events import Event, EventStore
@@ -27,7 +28,13 @@ WAIT_SECONDS = 5.0
 
 
 class Witness(Protocol):
-    """Somebody who counts what is written."""
+    """Somebody who counts what is written.
+
+    Attributes:
+        of: The types of event that it wants to be told of.
+    """
+
+    of: ClassVar[tuple[type[Event], ...]]
 
     def wrote(self, event: Event) -> None:
         """An event was handed to the log; called at once, on the caller's thread."""
@@ -77,6 +84,10 @@ class Journal:
         self._spill = spill
         self._strict = strict
         self._witnesses = witnesses
+        self._told: dict[type[Event], list[Callable[[Event], None]]] = defaultdict(list)
+        for witness in witnesses:
+            for kind in witness.of:
+                self._told[kind].append(witness.wrote)
         self._lock = threading.Lock()
         self._turn: list[_Entry] = []
 
@@ -117,8 +128,8 @@ class Journal:
 
     def _write(self, entry: _Entry) -> None:
         for event in entry.events:
-            for witness in self._witnesses:
-                witness.wrote(event)
+            for wrote in self._told.get(event.__class__, ()):
+                wrote(event)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no event loop, no turn to wait for

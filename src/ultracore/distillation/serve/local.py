@@ -6,14 +6,14 @@ What this file does not know: how the call was chosen, and what the audit does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from starlette.types import Receive, Scope, Send
 
-from ultracore.distillation.serve import gate
-from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.receiving import send_whole
+from ultracore.distillation.serve.recurring import Recurring
 
 __all__ = ["LocalAnswer"]
 
@@ -23,6 +23,8 @@ class LocalAnswer:
 
     Args:
         exchange: The request, with a verdict to send.
+        kept: What it has in common with others.
+        moment: When it was decided.
         journal: Where the outcome is written.
         then: Called with the exchange once the answer has left, or could not.
 
@@ -31,29 +33,22 @@ class LocalAnswer:
         body: Of the reply.
     """
 
-    def __init__(self, exchange: Exchange, journal: Journal, then: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self, exchange: Exchange, kept: Recurring, moment: datetime, journal: Journal, then: Callable[[Exchange], None]
+    ) -> None:
         self._exchange = exchange
+        self._kept = kept
         self._journal = journal
         self._then = then
-        request = exchange.request
-        self.body = exchange.dialect.answer(_answer(exchange), request)
-        kind = "text/event-stream; charset=utf-8" if request.stream else "application/json"
-        headers = {"content-type": kind, "content-length": str(len(self.body)), **exchange.headers}
-        self.headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self.headers = kept.headers(exchange)
+        self.body = kept.body(exchange, moment)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
-        status = "cancelled"
+        ok = False
         try:
-            if await send_whole(receive, send, self.headers, self.body):
-                status = "ok"
+            ok = await send_whole(receive, send, self.headers, self.body)
         finally:
-            self._journal.later(self._exchange.local_outcome(status))
-            self._then(self._exchange)
-
-
-def _answer(exchange: Exchange) -> Answer:
-    verdict = exchange.verdict
-    calls = verdict.proposal.calls if isinstance(verdict, gate.Send) else ()
-    created = int(exchange.clock().timestamp())
-    return Answer(exchange.receipt, exchange.model_id, created, calls, exchange.request.legacy)
+            exchange = self._exchange
+            self._journal.later(self._kept.outcome(exchange) if ok else exchange.outcome("cancelled"))
+            self._then(exchange)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -40,6 +41,11 @@ class Metrics:
         paused: Tells whether the gateway is paused.
         waiting: Tells how many bytes wait in the spill file.
     """
+
+    of: ClassVar[tuple[type[Event], ...]] = (
+        AuditRecordedEvent, DecisionOutcomeEvent, FeedbackRecordedEvent, ShadowRecordedEvent, ToolSchemaChangedEvent,
+        UpstreamAttemptedEvent,
+    )  # fmt: skip
 
     def __init__(self, healthy: Callable[[], bool], paused: Callable[[], bool], waiting: Callable[[], int]) -> None:
         self._registry = registry = CollectorRegistry()

@@ -40,9 +40,11 @@ class BoundedProtocol(HttpToolsProtocol):
     _refused = False
     _reading = False
     _held: RequestResponseCycle | None = None
+    _front: Front | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
+        self._front = front_of(self.app)
         super().connection_made(transport)
         self._arm()
 
@@ -73,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Have a request answered; one that may take the short way is held until it is known to be whole."""
-        front = front_of(app)
+        front = self._front
         if front is None or not takes(front, cycle):
             super()._start_asgi_task(cycle, app)
         elif not cycle.more_body:
@@ -94,7 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle, self._held = self._held, None
         if cycle is None or self._refused:
             return
-        front = None if cycle.more_body else front_of(self.app)
+        front = None if cycle.more_body else self._front
         if front is None:
             super()._start_asgi_task(cycle, self.app)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import ClassVar
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import action_of
@@ -36,6 +37,8 @@ class Shadow:
         decider: Where the student runs; its bounds hold for the shadow too.
         write: Takes what was found.
     """
+
+    of: ClassVar[tuple[type[Event], ...]] = (AgentDecisionEvent, DecisionOutcomeEvent)
 
     def __init__(self, decider: Decider, write: Callable[[Event], None]) -> None:
         self._decider = decider
