@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,7 +28,7 @@ from ultracore.distillation.tools import Tool, ToolCall
 __all__ = ["Escalate", "Gate", "Reason", "Send"]
 
 
-MAX_SENT = 10_000
+MAX_VERDICTS = 10_000
 """Verdicts remembered, a few hundred bytes each; then all are forgotten, which costs less than keeping their order."""
 
 
@@ -72,6 +72,10 @@ class Escalate(msgspec.Struct, frozen=True):
     proposal: Proposal | None = None
 
 
+_Key = tuple[bytes, bool, frozenset[str]]
+Found = TypeVar("Found", Send, Escalate, Send | Escalate, Send | Escalate | None)
+
+
 class Gate:
     """Decides who answers.
 
@@ -108,7 +112,7 @@ class Gate:
         self._recall = student.recall if isinstance(student, Recalls) else None
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
-        self._sent: dict[tuple[bytes, bool, frozenset[str]], Send] = {}
+        self._verdicts: dict[_Key, Send | Escalate] = {}
 
     def decide(self, request: ChatRequest) -> Send | Escalate:
         """Who answers this request.
@@ -116,29 +120,39 @@ class Gate:
         Args:
             request: As parsed by a dialect.
         """
-        offer = read_offer(request.tools)
-        verdict = self._before(request, offer) or self._ask(request, offer, self.student.propose)
-        return verdict or Escalate(Reason.STUDENT_ERROR, "no proposal")
+        if self._recall is None:
+            return self._decided(request)
+        key = self._key(request)
+        return self._verdicts.get(key) or self._remembered(key, self._decided(request))
 
     def at_once(self, request: ChatRequest) -> Send | Escalate | None:
         """What `decide` would say, where that costs microseconds; `None` where the student must think.
 
-        So it is where no student is needed, and where one remembers this very context. A call that went out is not
-        validated again for the same bytes, as long as nothing was revoked meanwhile: all else is the gate's for good.
+        So it is where no student is needed, where one remembers this very context, and where the same bytes had a
+        verdict before, as long as nothing was revoked meanwhile: all else is the gate's for good. (A student that
+        `Recalls` says the same of the same context; of any other nobody knows that.)
 
         Args:
             request: As parsed by a dialect.
         """
-        key = request.digest, self.revoked, self.revoked_actions
-        sent = self._sent.get(key)
-        if sent is not None:
-            return sent
-        verdict = self._look_up(request)
-        if request.digest and isinstance(verdict, Send):
-            if len(self._sent) >= MAX_SENT:
-                self._sent.clear()
-            self._sent[key] = verdict
+        key = self._key(request)
+        return self._verdicts.get(key) or self._remembered(key, self._look_up(request))
+
+    def _key(self, request: ChatRequest) -> _Key:
+        return request.digest, self.revoked, self.revoked_actions
+
+    def _remembered(self, key: _Key, verdict: Found) -> Found:
+        if not key[0] or verdict is None or (isinstance(verdict, Escalate) and verdict.reason == Reason.STUDENT_ERROR):
+            return verdict
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = verdict
         return verdict
+
+    def _decided(self, request: ChatRequest) -> Send | Escalate:
+        offer = read_offer(request.tools)
+        verdict = self._before(request, offer) or self._ask(request, offer, self.student.propose)
+        return verdict or Escalate(Reason.STUDENT_ERROR, "no proposal")
 
     def _look_up(self, request: ChatRequest) -> Send | Escalate | None:
         offer = read_offer(request.tools)
