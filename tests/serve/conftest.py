@@ -235,6 +235,37 @@ def events(whole: dict[str, Any]) -> list[bytes]:
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in (begun, ended)]
 
 
+ROME_USE = {"type": "tool_use", "id": "toolu_t", "name": "weather", "input": {"city": "Rome"}}
+
+
+def message(*content: dict[str, Any], reason: str = "tool_use") -> dict[str, Any]:
+    usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}
+    head = {"id": "msg_t", "type": "message", "role": "assistant", "model": TEACHER + "-2026"}
+    return {**head, "content": list(content), "stop_reason": reason, "stop_sequence": None, "usage": usage}
+
+
+def message_events(whole: dict[str, Any]) -> list[bytes]:
+    usage = whole["usage"]
+    begun = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    told: list[dict[str, Any]] = [{"type": "message_start", "message": begun}, {"type": "ping"}]
+    for index, block in enumerate(whole["content"]):
+        text = block["type"] == "text"
+        whole_of_it = block["text"] if text else json.dumps(block.get("input"))
+        pieces = [whole_of_it[start : start + 5] for start in range(0, len(whole_of_it), 5)]
+        empty = {**block, **({"text": ""} if text else {"input": {}})}
+        told.append({"type": "content_block_start", "index": index, "content_block": empty})
+        for piece in pieces:
+            delta = (
+                {"type": "text_delta", "text": piece} if text else {"type": "input_json_delta", "partial_json": piece}
+            )
+            told.append({"type": "content_block_delta", "index": index, "delta": delta})
+        told.append({"type": "content_block_stop", "index": index})
+    end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    told.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": usage["output_tokens"]}})
+    told.append({"type": "message_stop"})
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told]
+
+
 class ScriptedTeacher:
     """A server that answers what the test says; `mode` picks the misbehaviour."""
 
@@ -245,6 +276,7 @@ class ScriptedTeacher:
             routes=[
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
                 Route("/v1/responses", self.respond, methods=["POST"]),
+                Route("/v1/messages", self.message, methods=["POST"]),
                 Route("/v1/models", self.models, methods=["GET"]),
                 Route("/v1/moved", self.moved, methods=paths),
                 Route("/v1/{path:path}", self.echo, methods=paths),
@@ -258,6 +290,8 @@ class ScriptedTeacher:
         self.stream: list[bytes] = list(STREAM)
         self.response: dict[str, Any] = response(ROME_CALL)
         self.events: list[bytes] = events(self.response)
+        self.said: dict[str, Any] = message(ROME_USE)
+        self.said_events: list[bytes] = message_events(self.said)
         self.seen: list[tuple[dict[str, str], bytes]] = []
         self.dropped = threading.Event()
 
@@ -281,6 +315,16 @@ class ScriptedTeacher:
         if json.loads(body).get("stream"):
             return Response(b"".join(self.events), media_type="text/event-stream")
         return Response(json.dumps(self.response), media_type="application/json")
+
+    async def message(self, request: Request) -> Any:
+        body = await request.body()
+        self.seen.append((dict(request.headers), body))
+        if self.mode == "429":
+            error = {"type": "error", "error": {"type": "rate_limit_error", "message": "as the teacher said"}}
+            return JSONResponse(error, 429, {"retry-after": "7"})
+        if json.loads(body).get("stream"):
+            return Response(b"".join(self.said_events), media_type="text/event-stream")
+        return Response(json.dumps(self.said), media_type="application/json", headers={"request-id": "req_7"})
 
     async def stall(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -399,7 +443,10 @@ class Fakes:
     completion = staticmethod(completion)
     response = staticmethod(response)
     events = staticmethod(events)
+    message = staticmethod(message)
+    message_events = staticmethod(message_events)
     ROME_CALL = ROME_CALL
+    ROME_USE = ROME_USE
     PING_CALL = ToolCall("ping", {})
 
 

@@ -27,6 +27,7 @@ ALLOWED = {
     "/admin/pause": {"admin"},
     "/admin/resume": {"admin"},
     "/v1/chat/completions": {"client", "admin", "other"},
+    "/v1/messages": {"client", "admin", "other"},
     "/v1/responses": {"client", "admin", "other"},
     "/v1/feedback": {"client", "admin", "other"},
     "/v1/models": {"client", "read-only", "admin", "other"},

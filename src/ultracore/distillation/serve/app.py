@@ -34,6 +34,7 @@ from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.serve.gateway import Gateway
 from ultracore.distillation.serve.guard import Guard, allowing, error_response
 from ultracore.distillation.serve.keys import KEY_EVENTS, KeyRing, Scope
+from ultracore.distillation.serve.messages import MESSAGES
 from ultracore.distillation.serve.operations import Operations
 from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.sampling import SHARE_EVENTS, AuditShares
@@ -49,7 +50,7 @@ CLIENTS = frozenset({Scope.CLIENT, Scope.ADMIN})
 READERS = frozenset({Scope.READ, Scope.ADMIN})
 EVERYBODY = frozenset(Scope)
 ADMINS = frozenset({Scope.ADMIN})
-DIALECTS = (CHAT, RESPONSES)
+DIALECTS = (CHAT, RESPONSES, MESSAGES)
 
 
 class Endpoint(NamedTuple):
@@ -197,15 +198,16 @@ async def _on_request_error(gateway: Gateway, request: Request, error: Exception
     if not isinstance(error, RequestError):
         return await _on_bug(request, error)
     gateway.metrics.refused(error.status)
-    return error_response(error)
+    return error_response(error, request.scope["path"])
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     message = {404: "no such path", 405: "this path does not take this method"}.get(status, "the request is refused")
-    return error_response(RequestError(status, message, headers=headers))
+    return error_response(RequestError(status, message, headers=headers), request.scope["path"])
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    return error_response(RequestError(500, "the gateway failed; its log says more", code="internal_error"))
+    failed = RequestError(500, "the gateway failed; its log says more", code="internal_error")
+    return error_response(failed, request.scope["path"])

@@ -156,7 +156,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             agrees=agrees,
             sampling_probability=self.audit_share,
             agent_id=self.agent_id,
-            tier="" if proposal is None else proposal.source,
+            tier="" if self._proposal is None else self._proposal.source,
             teacher_calls=_plain(teacher or ()),
             subject=self.user_id,
             causation_id=self.receipt,

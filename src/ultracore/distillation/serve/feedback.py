@@ -24,7 +24,7 @@ __all__ = ["Feedback", "RequestIds", "find_decision", "parse_feedback"]
 MAX_IDS = 50_000
 """Requests of which the client's own id is remembered, in this process; a receipt is found for ever."""
 
-LOCAL_IDS = ("chatcmpl-", "resp_")
+LOCAL_IDS = ("chatcmpl-", "resp_", "msg_")
 DECISIONS = (AgentDecisionEvent.event_type, DecisionOutcomeEvent.event_type)
 
 

@@ -56,7 +56,7 @@ __all__ = ["Gateway"]
 MAX_SCHEMAS = 10_000
 """Changes of a tool's definition that are told of while one model is served; a client could make up any number."""
 
-STATELESS = ("audio/", "completions", "embeddings", "images/", "moderations")
+STATELESS = ("audio/", "completions", "embeddings", "images/", "messages/count_tokens", "moderations")
 """Paths below which the teacher keeps nothing for its customer, so that tenants cannot meet there."""
 
 
@@ -135,7 +135,7 @@ class Gateway:
         self.journal.later(event)
 
     async def decide(self, dialect: Dialect, request: Request) -> ASGIApp:
-        """`POST /v1/chat/completions` and `POST /v1/responses`."""
+        """`POST /v1/chat/completions`, `POST /v1/responses` and `POST /v1/messages`."""
         headers = headers_of(request)
         if not headers.get("content-type", "").startswith("application/json"):
             raise RequestError(415, "send application/json", code="unsupported_media_type")

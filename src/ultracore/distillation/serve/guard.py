@@ -76,7 +76,7 @@ class Guard:
             self._limits.enter(key)
         except RequestError as error:
             self._refused(error.status)
-            return await error_response(error)(scope, receive, send)
+            return await error_response(error, scope["path"])(scope, receive, send)
         scope["distill.caller"], scope["distill.headers"] = key, headers
         try:
             await self._app(scope, receive, send)
@@ -90,8 +90,8 @@ class Guard:
             if not _asks_loopback(headers.get("host", "")):
                 raise RequestError(403, "ask by a loopback name", code="host")
             return self._anyone
-        kind, _, presented = headers.get("authorization", "").partition(" ")
-        key = self._ring.find(presented, self._clock()) if kind.lower() == "bearer" else None
+        presented = _presented(headers)
+        key = self._ring.find(presented, self._clock()) if presented else None
         if key is not None:
             return key
         if not self._control.healthy:
@@ -181,9 +181,16 @@ def _adds(message: Message, body: bytearray) -> bool:
     return not message.get("more_body", False)
 
 
-def error_response(error: RequestError) -> Response:
-    """The error as a reply."""
-    return Response(error.body, error.status, error.headers, media_type="application/json")
+def error_response(error: RequestError, path: str = "") -> Response:
+    """The error as a reply to what was asked at a path."""
+    body = error.body_at(path.removeprefix("/v1/"))
+    return Response(body, error.status, error.headers, media_type="application/json")
+
+
+def _presented(headers: QuickHeaders) -> str:
+    """The key as OpenAI's clients send it, or as Anthropic's do."""
+    kind, _, presented = headers.get("authorization", "").partition(" ")
+    return presented if kind.lower() == "bearer" else headers.get("x-api-key", "")
 
 
 @lru_cache(maxsize=256)

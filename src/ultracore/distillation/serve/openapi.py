@@ -30,6 +30,18 @@ ERROR: Json = {
         }
     },
 }
+MESSAGE_ERROR: Json = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+    },
+}
 MESSAGES: Json = {
     "type": "array",
     "minItems": 1,
@@ -48,6 +60,25 @@ RESPONSE: Json = {
     "properties": {
         **COMMON,
         "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+    },
+}
+MESSAGE: Json = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        **COMMON,
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": {"type": "string"},
+                    "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+                },
+            },
+        },
     },
 }
 FEEDBACK: Json = {
@@ -118,6 +149,7 @@ def document() -> Json:
         "paths": {
             "/v1/chat/completions": {"post": _decision("A chat completion", CHAT)},
             "/v1/responses": {"post": _decision("A response", RESPONSE)},
+            "/v1/messages": {"post": _decision("A message of Anthropic's", MESSAGE, MESSAGE_ERROR)},
             "/v1/models": {"get": _operation("The teacher's models", {"200": _json(ANY)}, "502", "503", "504")},
             "/v1/feedback": {
                 "post": _operation(
@@ -171,14 +203,14 @@ def _rows() -> Json:
     return {"description": "Rows, or a line a row.", "content": lines}
 
 
-def _decision(summary: str, body: Json) -> Json:
+def _decision(summary: str, body: Json, error: Json = ERROR) -> Json:
     answer = {
         "description": "The student's answer, or the teacher's as it came.",
         "headers": HEADERS,
         "content": {"application/json": {"schema": ANY}, "text/event-stream": {"schema": {}}},
     }
     refusals = ("400", "408", "409", "413", "415", "422", "502", "503", "504")
-    operation = _operation(summary, {"200": answer}, *refusals, body=body)
+    operation = _operation(summary, {"200": answer}, *refusals, body=body, error=error)
     return {**operation, "parameters": [_header(name, text) for name, text in ASKING.items()]}
 
 
@@ -186,8 +218,8 @@ def _header(name: str, text: str) -> Json:
     return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
 
 
-def _operation(summary: str, answers: Json, *refusals: str, body: Json | None = None) -> Json:
-    responses = {status: _json(ERROR, "Refused.") for status in ("401", "403", "429", *refusals)}
+def _operation(summary: str, answers: Json, *refusals: str, body: Json | None = None, error: Json = ERROR) -> Json:
+    responses = {status: _json(error, "Refused.") for status in ("401", "403", "429", *refusals)}
     operation: Json = {"summary": summary, "responses": {**responses, **answers}}
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}

@@ -146,9 +146,9 @@ class Relay:
         if not self._started:
             headers = {"content-type": "application/json", **error.headers}
             await self._start(error.status, [(k.encode(), v.encode()) for k, v in headers.items()], send)
-            await send({"type": "http.response.body", "body": error.body, "more_body": False})
+            await send({"type": "http.response.body", "body": error.body_at(self._call.path), "more_body": False})
         elif self._reader is not None and self._streams and self._reader.at_line_end:
-            event = self._unsent + b"\ndata: " + error.body + b"\n\n"
+            event = self._unsent + b"\n" + error.event_at(self._call.path)
             await send({"type": "http.response.body", "body": event, "more_body": False})
         # else: the server closes a connection whose response was not completed, and the client sees it broken
 

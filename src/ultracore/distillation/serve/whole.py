@@ -71,7 +71,7 @@ class Whole:
         except Exception:
             if not self._cycle.response_started:
                 failed = RequestError(500, "the gateway failed; its log says more", code="internal_error")
-                await error_response(failed)(scope, receive, send)
+                await error_response(failed, scope["path"])(scope, receive, send)
             raise
 
 

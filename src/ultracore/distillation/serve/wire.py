@@ -1,4 +1,4 @@
-"""Requests as they arrive and errors as they leave, in OpenAI's chat completion format.
+"""Requests as they arrive in OpenAI's chat completion format, and errors as they leave, in OpenAI's or Anthropic's.
 
 A request is checked just far enough to be understood: its bytes go to the teacher as they came, and
 whatever this release does not know stays in them. What this file does not know: who answers.
@@ -24,15 +24,20 @@ __all__ = [
     "MAX_BODY",
     "MAX_DEPTH",
     "MAX_VALUES",
+    "MESSAGES_PATH",
     "ChatRequest",
     "RequestError",
     "check_common",
     "decode_fields",
     "decode_json",
     "error_body",
+    "is_anthropics",
     "parse_chat_request",
     "session_of",
 ]
+
+MESSAGES_PATH = "messages"
+"""Where Anthropic's clients ask, below `/v1`."""
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request body. OpenAI takes images inline; 16 MiB holds several."""
@@ -58,8 +63,16 @@ class RequestError(DistillationError):
 
     @property
     def body(self) -> bytes:
-        """The error as JSON."""
+        """The error as JSON, in OpenAI's shape."""
         return error_body(self.status, self.message, self.code)
+
+    def body_at(self, path: str) -> bytes:
+        """The error as JSON, in the shape of whoever asks at a path below `/v1`."""
+        return message_error_body(self.status, self.message) if is_anthropics(path) else self.body
+
+    def event_at(self, path: str) -> bytes:
+        """The same as an event of a stream."""
+        return (b"event: error\n" if is_anthropics(path) else b"") + b"data: " + self.body_at(path) + b"\n\n"
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -182,6 +195,28 @@ def error_body(status: int, message: str, code: str | None = None) -> bytes:
     fallback = "invalid_request_error" if status < 500 else "api_error"
     error = {"message": message, "type": kind.get(status, fallback), "param": None, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+def message_error_body(status: int, message: str) -> bytes:
+    """An error in Anthropic's shape: `{"type": "error", "error": {"type", "message"}}`."""
+    kind = _ANTHROPICS.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+
+
+_ANTHROPICS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def is_anthropics(path: str) -> bool:
+    """Whether a path below `/v1` is one of Anthropic's."""
+    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
 
 
 def session_of(messages: list[Message], header: str | None) -> str:

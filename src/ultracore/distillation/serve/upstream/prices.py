@@ -21,17 +21,20 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         input: Of the prompt.
         output: Of the completion, reasoning included.
         cached_input: Of the part of the prompt that the teacher had in its cache; as `input` by default.
+        cache_write: Of the part that Anthropic wrote to its cache; as `input` by default.
     """
 
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
 
     def cost(self, usage: Mapping[str, Any]) -> float | None:
         """Dollars for one reply; `None` where the usage does not tell both counts.
 
         Args:
-            usage: As in a chat completion, or in a response (`input_tokens`, `output_tokens`).
+            usage: As in a chat completion, in a response (`input_tokens`, `output_tokens`), or in a message of
+                Anthropic's, where `input_tokens` are those beside the cache.
 
         Example:
             >>> Price(input=2.0, output=8.0).cost({"prompt_tokens": 1000, "completion_tokens": 500})
@@ -44,8 +47,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
         cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
         cached = min(cached or 0, prompt)
+        read, written = (_count(usage.get(f"cache_{kind}_input_tokens")) or 0 for kind in ("read", "creation"))
         cheap = self.input if self.cached_input is None else self.cached_input
-        return ((prompt - cached) * self.input + cached * cheap + completion * self.output) / 1e6
+        writing = self.input if self.cache_write is None else self.cache_write
+        prompt_dollars = (prompt - cached) * self.input + (cached + read) * cheap + written * writing
+        return (prompt_dollars + completion * self.output) / 1e6
 
 
 class Prices:

@@ -18,18 +18,27 @@ from ultracore.distillation.serve.upstream.calls import AttemptError, Call
 from ultracore.distillation.serve.upstream.connection import Connection
 from ultracore.distillation.serve.upstream.pool import Pool, PoolFull
 from ultracore.distillation.serve.upstream.targets import Deadlines, Target
-from ultracore.distillation.serve.wire import RequestError
+from ultracore.distillation.serve.wire import RequestError, is_anthropics
 
 __all__ = ["Server"]
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = frozenset(
-    {b"accept", b"content-type", b"idempotency-key", b"openai-beta", b"openai-organization", b"openai-project"}
+    {
+        b"accept",
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"content-type",
+        b"idempotency-key",
+        b"openai-beta",
+        b"openai-organization",
+        b"openai-project",
+    }
 )
 """Request headers that a teacher may need; nothing else of the client's is shown to it."""
 
-AUTHORIZATION = frozenset({b"authorization"})
+AUTHORIZATION = frozenset({b"authorization", b"x-api-key"})
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~:@%+=,-]+")
 _QUERY = re.compile(r"[\x21-\x7e]*")
@@ -60,7 +69,9 @@ class Server:
             raise ConfigurationError(f"the key of {self.name} holds characters that no key has: a line end, perhaps")
         self.breaker = Breaker()
         self.pool = Pool(self._destination, limit=target.connections)
-        self._key = f"authorization: Bearer {key}\r\n".encode() if key and not target.pass_authorization else b""
+        own = key if key and not target.pass_authorization else None
+        self._bearer = f"authorization: Bearer {own}\r\n".encode() if own else b""
+        self._api_key = f"x-api-key: {own}\r\n".encode() if own else b""
         self._host = f"host: {self._destination.authority}\r\naccept-encoding: identity\r\n".encode()
 
     def request(self, call: Call) -> bytes:
@@ -72,7 +83,8 @@ class Server:
         if not _QUERY.fullmatch(call.query):
             raise RequestError(400, "the query holds characters that cannot be sent on", code="invalid_query")
         path = f"{self._destination.path}/{_checked_path(call.path)}" + (f"?{call.query}" if call.query else "")
-        authorization = _lines(call.headers, AUTHORIZATION) if self.target.pass_authorization else self._key
+        own = self._api_key if is_anthropics(call.path) else self._bearer
+        authorization = _lines(call.headers, AUTHORIZATION) if self.target.pass_authorization else own
         head = f"{call.method} {path} HTTP/1.1\r\ncontent-length: {len(call.body)}\r\n".encode()
         return head + self._host + authorization + _lines(call.headers, FORWARDED) + b"\r\n" + call.body
 
