@@ -185,7 +185,7 @@ READABLE = {
     "action", "agent_id", "certificate_id", "certified_fingerprint", "digest", "expires_at", "key_id", "offered_fingerprint", "scope", "tool", "agent_ids", "aggregate_id", "alert_id", "before", "certificate", "content_hash", "data_id", "dataset_id",
     "decision_id", "detector", "environment", "event_ids", "evidence", "files", "hyper_parameters", "message", "method", "metrics",
     "model", "model_id", "model_name", "models", "name", "optimization_method", "parameters", "parent_id", "parts", "prompt_id",
-    "reason", "replaces", "role", "serving", "session_id", "severity", "skipped", "source", "status", "subject", "teacher_model",
+    "reason", "replaces", "role", "serving", "session_id", "severity", "skipped", "source", "status", "subject", "teacher_model", "tier",
     "against", "stage", "rules", "reasons", "agent", "clusters", "actions", "detail", "window", "breaches", "contract_hash",
     "contract_version", "format", "product_id", "sha256", "figures", "question", "run_id", "to_model_id", "tool_selected", "tools_available", "upstream", "usage", "validation_hash", "weights",
 }  # fmt: skip

@@ -135,6 +135,28 @@ def test_a_student_that_fails_five_times_in_a_row_is_asked_no_more(fakes: Any, w
     decider.close()
 
 
+def test_a_student_that_takes_a_gigabyte_still_answers_and_one_that_finds_none_does_not(fakes: Any, world: Any) -> None:
+    def hungry(state: Any) -> Any:
+        taken = bytearray(b"x") * 2**30  # each page written
+        return fakes.RuleStudent.weather(state) if taken[-1] else None
+
+    def starved(state: Any) -> Any:
+        raise MemoryError
+
+    async def ask() -> Any:
+        return await decider.decide(world.gate, parse_chat_request(json.dumps(fakes.chat()).encode()))
+
+    decider = Decider(timeout_seconds=30.0)
+    world.student.rule = hungry
+    assert isinstance(asyncio.run(ask()), Send)
+    decider.close()
+    decider = Decider()
+    world.student.rule = starved
+    verdict = asyncio.run(ask())
+    assert (verdict.reason, verdict.detail) == (Reason.STUDENT_ERROR, "MemoryError")
+    decider.close()
+
+
 def test_a_context_known_by_heart_makes_no_detour(fakes: Any, world: Any) -> None:
     class Knowing(fakes.RuleStudent):  # type: ignore[name-defined, misc]
         threads: ClassVar[list[str]] = []

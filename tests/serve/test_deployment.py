@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from ultracore.distillation.serve.app import create_app
 from ultracore.distillation.serve.deployment import Deployment
 from ultracore.distillation.serve.gate import Gate
 from ultracore.distillation.settings import Settings
+from ultracore.distillation.students.compact.artefact import load_student
 from ultracore.distillation.students.registry import ModelRegistry
 
 
@@ -133,6 +135,48 @@ def test_models_change_under_load_without_a_dropped_request(
         finally:
             clients.close()
     assert set(clients.seen) == {"one", "two", "teacher-1revoked"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_a_candidate_of_a_gigabyte_is_refused_and_the_model_before_it_goes_on(
+    home: Home, world: Any, fakes: Any, teacher: Any, teacher_url: str
+) -> None:
+    from ultracore.distillation.serve.upstream import Upstream
+
+    rule = home.registry._load
+    home.registry._load = lambda folder: load_student(folder) if (folder / "manifest.json").exists() else rule(folder)
+    home.publish("one")
+    home.publish("large")
+    large = home.registry.folder_of("large")
+    files = dict.fromkeys(("config.json", "weights.safetensors"), "0" * 64)
+    (large / "config.json").write_text("{}")
+    (large / "manifest.json").write_bytes(msgspec.json.encode({"format": 1, "kind": "compact", "files": files}))
+    with (large / "weights.safetensors").open("wb") as file:
+        file.truncate(2**30)  # takes no room on the disk, and would take all of it in memory
+    home.deploy("one")
+    deployment = home.deployment()
+    with fakes.Running(world.app(Upstream(teacher_url), store=home.store, gate=None, deployment=deployment)) as url:
+        clients = Clients(url, fakes)
+        try:
+            assert clients.until("one")
+            before = resident()
+            home.deploy("large")
+            until = time.monotonic() + 15
+            while deployment.failed != "large" and time.monotonic() < until:
+                assert resident() - before < 64 * 2**20
+                time.sleep(0.01)
+            count = len(clients.seen)
+            while len(clients.seen) < count + 20 and time.monotonic() < until:
+                time.sleep(0.01)
+        finally:
+            clients.close()
+    assert deployment.failed == "large"
+    assert len(clients.seen) >= count + 20
+    assert set(clients.seen) == {"one"}
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def settled(deployment: Deployment, home: Home, then: Callable[[], None]) -> list[Gate]:

@@ -29,8 +29,9 @@ __all__ = ["kind_of", "read_artefact", "write_artefact"]
 
 CONFIG, TENSORS, MANIFEST = "config.json", "weights.safetensors", "manifest.json"
 FORMAT = 1
-MAX_BYTES = 2 * 1024**3
-"""Of one file; a larger one is refused before it is read."""
+MAX_BYTES = 512 * 1024**2
+"""Of one file; a larger one is refused before it is read, so that a candidate cannot take the memory of the model that
+answers. The largest student in the benchmarks takes a tenth of it."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
