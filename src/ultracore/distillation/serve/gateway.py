@@ -192,7 +192,8 @@ class Gateway:
     async def _answer(self, dialect: Dialect, request: Request, body: bytes, place: Place | None) -> ASGIApp:
         exchange, gate = await self._exchange(dialect, request, body)
         self.metrics.decided(exchange)
-        self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
+        if self._policy.limits_dollars:
+            self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
         if isinstance(exchange.verdict, Escalate):
             self._note_schema(exchange, gate)
             return self._teacher(request, exchange, gate)
@@ -298,7 +299,14 @@ class Gateway:
 
 def _agent(caller: Key, headers: Mapping[str, str], request: ChatRequest) -> str:
     """The key's agent, else the one that the client names, else the workload that its system prompt tells of."""
-    return caller.agent_id or headers.get("x-distill-agent", "")[:128] or workload_of(request.messages)
+    return caller.agent_id or headers.get("x-distill-agent", "")[:128] or _workload(request)
+
+
+def _workload(request: ChatRequest) -> str:
+    known: str | None = request.__dict__.get("workload")
+    if known is None:
+        known = request.__dict__["workload"] = workload_of(request.messages)
+    return known
 
 
 def _log_down(message: str, headers: Mapping[str, str]) -> RequestError:

@@ -7,8 +7,11 @@ does not know: how anything is decided.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -29,6 +32,9 @@ from ultracore.distillation.events import (
 from ultracore.distillation.serve.exchange import Exchange
 
 __all__ = ["Metrics"]
+
+TELL_SECONDS = 0.1
+"""After which other worker processes see a count."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600)
 
@@ -76,11 +82,13 @@ class Metrics:
             "distill_request_seconds", "Until the answer ended.", ["source"], registry=registry, buckets=SECONDS
         )
         self._seconds = functools.cache(seconds.labels)
+        self._pending: Tally[Counter] = Tally()
+        self._took: list[tuple[Histogram, float]] = []
 
     def decided(self, exchange: Exchange) -> None:
         """A request has its verdict."""
         self._asked[exchange.receipt] = source = "student" if exchange.reason is None else "teacher"
-        self._requests(exchange.dialect.path, source, exchange.reason or "").inc()
+        self._count(self._requests(exchange.dialect.path, source, exchange.reason or ""))
 
     def refused(self, status: int) -> None:
         """A request was refused with this status."""
@@ -91,8 +99,8 @@ class Metrics:
         match event:
             case DecisionOutcomeEvent():
                 source = self._asked.pop(event.decision_id, "teacher")
-                self._outcomes(source, event.status).inc()
-                self._seconds(source).observe((event.execution_time_ms or 0.0) / 1000)
+                self._took.append((self._seconds(source), (event.execution_time_ms or 0.0) / 1000))
+                self._count(self._outcomes(source, event.status))
             case AuditRecordedEvent():
                 self._audits(_word(event.agrees)).inc()
             case ShadowRecordedEvent():
@@ -112,8 +120,25 @@ class Metrics:
         """See `Witness.lost`."""
         self._lost.inc(count)
 
+    def _count(self, counter: Counter) -> None:
+        """One more, told in a moment with all others: a count costs a lock and five calls, and cold ones at that."""
+        if not self._pending:
+            with contextlib.suppress(RuntimeError):  # no event loop: `render` will
+                asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell)
+        self._pending[counter] += 1
+
+    def tell(self) -> None:
+        """Add what was counted a moment ago."""
+        pending, took = self._pending, self._took
+        self._pending, self._took = Tally(), []
+        for counter, count in pending.items():
+            counter.inc(count)
+        for histogram, seconds in took:
+            histogram.observe(seconds)
+
     def render(self) -> bytes:
         """The page, in Prometheus' text format; what is a state, not a count, is this process's own."""
+        self.tell()
         shared = CollectorRegistry()
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             MultiProcessCollector(shared)  # type: ignore[no-untyped-call]

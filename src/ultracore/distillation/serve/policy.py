@@ -39,6 +39,9 @@ class Policy:
     Args:
         settings: `mode`, `canary_share`, and what `agents` says instead.
         switch: Whether the gateway is paused.
+
+    Attributes:
+        limits_dollars: Whether anybody's dollars are limited.
     """
 
     def __init__(self, settings: Settings, switch: Switch) -> None:
@@ -49,6 +52,8 @@ class Policy:
             teacher_dollars_per_day=settings.teacher_dollars_per_day,
         )
         self._agents = settings.agents
+        policies = (self._default, *self._agents.values())
+        self.limits_dollars = any(policy.teacher_dollars_per_day is not None for policy in policies)
         self._tenant = settings.tenant
         self._switch = switch
 

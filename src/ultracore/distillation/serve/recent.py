@@ -17,8 +17,8 @@ from ultracore.distillation.serve.wire import ChatRequest
 
 __all__ = ["Recent"]
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Of the bodies kept. Decoded they take as much again and more: about 40 MB in all for bodies of 10 kB."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Of the bodies kept. Decoded they take as much again and more: about 80 MB in all for bodies of 10 kB."""
 
 MAX_BODY = 64 * 1024
 """Longer ones are not kept: they are seldom the same, and few would push out many."""

@@ -61,4 +61,4 @@ class AuditShares:
 
     def of(self, model_id: str, agent_id: str, action: str) -> float:
         """How likely a call is to be audited (0..1)."""
-        return audit_share(self._labelled[model_id, agent_id, action], self._start, self._least)
+        return audit_share(self._labelled.get((model_id, agent_id, action), 0), self._start, self._least)
