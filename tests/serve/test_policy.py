@@ -213,7 +213,7 @@ def test_a_budget_is_exact_over_processes_and_restarts(tmp_path: Path) -> None:
     running = [context.Process(target=_spend_apart, args=(tmp_path, policy, 40, found)) for _ in range(3)]
     for process in running:
         process.start()
-    taken = [found.get(timeout=30) for _ in running]
+    taken = [found.get(timeout=120) for _ in running]
     for process in running:
         process.join()
     assert sum(taken) == 50
