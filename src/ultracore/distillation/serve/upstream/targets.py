@@ -69,7 +69,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: For the log; the host of the URL by default.
         models: Names of the models that it serves, `*` allowed; none means all.
         key_env: Environment variable that holds its key.
-        pass_authorization: Send the client's own `Authorization` instead of a key.
+        pass_authorization: Send the client's own `Authorization` or `x-api-key` instead of a key.
         private: Whether its name may lead into a private network.
         connections: At a time.
     """
