@@ -72,7 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _options(given)
     for name, measure in _jobs(options):
         section = _measure(name, measure, given)
-        print(markdown([section], head=""), flush=True)
+        print(markdown([section], head="", details=True), flush=True)
         if not section.skipped:
             save(section, options.out)
     if options.write:

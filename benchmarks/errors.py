@@ -32,6 +32,21 @@ __all__ = ["Failure", "failures", "measure_errors", "strange_tools", "whereabout
 SHOWN = 12
 """Rows of the tables of tools and of arguments."""
 
+GLANCE = (
+    "reply instead of call",
+    "call instead of reply",
+    "other tool",
+    "set of calls",
+    "candidate missing",
+    "wrong candidate",
+    "variant",
+    "list or array",
+    "argument left out",
+    "argument given",
+    "free text",
+)
+"""How the kinds of failure begin, for the one line of a set."""
+
 NEGATION = re.compile(r"\b(?:no|not|never|except|without|instead|don't|doesn't|isn't|rather than|but)\b", re.IGNORECASE)
 """English; counts where a negation stands in the user's last words, not what it does there."""
 
@@ -59,13 +74,13 @@ def measure_errors(name: str, data: Path, size: Size) -> Section:
     found = [list(failures(d, later, student)) for d, later in zip(part.test, _later(part.test), strict=True)]
     n = len(found)
     about = f"{n:,} decisions, the first division only; trained on {len(part.train):,}"
-    tables = [
+    details = [
         _kinds(name, found, n),
         strange_tools(name, part, found),
         _tools(name, part.test, found),
         _places(name, found),
     ]
-    return Section(f"errors/{name}", about, tables)
+    return Section(f"errors/{name}", about, [at_a_glance(name, found)], details=details)
 
 
 def failures(decision: Decision, later: set[bytes], student: CompactStudent) -> Iterator[Failure]:
@@ -162,6 +177,21 @@ def _identity(call: ToolCall) -> bytes:
 
 def _normal(call: ToolCall, tool: Tool) -> dict[str, Any]:
     return normalise(call, tool) or {}
+
+
+def at_a_glance(name: str, found: Sequence[Sequence[Failure]]) -> Table:
+    """One line: of what kind each disagreement is, the first one of a call with several."""
+    first = [next((g for g in GLANCE if group[0].kind.startswith(g)), "") for group in found if group]
+    counts, n = Counter(first), len(found)
+    cells = [share(counts[kind] / n) if counts[kind] else "" for kind in GLANCE]
+    return Table(
+        "Where students go wrong, % of all decisions",
+        ["data", "decisions", "wrong", *GLANCE],
+        [[name, f"{n:,}", share(len(first) / n), *cells]],
+        "Strict; the first division of each set only. Each wrong decision counts once, under what is wrong first in "
+        "the order of the schema. Missing: the teacher's value was not among the candidates. Variant: another value "
+        "from the same place.",
+    )
 
 
 def _kinds(name: str, found: Sequence[Sequence[Failure]], n: int) -> Table:

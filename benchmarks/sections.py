@@ -52,6 +52,7 @@ class Section(msgspec.Struct):
         figures: The raw figures.
         skipped: Why there are none, "" where there are.
         provenance: See `benchmarks.provenance`.
+        details: Tables for the terminal and the JSON file only.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Section(msgspec.Struct):
     figures: dict[str, Any] = {}
     skipped: str = ""
     provenance: dict[str, Any] = {}
+    details: list[Table] = []
 
 
 def share(value: float | None, ends: Sequence[float] | None = None) -> str:
@@ -93,11 +95,12 @@ def load_sections(folder: Path) -> list[Section]:
     return [msgspec.json.decode(file.read_bytes(), type=Section) for file in sorted(folder.glob("*.json"))]
 
 
-def markdown(sections: Iterable[Section], head: str = HEAD) -> str:
-    """All sections: for each benchmark its tables, then where each figure comes from."""
+def markdown(sections: Iterable[Section], head: str = HEAD, *, details: bool = False) -> str:
+    """All sections: for each benchmark its tables, with or without details, then where each figure comes from."""
     groups: dict[str, list[Section]] = {}
     for section in sections:
-        groups.setdefault(section.name.split("/")[0], []).append(section)
+        shown = [*section.tables, *section.details] if details else section.tables
+        groups.setdefault(section.name.split("/")[0], []).append(msgspec.structs.replace(section, tables=shown))
     return "\n".join([head, *(_group(name, group) for name, group in groups.items())])
 
 

@@ -201,8 +201,12 @@ def test_a_section_comes_back_and_tables_of_one_title_are_one(tmp_path: Path) ->
         "load_before": 1, "load_after": 2, "cpu_seconds": 3,
     }  # fmt: skip
     for name in ("b/1", "b/2"):
-        save(Section(name, "n rows", [Table("T", ["x"], [[name]])], provenance=provenance), tmp_path)
+        details = [Table("D", ["y"], [["fine print"]])]
+        section = Section(name, "n rows", [Table("T", ["x"], [[name]])], provenance=provenance, details=details)
+        save(section, tmp_path)
     text = markdown(load_sections(tmp_path))
+    assert "fine print" not in text
+    assert "fine print" in markdown(load_sections(tmp_path), details=True)
     assert text.count("**T**") == 1
     assert text.index("| b/1 |") < text.index("| b/2 |")
     assert "* b/1: n rows. `c` at abc, d, m, python 3; load average 1 before and 2 after, 3 CPU s" in text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from benchmarks.data import Part
-from benchmarks.errors import Failure, failures, strange_tools, whereabouts
+from benchmarks.errors import Failure, at_a_glance, failures, strange_tools, whereabouts
 
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
@@ -88,6 +88,21 @@ def test_where_a_missing_value_is(value: str, where: str) -> None:
     result = {"role": "tool", "content": '{"address": "12 Main St"}'}
     pool = Candidates(Transcript(decided(text="from los altos to xRenox", before=(result,)).state))
     assert whereabouts(value, pool) == where
+
+
+def test_each_wrong_decision_counts_once_at_a_glance() -> None:
+    missing = Failure("candidate missing: said nowhere like this", "ship", "order", False)
+    found = [[missing, Failure("free text", "ship", "note", False)], [], [], [Failure("other tool", "ask", "", False)]]
+    table = at_a_glance("set", found)
+    (row,) = table.rows
+    shown = {column: cell for column, cell in zip(table.columns, row, strict=True) if cell}
+    assert shown == {
+        "data": "set",
+        "decisions": "4",
+        "wrong": "50.0",
+        "candidate missing": "25.0",
+        "other tool": "25.0",
+    }
 
 
 def test_new_tools_are_counted_apart() -> None:
