@@ -36,6 +36,8 @@ def test_exactly_the_pairs_of_brute_force_whatever_the_cells(
     pairs = find_pairs(E, threshold, cells=cells)
     assert as_set(pairs) >= brute_force(E, threshold)
     assert (pairs.similarity >= threshold - TOLERANCE).all()
+    exact = np.einsum("ij,ij->i", E[pairs.first], E[pairs.second], dtype=np.float64)
+    assert pairs.similarity == pytest.approx(exact, abs=TOLERANCE)
     assert (pairs.first < pairs.second).all()
     assert len(as_set(pairs)) == len(pairs.first)
     assert pairs.second.tolist() == sorted(pairs.second.tolist())
