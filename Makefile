@@ -79,7 +79,7 @@ requirements:  ## Pin the dependencies anew, with hashes and without addresses (
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --no-annotate --upgrade --group build pyproject.toml -o requirements/base.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --no-annotate --upgrade --group build --group dev --extra arrow --extra notify --extra postgres pyproject.toml -o requirements/dev.txt
+	  --no-annotate --upgrade --group build --group dev --extra arrow --extra model2vec --extra notify --extra postgres pyproject.toml -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --no-annotate --upgrade --group build --group dspy --extra dspy pyproject.toml -o requirements/dspy.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

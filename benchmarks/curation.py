@@ -8,7 +8,7 @@ not know: how fast curation is (`curation_speed`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,17 +28,22 @@ __all__ = ["CURATED", "measure_curation"]
 
 CURATED = ("telecom", "airline", "snips", "sgd")
 ROWS = {"snips": 1500, "sgd": 1500}
-"""Of the large sets so many rows are folded, whole dialogues of sgd: 16 students are fitted on each fold."""
+"""Of the large sets so many rows are folded, whole dialogues of sgd: some 15 students are fitted on each fold."""
 CALLS_ONLY = frozenset({"sgd"})
 """As in the table of students: three quarters of sgd are replies, and 10 % of it only teach to reply."""
-ALL, RANDOM, VALIDATED = "all", "random", "validated"
-SHARES: dict[str, tuple[float, Sequence[str]]] = {
-    "10%": (0.1, (RANDOM, VALIDATED, "mixture", "features", "covering", "car")),
-    "50%": (0.5, (RANDOM, "mixture", "semdedup")),
-    "5%": (0.05, (RANDOM, "mixture", "car")),
-    "50 examples": (50, (RANDOM, "mixture", "car")),
-}
-EXACT = "exact duplicates"
+ALL, RANDOM, VALIDATED, EXACT = "all", "random", "validated", "exact duplicates"
+SIZES = {"10%": 0.1, "50%": 0.5, "5%": 0.05, "50 examples": 50}
+CELLS = (
+    (ALL, ALL),
+    *(("10%", how) for how in (RANDOM, "mixture", "features", VALIDATED)),
+    *(("50%", how) for how in (RANDOM, "semdedup", "mixture")),
+    *((size, how) for size in ("5%", "50 examples") for how in (RANDOM, "mixture")),
+    ("10%", "covering"),
+    ("10%", "car"),
+    ("distinct", EXACT),
+)
+"""In the order in which they are measured, each on all folds: a run that is stopped has measured what says most.
+Exact duplicates come last, as there are hardly any: 1,437 of telecom's 1,507 rows are distinct, of the others' 99 %."""
 
 
 class Job(NamedTuple):
@@ -67,7 +72,7 @@ def measure_curation(name: str, data: Path, size: Size, out: Path) -> Section:
     done = {(o.fold, o.size, o.how): o for o in _kept(file)}
     for job in _jobs(len(parts)):
         if job not in done:
-            done[job] = _measure(parts[job.fold], job)
+            done[job] = _measure(parts[job.fold], job, done)
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("ab") as lines:
                 lines.write(msgspec.json.encode(done[job]) + b"\n")
@@ -78,8 +83,8 @@ def section_of(name: str, parts: Sequence[Part], outcomes: Sequence[Outcome]) ->
     """The table of a set; each row is of the folds that have its student and those that it is compared with."""
     by = {(o.fold, o.size, o.how): o for o in outcomes}
     rows, figures = [], {}
-    for size, how in dict.fromkeys((job.size, job.how) for job in _jobs(1)):
-        needed = {(size, how), (ALL, ALL), (size, RANDOM) if size in SHARES else (ALL, ALL)}
+    for size, how in CELLS:
+        needed = {(size, how), (ALL, ALL), (size, RANDOM) if size in SIZES else (ALL, ALL)}
         folds = [fold for fold in range(len(parts)) if all((fold, *one) in by for one in needed)]
         if folds:
             figures[f"{size} {how}"] = found = _figures(by, folds, parts, size, how)
@@ -119,7 +124,7 @@ def _figures(
         "loss": compare_hits(full, mine, held)[2:4],
         "cpu_seconds": float(np.mean([by[fold, size, how].cpu_seconds for fold in folds])),
     }
-    if size in SHARES and how != RANDOM:
+    if size in SIZES and how != RANDOM:
         found["gain"] = compare_hits(mine, hits(size, RANDOM), held)[2:4]
     return found
 
@@ -133,18 +138,24 @@ def _row(name: str, size: str, how: str, found: dict[str, Any]) -> list[str]:
 
 
 def _jobs(folds: int) -> Iterator[Job]:
-    for fold in range(folds):
-        yield Job(fold, ALL, ALL)
-        for size, (_, ways) in SHARES.items():
-            yield from (Job(fold, size, how) for how in ways)
-        yield Job(fold, "distinct", EXACT)
+    return (Job(fold, size, how) for size, how in CELLS for fold in range(folds))
 
 
-def _measure(part: Part, job: Job) -> Outcome:
-    chosen = _choose(part.train, job)
+def _measure(part: Part, job: Job, done: Mapping[tuple[int, str, str], Outcome]) -> Outcome:
     began = time.process_time()
-    hits = agreement_of(chosen, part.test)
-    return Outcome(job.fold, job.size, job.how, len(chosen), hits.tolist(), time.process_time() - began)
+    if job.how == VALIDATED:
+        won = best_selector(part.train, embed_decisions(part.train), SIZES[job.size], job.fold)
+        same = done.get((job.fold, job.size, won))  # a student of the same rows, which need not be fitted again
+        job = job._replace(how=won)
+        hits, rows = (same.hits, same.rows) if same else _asked(part, job)
+        return Outcome(job.fold, job.size, VALIDATED, rows, hits, time.process_time() - began)
+    hits, rows = _asked(part, job)
+    return Outcome(job.fold, job.size, job.how, rows, hits, time.process_time() - began)
+
+
+def _asked(part: Part, job: Job) -> tuple[list[float], int]:
+    chosen = _choose(part.train, job)
+    return agreement_of(chosen, part.test).tolist(), len(chosen)
 
 
 def _choose(train: Sequence[Decision], job: Job) -> list[Decision]:
@@ -155,10 +166,9 @@ def _choose(train: Sequence[Decision], job: Job) -> list[Decision]:
     embeddings = embed_decisions(train)
     if job.how == "semdedup":
         return SemDeDup(target_reduction=0.5).reduce(train, embeddings)[0]
-    wanted, _ = SHARES[job.size]
+    wanted = SIZES[job.size]
     count = min(len(train), round(wanted * len(train)) if wanted < 1 else int(wanted))
-    how = best_selector(train, embeddings, wanted, job.fold) if job.how == VALIDATED else job.how
-    places = SELECTORS[how](Pool(train, train, embeddings), count, job.fold)
+    places = SELECTORS[job.how](Pool(train, train, embeddings), count, job.fold)
     return [train[place] for place in np.sort(places).tolist()]
 
 

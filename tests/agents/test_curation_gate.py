@@ -122,7 +122,7 @@ def test_the_curator_keeps_what_was_wished_where_the_limit_allows(students: Aske
     result = curate(keep=0.1, loss_limit=1.0)
     stats = result["stats"]
     assert (stats["keep"], stats["gate"][0]["accepted"]) == (0.1, True)
-    assert stats["selector"] in ("mixture", "features", "covering", "random")
+    assert stats["selector"] in ("mixture", "features", "random")
     training = [row for row in result["curated_data"] if row.get("split") != "calibration"]
     assert len(training) == stats["training_count"] == round(0.1 * (300 - stats["calibration_count"]))
     assert sum(row["weight"] for row in result["curated_data"]) == pytest.approx(300)

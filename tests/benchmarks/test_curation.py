@@ -48,7 +48,7 @@ def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
 def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Job] = []
 
-    def measure(part: Part, job: Job) -> Outcome:
+    def measure(part: Part, job: Job, done: object) -> Outcome:
         asked.append(job)
         if len(asked) == 5:
             raise KeyboardInterrupt
@@ -66,10 +66,22 @@ def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypa
 def test_every_way_to_choose_keeps_its_count() -> None:
     train = [decision(i) for i in range(40)]
     for job in curation._jobs(1):
+        if job.how == curation.VALIDATED:
+            continue
         chosen = curation._choose(train, job)
         assert len(chosen) == {"10%": 4, "5%": 2}.get(job.size, len(chosen))
         if job.size == "50%" and job.how != "semdedup":
             assert len(chosen) == 20
+
+
+def test_the_validated_way_has_the_student_of_the_way_that_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curation, "best_selector", lambda *given: "features")
+    part, job = Part([decision(i) for i in range(20)], [decision(30)]), Job(2, "10%", curation.VALIDATED)
+    done = {
+        (2, "10%", how): outcome(Job(2, "10%", how), [agree]) for how, agree in (("features", 1.0), ("random", 0.0))
+    }
+    found = curation._measure(part, job, done)
+    assert (found.fold, found.size, found.how, found.hits) == (2, "10%", "validated", [1.0])
 
 
 def test_planted_rows_are_half_duplicates() -> None:
