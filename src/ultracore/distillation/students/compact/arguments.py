@@ -6,7 +6,7 @@ does not know: which tool to call, and in which order slots are filled (`filling
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,19 +89,17 @@ def _link(
         if any(alternative.key in chosen for alternative in kept):
             rows[:, LINKS_AT.start + _CHOSEN] = [alternative.key in chosen for alternative in kept]
         return
-    turns = frozenset().union(*(pool.seen_in(place) for place in known))
+    turns = frozenset().union(*[pool.seen_in[place] for place in known])
     answers = pool.answers(chosen)
-    last = pool.around(known[-1])
-    ids, words = last.ids - {pool.keys[known[-1]]} - chosen.keys(), last.words
-    user = pool.transcript.user_words
-    groups = _groups(pool, [place for place, _, _ in kept])
-    belongs = {group: _likeness(pool.surroundings[group].words, words, user) for group in groups}
+    group, seen, latest = pool.group, pool.seen_in, known[-1]
+    ids = pool.around(latest).ids - {pool.keys[latest]} - chosen.keys()
+    many = min(len(taken), 4) / 4
     flat: list[float] = []
     for place, _, mine in kept:
         if place < 0:
             flat += (0.0, 0.0, 0.0, mine in chosen, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             continue
-        at, key = pool.seen_in(place), pool.keys[place]
+        at, key = seen[place], pool.keys[place]
         shared = (pool.around(place).ids & ids) - {key} if ids else ids
         flat += (
             1.0,
@@ -109,22 +107,7 @@ def _link(
             not at.isdisjoint(answers),
             key in chosen or mine in chosen,
             min(len(shared), 5) / 5,
-            *belongs[pool.group[place]],
-            min(len(taken), 4) / 4,
+            *pool.likeness(group[place], group[latest]),
+            many,
         )
     rows[:, LINKS_AT] = packed(flat, LINKS_AT.stop - LINKS_AT.start)
-
-
-def _likeness(own: frozenset[str], words: frozenset[str], user: frozenset[str]) -> tuple[float, ...]:
-    """How the words of an object resemble those of the one chosen before, and what the user said of the rest."""
-    fresh = own - words
-    return (
-        min(len(fresh & user), 5) / 5,
-        min(len(fresh - user), 20) / 20,
-        len(own & words) / (1 + len(words)),
-        float(own == words),
-    )
-
-
-def _groups(pool: Candidates, places: Iterable[int]) -> set[int]:
-    return {pool.group[place] for place in places if place >= 0}

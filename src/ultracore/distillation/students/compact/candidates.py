@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,7 @@ class Candidates:
         self.surroundings, self.group = _surroundings(gathered)
         self._bounds = self.start.tolist()
         self._turns = turns
+        self._likenesses: dict[tuple[int, int], tuple[float, float, float, float]] = {}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -157,13 +159,25 @@ class Candidates:
         """Identifiers beside a candidate, its own text left out."""
         return self.around(place).ids - {self.keys[place]}
 
-    def seen_in(self, place: int) -> frozenset[int]:
-        """The turns in which a candidate lies."""
-        return self._seen_in[place]
-
     @cached_property
-    def _seen_in(self) -> list[frozenset[int]]:
+    def seen_in(self) -> list[frozenset[int]]:
+        """For each candidate, the turns in which it lies."""
         return [frozenset(numbers) for numbers in self._turns]
+
+    def likeness(self, group: int, chosen: int) -> tuple[float, float, float, float]:
+        """How the words of objects resemble those of the ones chosen, and what the user said of the rest."""
+        found = self._likenesses.get((group, chosen))
+        if found is None:
+            own, words, user = (
+                self.surroundings[group].words,
+                self.surroundings[chosen].words,
+                self.transcript.user_words,
+            )
+            fresh = own - words
+            said = len(fresh & user)
+            found = min(said, 5) / 5, min(len(fresh) - said, 20) / 20, len(own & words) / (1 + len(words)), own == words
+            self._likenesses[group, chosen] = found
+        return found
 
     def answers(self, keys: Collection[str]) -> frozenset[int]:
         """Turns that are results of calls which were given one of these values, by their text."""
@@ -185,16 +199,17 @@ class Candidates:
         places = [table.setdefault(path, len(table)) for path in self.paths]
         return list(table), np.array(places, np.int32)
 
-    def paths_of(self, place: int) -> list[str]:
-        """The paths of a candidate's sources."""
-        return self.paths[self._bounds[place] : self._bounds[place + 1]]
+    @cached_property
+    def paths_of(self) -> list[list[str]]:
+        """For each candidate, the paths of its sources."""
+        return [self.paths[first:end] for first, end in pairwise(self._bounds)]
 
     @cached_property
     def lying(self) -> dict[str, list[int]]:
         """For each path, the candidates that lie there."""
         found: dict[str, list[int]] = {}
         for place in range(len(self)):
-            for path in self.paths_of(place):
+            for path in self.paths_of[place]:
                 found.setdefault(path, []).append(place)
         return found
 
@@ -231,7 +246,7 @@ class Candidates:
         """The candidates of a tool result that the agent's last reply names."""
         reply = self.transcript.last_reply.lower()
         said = [place for place, key in enumerate(self.keys) if len(key) >= LEAST_NAMED and key.lower() in reply]
-        return [place for place in said if any(path.startswith("result:") for path in self.paths_of(place))]
+        return [place for place in said if any(path.startswith("result:") for path in self.paths_of[place])]
 
     def _places(self) -> list[NDArray[Any]]:
         n = len(self.transcript.turns)

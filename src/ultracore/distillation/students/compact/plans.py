@@ -73,6 +73,7 @@ class Plan:
         description: Its description, in small letters.
         described: Words of the description that the name has not.
         sources: What paths say (`source`), as far as it was asked.
+        habits: What is known of values (`habit`), likewise.
     """
 
     def __init__(self, slot: Slot, knowledge: Knowledge) -> None:
@@ -97,19 +98,19 @@ class Plan:
         self.described = frozenset(words_of(self.description)) - self.name
         self.sources: dict[str, Source] = {}
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
-        self._habits: dict[str, tuple[float, float, float, float]] = {}
+        self.habits: dict[str, tuple[float, float, float, float]] = {}
 
     def habit(self, key: str) -> tuple[float, float, float, float]:
         """Of a value's text: its share, its tasks, the share of its shape, whether the description has it."""
-        found = self._habits.get(key)
+        found = self.habits.get(key)
         if found is None:
-            if len(self._habits) >= REMEMBERED:
-                self._habits.clear()
+            if len(self.habits) >= REMEMBERED:
+                self.habits.clear()
             n = self.counts.values + 1.0
             _, times, tasks = self.counts.constants.get(key, (None, 0, 0))
             shapes = self.counts.shapes.get(shape_of(key), 0) / n if key else 0.0
             described = float(len(key) > 2 and key.lower() in self.description)
-            found = self._habits[key] = times / n, min(tasks, 5) / 5, shapes, described
+            found = self.habits[key] = times / n, min(tasks, 5) / 5, shapes, described
         return found
 
     def typed(self, value: Any) -> Any:

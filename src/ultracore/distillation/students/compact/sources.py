@@ -107,6 +107,7 @@ class Sources:
 
     Attributes:
         tables: Slot key -> its alternatives, once they were gathered.
+        echoes: Text of a value -> where the conversation says it (`echo`), once that was asked.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
@@ -119,15 +120,15 @@ class Sources:
         self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
         self._odds: dict[str, list[NDArray[np.float32]]] = {}
-        self._echoes: dict[str, Echo] = {}
+        self.echoes: dict[str, Echo] = {}
         self._text = pool.transcript.last_user_text.lower()
         self._words = pool.transcript.user_words | pool.transcript.reply_words
 
     def echo(self, key: str) -> Echo:
         """Where the conversation says a value, by its text."""
-        found = self._echoes.get(key)
+        found = self.echoes.get(key)
         if found is None:
-            found = self._echoes[key] = self._echo(key)
+            found = self.echoes[key] = self._echo(key)
         return found
 
     def _echo(self, key: str) -> Echo:

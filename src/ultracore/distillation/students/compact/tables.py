@@ -153,7 +153,7 @@ def _relevant(plan: Plan, pool: Candidates) -> list[int]:
     chosen = sorted(found)
     if len(chosen) > MAX_CANDIDATES:
         named = frozenset(() if plan.slot.allowed else pool.named)
-        worth = [max(plan.source(p).worth for p in pool.paths_of(i)) for i in chosen]
+        worth = [max(plan.source(p).worth for p in pool.paths_of[i]) for i in chosen]
         best = np.array([max(w, NAMED * (i in named)) for w, i in zip(worth, chosen, strict=True)], np.float32)
         chosen = [chosen[i] for i in sorted(np.argsort(-best, kind="stable")[:MAX_CANDIDATES].tolist())]
     return chosen
@@ -181,20 +181,21 @@ def _own(found: _Gathered, sources: Sources) -> list[float]:
     n = counts.values + 1.0
     size = math.log1p(len(alternatives))
     absent_is_likely = 1.0 - max(likely.values(), default=0.0)
+    group, surroundings, habits, echoes = pool.group, pool.surroundings, plan.habits, sources.echoes
     by_slot = bool(slot.allowed), counts.presence, slot.required
     taken = 0.0 if slot.repeats else -1.0
     flat: list[float] = []
     for place, value, key in alternatives:
         path, prior, similarity, weighed = "", 0.0, 0.0, (0.0, 0.0, 0.0)
         if place >= 0:
-            path, prior, similarity = _provenance(plan, pool.paths_of(place))
-            weighed = plan.evidence(pool.around(place).attributes)
+            path, prior, similarity = _provenance(plan, pool.paths_of[place])
+            weighed = plan.evidence(surroundings[group[place]].attributes)
         rank, unused_rank, times_used = ranks.get(path, 0), unused_ranks.get(path, 0), used.get(key, 0)
         ranks[path] = rank + 1
         unused_ranks[path] = unused_rank + (not times_used)
         share = shares.get(key, 0.0) if shares is not None else 0.0
-        times, tasks, shapes, described = plan.habit(key)
-        last, user, reply, at, beside = sources.echo(key)
+        times, tasks, shapes, described = habits.get(key) or plan.habit(key)
+        last, user, reply, at, beside = echoes.get(key) or sources.echo(key)
         flat += (
             prior,
             counts.gold.get(path, 0) / n,
