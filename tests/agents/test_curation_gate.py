@@ -98,11 +98,28 @@ def test_few_tasks_pass_nothing(students: Asked) -> None:
     assert students == []
 
 
-def test_the_best_way_to_choose_wins(students: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = decisions_of(100)
-    scores = iter([0.2, 0.9, 0.4])
-    monkeypatch.setattr(curation_gate, "agreement_of", lambda train, held, seed=0: np.full(len(held), next(scores)))
-    assert best_selector(decisions, embed_decisions(decisions), 0.3, candidates=("random", "car", "covering")) == "car"
+@pytest.mark.parametrize(
+    ("better", "wins"),
+    [({"car": 0.9, "covering": 0.7, "random": 0.5}, "car"), ({"car": 0.51, "covering": 0.4, "random": 0.5}, "random")],
+)
+def test_the_best_way_to_choose_wins_where_chance_does_not_explain_it(
+    monkeypatch: pytest.MonkeyPatch, better: dict[str, float], wins: str
+) -> None:
+    decisions, asked = decisions_of(100), []
+
+    def keeping(recipe: Recipe, rows: Sequence[Decision], *rest: object) -> tuple[list[Decision], None]:
+        asked.append((recipe.selector, recipe.keep, len(rows)))
+        return list(rows), None
+
+    def agreement(train: object, held: Sequence[Decision], seed: int = 0) -> NDArray[np.float64]:
+        return np.random.default_rng(seed).permutation(len(held)) < better[asked[-1][0]] * len(held)
+
+    monkeypatch.setattr(Recipe, "apply", keeping)
+    monkeypatch.setattr(curation_gate, "agreement_of", agreement)
+    assert best_selector(decisions, embed_decisions(decisions), 0.1, candidates=("car", "covering")) == wins
+    assert [name for name, _, _ in asked] == ["random", "random", "car", "car", "covering", "covering"]
+    for _, keep, rows in asked:
+        assert keep * rows == pytest.approx(10, abs=1), "as many rows as will be kept"
 
 
 def curate(**options: Any) -> dict[str, Any]:

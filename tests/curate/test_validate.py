@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ultracore.distillation.curate.validate import LEAST_UNITS, _clustered_error, _decide, choose_threshold
+from ultracore.distillation.curate.validate import LEAST_UNITS, _decide, choose_threshold, clustered_error
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.tools import ToolCall
 
@@ -85,8 +85,8 @@ def test_one_standard_error_is_the_line(reduced: int, supported: bool) -> None:
 
 def test_the_standard_error_counts_tasks_not_rows() -> None:
     differences = np.array([1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    alone = _clustered_error(differences, np.ones(8), list("abcdefgh"))
+    alone = clustered_error(differences, np.ones(8), list("abcdefgh"))
     assert alone == pytest.approx(differences.std(ddof=1) / np.sqrt(8))
-    pairs = _clustered_error(np.repeat(differences, 2), np.ones(16), [unit for unit in "abcdefgh" for _ in range(2)])
+    pairs = clustered_error(np.repeat(differences, 2), np.ones(16), [unit for unit in "abcdefgh" for _ in range(2)])
     assert pairs == pytest.approx(alone), "the same row said twice is no more evidence"
-    assert _clustered_error(differences, np.full(8, 3.0), list("abcdefgh")) == pytest.approx(alone)
+    assert clustered_error(differences, np.full(8, 3.0), list("abcdefgh")) == pytest.approx(alone)

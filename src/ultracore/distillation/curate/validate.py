@@ -21,7 +21,7 @@ from ultracore.distillation.curate.reduction import decision_key, merge_equal, m
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.splits import folds_by_task, units_of
 
-__all__ = ["CANDIDATES", "ThresholdChoice", "ThresholdEvidence", "choose_threshold"]
+__all__ = ["CANDIDATES", "ThresholdChoice", "ThresholdEvidence", "choose_threshold", "clustered_error"]
 
 Hits: TypeAlias = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ def _decide(
     everything, *reduced = (float(np.average(hit, weights=weights)) for hit in hits)
     choice = ThresholdChoice(None, [], "no candidate threshold was supported: only exact duplicates go", everything)
     for column, threshold in enumerate(candidates, 1):
-        error = _clustered_error(hits[column] - hits[0], weights, units)
+        error = clustered_error(hits[column] - hits[0], weights, units)
         supported = reduced[column - 1] >= everything - error
         choice.evidence.append(
             ThresholdEvidence(
@@ -149,7 +149,7 @@ def _nearest(queries: Matrix, rows: Matrix) -> NDArray[np.intp]:
     return np.concatenate([(block @ rows.T).argmax(axis=1) for block in blocks])
 
 
-def _clustered_error(differences: Hits, weights: Hits, units: Sequence[str]) -> float:
+def clustered_error(differences: Hits, weights: Hits, units: Sequence[str]) -> float:
     """Standard error of a weighted mean whose terms are dependent within a unit."""
     excess = weights * (differences - np.average(differences, weights=weights))
     _, unit = np.unique(units, return_inverse=True)
