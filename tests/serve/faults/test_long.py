@@ -183,10 +183,14 @@ def test_overload_is_refused_quickly_and_what_fits_is_answered(bench: Any, fakes
     assert max(a.seconds for a in seen) < 3.0
 
 
-def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float) -> None:
-    """One tenant asks as fast as it can over 32 connections, another ten times a second, for a teacher of eight lines."""
+def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float, *, limit: int | None = 4) -> tuple[float, float]:
+    """One tenant asks without a pause on 48 connections, another ten times a second; the teacher has eight lines.
+
+    Returns:
+        Median seconds of the calm tenant alone, and beside the flood.
+    """
     teacher = teachers.enter_context(bench.teacher(bench.scenes.after(0.05)))
-    flood, calm = (issue(name, tenant=name, concurrent=limit) for name, limit in (("flood", 4), ("calm", None)))
+    flood, calm = (issue(name, tenant=name, concurrent=most) for name, most in (("flood", limit), ("calm", None)))
     bench.world.store.append([flood.event, calm.event])
     upstream = Upstream([Target(url=teacher.url, connections=8)], key="sk")
     body = json.dumps(fakes.chat("not Rome")).encode()
@@ -199,41 +203,42 @@ def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float) -> None:
         seen = []
         while time.monotonic() < until:
             seen.append(await one(url, flood.secret))
-            await asyncio.sleep(0 if seen[-1].status == 200 else 0.05)
+            await asyncio.sleep(0 if seen[-1].status == 200 else 0.2)
         return seen
 
     async def go(url: str) -> tuple[list[Asked], list[Asked], list[Asked]]:
         idle = await paced(10, seconds, lambda n: one(url, calm.secret))
         until = time.monotonic() + seconds
-        flooding = [asyncio.create_task(stubborn(url, until)) for _ in range(32)]
+        flooding = [asyncio.create_task(stubborn(url, until)) for _ in range(48)]
         busy = await paced(10, seconds, lambda n: one(url, calm.secret))
         return idle, busy, [asked for task in flooding for asked in await task]
 
     with fakes.Running(bench.world.app(upstream, gate=None)) as url:
         idle, busy, flooding = asyncio.run(go(url))
     assert all(asked.status == 200 for asked in idle + busy)
-    refused = [asked for asked in flooding if asked.status == 429]
-    assert {asked.status for asked in flooding} == {200, 429}
-    assert len(refused) > 100 * seconds
-    usual, then = (statistics.quantiles([a.seconds for a in seen], n=20)[18] for seen in (idle, busy))
-    print(
-        f"p95 of the calm tenant {1000 * usual:.0f} -> {1000 * then:.0f} ms, {len(refused) / seconds:.0f} refusals a second"
-    )
-    assert (
-        then <= 2 * usual + 0.1
-    )  # client, teacher and gateway share this process, and the machine is not theirs alone
     answered = sum(asked.status == 200 for asked in flooding)
-    assert answered <= 4 * seconds / 0.05 + 4  # what the key allows, and no more
-    assert answered >= 0.2 * 4 * seconds / 0.05  # nor is it shut out
+    assert {asked.status for asked in flooding} == ({200} if limit is None else {200, 429})
+    assert limit is None or answered <= limit * seconds / 0.05 + limit  # what the key allows, and no more
+    assert answered >= 4 * seconds  # nor is it shut out
+    usual, then = (statistics.median(a.seconds for a in seen) for seen in (idle, busy))
+    print(f"calm: {1000 * usual:.0f} -> {1000 * then:.0f} ms; flood: {answered} of {len(flooding)} answered")
+    return usual, then
 
 
 def test_a_tenant_that_floods_leaves_another_its_answers(bench: Any, fakes: Any, teachers: Any) -> None:
-    flooded(bench, fakes, teachers, seconds=2)
+    usual, then = flooded(bench, fakes, teachers, seconds=2)
+    assert then <= 2 * usual + 0.1  # clients, teacher and gateway share this process
+
+
+def test_without_a_limit_it_would_not(bench: Any, fakes: Any, teachers: Any) -> None:
+    usual, then = flooded(bench, fakes, teachers, seconds=2, limit=None)
+    assert then > 2 * usual + 0.1
 
 
 @pytest.mark.slow
 def test_a_tenant_that_floods_for_half_a_minute(bench: Any, fakes: Any, teachers: Any) -> None:
-    flooded(bench, fakes, teachers, seconds=30)
+    usual, then = flooded(bench, fakes, teachers, seconds=30)
+    assert then <= 2 * usual + 0.1
 
 
 class Gauges:
@@ -266,9 +271,13 @@ def soak(bench: Any, fakes: Any, teachers: Any, folder: Path, seconds: float, ra
 
     async def go(url: str) -> tuple[list[Gauges], int]:
         warm = await paced(rate, seconds / 5, lambda n: one(url, n))
+        teacher.requests.clear()
+        teacher.heads.clear()
         samples, count = [Gauges()], len(warm)
         for _ in range(4):
             count += len(await paced(rate, seconds / 5, lambda n: one(url, n)))
+            teacher.requests.clear()  # what the test itself keeps is no leak of the gateway
+            teacher.heads.clear()
             samples.append(Gauges())
         return samples, count
 
