@@ -184,7 +184,7 @@ def test_overload_is_refused_quickly_and_what_fits_is_answered(bench: Any, fakes
 
 
 def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float, *, limit: int | None = 4) -> tuple[float, float]:
-    """One tenant asks without a pause on 48 connections, another ten times a second; the teacher has eight lines.
+    """One tenant asks without a pause on 64 connections, another ten times a second; the teacher has eight lines.
 
     Returns:
         Median seconds of the calm tenant alone, and beside the flood.
@@ -203,13 +203,13 @@ def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float, *, limit: int
         seen = []
         while time.monotonic() < until:
             seen.append(await one(url, flood.secret))
-            await asyncio.sleep(0 if seen[-1].status == 200 else 0.2)
+            await asyncio.sleep(0 if seen[-1].status == 200 else 0.5)
         return seen
 
     async def go(url: str) -> tuple[list[Asked], list[Asked], list[Asked]]:
         idle = await paced(10, seconds, lambda n: one(url, calm.secret))
         until = time.monotonic() + seconds
-        flooding = [asyncio.create_task(stubborn(url, until)) for _ in range(48)]
+        flooding = [asyncio.create_task(stubborn(url, until)) for _ in range(64)]
         busy = await paced(10, seconds, lambda n: one(url, calm.secret))
         return idle, busy, [asked for task in flooding for asked in await task]
 
@@ -225,20 +225,20 @@ def flooded(bench: Any, fakes: Any, teachers: Any, seconds: float, *, limit: int
     return usual, then
 
 
+def spared(bench: Any, fakes: Any, teachers: Any, seconds: float) -> None:
+    """Clients, teacher and gateway share this process: what counts is the flood with a limit beside that without one."""
+    alone, limited = flooded(bench, fakes, teachers, seconds)
+    _, unlimited = flooded(bench, fakes, teachers, seconds, limit=None)
+    assert limited - alone <= (unlimited - alone) / 2
+
+
 def test_a_tenant_that_floods_leaves_another_its_answers(bench: Any, fakes: Any, teachers: Any) -> None:
-    usual, then = flooded(bench, fakes, teachers, seconds=2)
-    assert then <= 2 * usual + 0.1  # clients, teacher and gateway share this process
-
-
-def test_without_a_limit_it_would_not(bench: Any, fakes: Any, teachers: Any) -> None:
-    usual, then = flooded(bench, fakes, teachers, seconds=2, limit=None)
-    assert then > 2 * usual + 0.1
+    spared(bench, fakes, teachers, seconds=2)
 
 
 @pytest.mark.slow
 def test_a_tenant_that_floods_for_half_a_minute(bench: Any, fakes: Any, teachers: Any) -> None:
-    usual, then = flooded(bench, fakes, teachers, seconds=30)
-    assert then <= 2 * usual + 0.1
+    spared(bench, fakes, teachers, seconds=30)
 
 
 class Gauges:
