@@ -17,6 +17,7 @@ from ultracore.distillation.students.compact.forest import Forest
 from ultracore.distillation.students.compact.sparse import Linear, Vector, document_of
 from ultracore.distillation.students.compact.student import CompactStudent
 from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train import evidence as evidence_module
 from ultracore.distillation.train import forest as growing
 from ultracore.distillation.train.evidence import votes_help
 from ultracore.distillation.train.examples import Example
@@ -120,7 +121,9 @@ def action_votes(student: CompactStudent, state: State) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("labels", "helps"), [(LABELS, True), (["other", "same"] * 20, False)])
-def test_trees_help_where_they_say_more_of_what_they_have_not_seen(labels: list[str], helps: bool) -> None:
+def test_trees_help_where_they_say_more_of_what_they_have_not_seen(
+    labels: list[str], helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     linear = fit_softmax(BOTH_OR_NEITHER, 2, LABELS, np.ones(40), c=100.0)
     evidence = ActionEvidence(
         *([None] * 2), words=linear, forest=grown(), **dict.fromkeys(("intents", "ngrams", "learned"))
@@ -137,6 +140,8 @@ def test_trees_help_where_they_say_more_of_what_they_have_not_seen(labels: list[
     assert votes_help(evidence, held) is helps
     assert votes_help(evidence, []) is False
     assert votes_help(evidence._replace(forest=None), held) is False
+    monkeypatch.setattr(evidence_module, "LEAST_GAIN", 1.0)  # they gain log 2
+    assert votes_help(evidence, held) is False
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ STRANGE_WEIGHT = 0.5
 
 LEAST_TOOLS = 6
 HIDDEN = 0.5
-"""Share of the tools that is hidden."""
+"""Share of the tools that is hidden. The evidence without them knows half of the tasks: of 873 calls of new SGD
+dialogues 63.1 % agreed; with a quarter of the tasks 63.3, but confidence fitted worse; with three quarters (and
+weight 1, for there are half as many such decisions) 58.1."""
 
 LEAST_VARIETY = 8
 """Different sets of tools on offer; where conversations are always offered the same ones, hardly one will be new."""
