@@ -80,11 +80,11 @@ def measure_curation(name: str, data: Path, size: Size, out: Path) -> Section:
 
 
 def section_of(name: str, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> Section:
-    """The table of a set; each row is of the folds that have its student and those that it is compared with."""
+    """The table of a set; each row is of the folds that have its student and the random one of its size."""
     by = {(o.fold, o.size, o.how): o for o in outcomes}
     rows, figures = [], {}
     for size, how in CELLS:
-        needed = {(size, how), (ALL, ALL), (size, RANDOM) if size in SIZES else (ALL, ALL)}
+        needed = {(size, how), (size, RANDOM) if size in SIZES else (size, how)}
         folds = [fold for fold in range(len(parts)) if all((fold, *one) in by for one in needed)]
         if folds:
             figures[f"{size} {how}"] = found = _figures(by, folds, parts, size, how)
@@ -100,40 +100,48 @@ COLUMNS = [
     "of all",
 ]  # fmt: skip
 NOTE = (
-    "Mean over the folds; brackets resample whole tasks, paired. Each fold has its own random draw. semdedup: "
-    "the highest threshold that removes half; decisions that differ are never merged, so it may keep more. exact "
-    "duplicates: equal state and decision. validated: what the curator does, the way whose student agrees most on "
-    "tasks held out of the training fold."
+    "Mean over the folds measured; losses are over those that have a student of all rows. Brackets resample whole "
+    "tasks, paired. Each fold has its own random draw. semdedup: the highest threshold that removes half; decisions "
+    "that differ are never merged, so it may keep more. exact duplicates: equal state and decision. validated: what "
+    "the curator does, the way whose students agree most on tasks held out of the training fold, if better than "
+    "random by a standard error there."
 )
 
 
 def _figures(
     by: dict[tuple[int, str, str], Outcome], folds: Sequence[int], parts: Sequence[Part], size: str, how: str
 ) -> dict[str, Any]:
-    held = [decision for fold in folds for decision in parts[fold].test]
+    """Gain on random over all these folds, loss over those of them that have a student of all rows."""
+    whole = [fold for fold in folds if (fold, ALL, ALL) in by]
 
-    def hits(size: str, how: str) -> Any:
-        return np.concatenate([by[fold, size, how].hits for fold in folds])
+    def hits(some: Sequence[int], size: str, how: str) -> Any:
+        return np.concatenate([by[fold, size, how].hits for fold in some])
 
-    mine, full = hits(size, how), hits(ALL, ALL)
+    def held(some: Sequence[int]) -> list[Decision]:
+        return [decision for fold in some for decision in parts[fold].test]
+
     found: dict[str, Any] = {
         "folds": len(folds),
+        "folds_with_all": len(whole),
         "rows": float(np.mean([by[fold, size, how].rows for fold in folds])),
-        "agreement": float(mine.mean()),
-        "of_all": float(mine.mean() / full.mean()),
-        "loss": compare_hits(full, mine, held)[2:4],
+        "agreement": float(hits(folds, size, how).mean()),
         "cpu_seconds": float(np.mean([by[fold, size, how].cpu_seconds for fold in folds])),
     }
+    if whole:
+        mine, full = hits(whole, size, how), hits(whole, ALL, ALL)
+        found |= {"loss": compare_hits(full, mine, held(whole))[2:4], "of_all": float(mine.mean() / full.mean())}
     if size in SIZES and how != RANDOM:
-        found["gain"] = compare_hits(mine, hits(size, RANDOM), held)[2:4]
+        found["gain"] = compare_hits(hits(folds, size, how), hits(folds, size, RANDOM), held(folds))[2:4]
     return found
 
 
 def _row(name: str, size: str, how: str, found: dict[str, Any]) -> list[str]:
-    loss, gain = found["loss"], found.get("gain")
+    folds, whole = found["folds"], found["folds_with_all"]
+    loss, gain, of_all = found.get("loss"), found.get("gain"), found.get("of_all")
     return [
-        name, size, how, str(found["folds"]), number(found["rows"], 0), share(found["agreement"]), share(*loss),
-        "-" if gain is None else share(*gain), share(found["of_all"]),
+        name, size, how, f"{folds}" if whole == folds else f"{folds} ({whole} with all)", number(found["rows"], 0),
+        share(found["agreement"]), "-" if loss is None else share(*loss), "-" if gain is None else share(*gain),
+        "-" if of_all is None else share(of_all),
     ]  # fmt: skip
 
 

@@ -45,6 +45,17 @@ def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
     assert figures["5% mixture"]["folds"] == 2
 
 
+def test_without_a_student_of_all_rows_there_is_a_gain_and_no_loss() -> None:
+    parts = [Part([], [decision(i)]) for i in range(2)]
+    done = [outcome(job, [1.0]) for job in curation._jobs(2) if job != (1, ALL, ALL)]
+    section = section_of("telecom", parts, done)
+    assert section.figures["10% mixture"]["folds_with_all"] == 1
+    (row,) = (row for row in section.tables[0].rows if row[1:3] == ["10%", "mixture"])
+    assert row[3] == "2 (1 with all)"
+    none = section_of("telecom", parts, [one for one in done if one.size != ALL])
+    assert "loss" not in none.figures["10% mixture"]
+
+
 def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Job] = []
 
