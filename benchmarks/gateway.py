@@ -335,7 +335,8 @@ def _table(rows: Sequence[Row], absent: Sequence[str]) -> Table:
     note = (
         "Median of the rounds, in brackets least and most; 64 requests under way (LiteLLM: 4). Local answers are sent "
         "after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for new "
-        "contexts), without a certificate."
+        "contexts), without a certificate. Rounds repeat their bodies, and a gate does not decide twice about the same "
+        "bytes: what is decided anew costs what the dearest round shows, the first."
     )
     if absent:
         note += f" Not measured here: {', '.join(absent)}."
