@@ -74,6 +74,18 @@ def test_remembered_calls_are_watched_apart_and_revoke_nothing_by_themselves(wor
     assert found == {"cache": (20, 0.8, False), "model": (300, 1.0, False)}
 
 
+def test_remembered_calls_that_are_all_wrong_do_not_take_the_model_with_them(world: Any) -> None:
+    world.deploy()
+    tools = ("track", "refund", "cancel", "address", "invoice", "quote", "close")
+    for tool in tools * 4:  # spread out: as many in a row would be a change of the whole
+        world.audits("+" * 40, tool, tier="model")
+        world.audits("-", tool, tier="cache")
+    look = watcher(world).look()
+    (cache,) = [a for a in look.agreement if (a.kind, a.name) == ("tier", "cache")]
+    assert cache.upper < cache.floor
+    assert (look.appended, cache.revoked) == ([], False)
+
+
 def test_evidence_of_a_revoked_action_does_not_count_against_the_rest(world: Any) -> None:
     world.deploy()
     one_of_seven_went_wrong(world)
