@@ -17,6 +17,7 @@ from benchmarks import (
     autonomy,
     certificates,
     curation,
+    curation_recall,
     curation_speed,
     dashboard,
     errors,
@@ -58,6 +59,7 @@ NAMES = (
     "products",
     "curation",
     "curation-speed",
+    "curation-recall",
     "dashboard",
     "autonomy",
     "watching",
@@ -168,12 +170,16 @@ def _curation(options: argparse.Namespace, size: Size) -> Iterator[Job]:
         if name in curation.CURATED:
             yield (
                 f"curation/{name}",
-                lambda name=name: curation.measure_curation(name, options.data, size, options.out),  # type: ignore[misc]
+                lambda name=name: curation.measure_curation(name, options.data, size, options.out, options.processes),  # type: ignore[misc]
             )
 
 
 def _curation_speed(options: argparse.Namespace, size: Size) -> Iterator[Job]:
     yield "curation-speed", lambda: curation_speed.measure_curation_speed(options.data, size)
+
+
+def _curation_recall(options: argparse.Namespace, size: Size) -> Iterator[Job]:
+    yield "curation-recall", lambda: curation_recall.measure_curation_recall(size)
 
 
 def _autonomy(options: argparse.Namespace, size: Size) -> Iterator[Job]:
@@ -220,6 +226,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace, Size], Iterator[Job]]] = {
     "watching": _watching,
     "curation": _curation,
     "curation-speed": _curation_speed,
+    "curation-recall": _curation_recall,
     "dashboard": _dashboard,
     "autonomy": _autonomy,
     "teacher-noise": _teacher_noise,

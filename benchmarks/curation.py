@@ -7,8 +7,12 @@ not know: how fast curation is (`curation_speed`).
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,18 +69,29 @@ class Outcome(msgspec.Struct):
     cpu_seconds: float
 
 
-def measure_curation(name: str, data: Path, size: Size, out: Path) -> Section:
-    """The curves of one set."""
+def measure_curation(name: str, data: Path, size: Size, out: Path, processes: int = 1) -> Section:
+    """The curves of one set; the folds of a cell are measured in so many processes at a time."""
     parts = _parts(name, data, size)
     file = out / f"curation-{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
     done = {(o.fold, o.size, o.how): o for o in _kept(file)}
-    for job in _jobs(len(parts)):
-        if job not in done:
-            done[job] = _measure(parts[job.fold], job, done)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("ab") as lines:
-                lines.write(msgspec.json.encode(done[job]) + b"\n")
+    with _map(processes) as run:
+        for cell in CELLS:
+            jobs = [Job(fold, *cell) for fold in range(len(parts)) if (fold, *cell) not in done]
+            for outcome in run(_measure, [parts[job.fold] for job in jobs], jobs, repeat(dict(done))):
+                done[outcome.fold, outcome.size, outcome.how] = outcome
+                with file.open("ab") as lines:
+                    lines.write(msgspec.json.encode(outcome) + b"\n")
     return section_of(name, parts, list(done.values()))
+
+
+@contextmanager
+def _map(processes: int) -> Iterator[Callable[..., Iterable[Outcome]]]:
+    if processes == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
 
 
 def section_of(name: str, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> Section:
@@ -143,10 +158,6 @@ def _row(name: str, size: str, how: str, found: dict[str, Any]) -> list[str]:
         share(found["agreement"]), "-" if loss is None else share(*loss), "-" if gain is None else share(*gain),
         "-" if of_all is None else share(of_all),
     ]  # fmt: skip
-
-
-def _jobs(folds: int) -> Iterator[Job]:
-    return (Job(fold, size, how) for size, how in CELLS for fold in range(folds))
 
 
 def _measure(part: Part, job: Job, done: Mapping[tuple[int, str, str], Outcome]) -> Outcome:

@@ -18,6 +18,10 @@ def decision(i: int) -> Decision:
     return Decision(state=state, calls=(ToolCall("ab"[i % 2], {}),), task=f"t{i}", episode=f"t{i}")
 
 
+def jobs(folds: int) -> list[Job]:
+    return [Job(fold, *cell) for cell in curation.CELLS for fold in range(folds)]
+
+
 def outcome(job: Job, hits: list[float]) -> Outcome:
     return Outcome(job.fold, job.size, job.how, 7, hits, 1.0)
 
@@ -25,7 +29,7 @@ def outcome(job: Job, hits: list[float]) -> Outcome:
 def test_losses_and_gains_are_of_the_same_decisions() -> None:
     parts = [Part([], [decision(i) for i in range(4)]), Part([], [decision(i) for i in range(4, 8)])]
     agree = {ALL: [1.0, 1, 1, 1], "mixture": [1.0, 1, 0, 1], "random": [1.0, 0, 0, 1]}
-    done = [outcome(job, agree.get(job.how, [0.0] * 4)) for job in curation._jobs(2)]
+    done = [outcome(job, agree.get(job.how, [0.0] * 4)) for job in jobs(2)]
     section = section_of("telecom", parts, done)
     figures = section.figures["10% mixture"]
     assert figures["agreement"] == 0.75
@@ -39,7 +43,7 @@ def test_losses_and_gains_are_of_the_same_decisions() -> None:
 
 def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
     parts = [Part([], [decision(i)]) for i in range(2)]
-    done = [outcome(job, [1.0]) for job in curation._jobs(2) if job != (1, "10%", "random")]
+    done = [outcome(job, [1.0]) for job in jobs(2) if job != (1, "10%", "random")]
     figures = section_of("telecom", parts, done).figures
     assert figures["10% mixture"]["folds"] == 1
     assert figures["5% mixture"]["folds"] == 2
@@ -47,7 +51,7 @@ def test_a_row_is_of_the_folds_that_have_all_it_is_compared_with() -> None:
 
 def test_without_a_student_of_all_rows_there_is_a_gain_and_no_loss() -> None:
     parts = [Part([], [decision(i)]) for i in range(2)]
-    done = [outcome(job, [1.0]) for job in curation._jobs(2) if job != (1, ALL, ALL)]
+    done = [outcome(job, [1.0]) for job in jobs(2) if job != (1, ALL, ALL)]
     section = section_of("telecom", parts, done)
     assert section.figures["10% mixture"]["folds_with_all"] == 1
     (row,) = (row for row in section.tables[0].rows if row[1:3] == ["10%", "mixture"])
@@ -71,12 +75,12 @@ def test_what_was_measured_before_is_not_measured_again(tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         curation.measure_curation("telecom", tmp_path, curation.Size(), tmp_path)
     curation.measure_curation("telecom", tmp_path, curation.Size(), tmp_path)
-    assert len(asked) == 1 + len(list(curation._jobs(5)))
+    assert len(asked) == 1 + len(jobs(5))
 
 
 def test_every_way_to_choose_keeps_its_count() -> None:
     train = [decision(i) for i in range(40)]
-    for job in curation._jobs(1):
+    for job in jobs(1):
         if job.how == curation.VALIDATED:
             continue
         chosen = curation._choose(train, job)
