@@ -215,6 +215,19 @@ def test_a_decision_has_one_outcome(store: SqliteEventStore) -> None:
     asyncio.run(main())
 
 
+def test_an_outcome_belongs_to_the_tenant_and_the_person_of_its_decision(store: SqliteEventStore) -> None:
+    async def main() -> None:
+        logger = AgentDecisionLogger(store, tenant_id="ours")
+        event_id = await log(logger, tenant_id="acme", user_id="alice")
+        await logger.log_outcome(None, event_id, True, result="sent to Alice")
+
+    asyncio.run(main())
+    (row,) = rows_from_log(store, tenant="acme")
+    assert row["outcome"]["result"] == "sent to Alice"
+    assert store.protection.keyring.destroy(tenant="acme") == 2
+    assert [e.result for e in store.read() if isinstance(e, DecisionOutcomeEvent)] == [None]
+
+
 def test_an_unknown_session_is_named(store: SqliteEventStore) -> None:
     logger = AgentDecisionLogger(store)
     for call in (logger.end_session("s"), logger.log_outcome("s", "e", True, 1.0)):

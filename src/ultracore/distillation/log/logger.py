@@ -242,7 +242,7 @@ class AgentDecisionLogger:
                 result=result,
                 error=error,
                 cost_usd=cost_usd,
-                **self._metadata(),
+                **self._metadata(decision.metadata.tenant_id),
             )
         )
         if session:
