@@ -20,6 +20,7 @@ from ultracore.distillation.log import decisions_from_log, import_files, rows_fr
 from ultracore.distillation.log.importers import lines
 from ultracore.distillation.log.importers.lines import Skip
 from ultracore.distillation.log.importers.openai_chat import Imported, read_openai_chat
+from ultracore.distillation.log.of_files import read_traces
 from ultracore.distillation.tools import LOCAL_CALL_PREFIX
 
 TOOLS = [
@@ -121,6 +122,18 @@ def test_a_second_import_adds_nothing_and_says_so(store: SqliteEventStore, write
 def test_tenants_do_not_share_events(store: SqliteEventStore, write: Callable[..., Path]) -> None:
     path = write(line())
     assert [import_files([path], store, tenant=name).decisions for name in ("x", "y")] == [1, 1]
+
+
+@pytest.mark.parametrize("other", ["y", "default"])
+def test_a_tenant_reads_back_its_own_decisions_of_a_file(
+    store: SqliteEventStore, write: Callable[..., Path], other: str
+) -> None:
+    earlier = write(line(), name="earlier.jsonl")
+    grown = write(line(), line(USER, asks(call("book"))), name="grown.jsonl")
+    for tenant in (other, "x"):
+        read_traces([earlier], store, tenant)
+        found = read_traces([grown], store, tenant).decisions
+        assert [(d.tenant, d.calls[0].name) for d in found] == [(tenant, "search"), (tenant, "book")]
 
 
 def test_equal_queries_are_one_task_and_lines_are_episodes(store: SqliteEventStore, write: Callable[..., Path]) -> None:

@@ -73,7 +73,7 @@ def read_traces(
         LogError: The log cannot be written.
     """
     report = import_files(files, store, tenant=tenant, on_progress=on_progress)
-    found = [_rows_of(store, file) for file in report.files]
+    found = [_rows_of(store, file, tenant) for file in report.files]
     rows = found[0] if len(found) == 1 else _in_order(store, found)
     return Traces(report, rows, decisions_from_rows(rows))
 
@@ -84,17 +84,18 @@ def _in_order(store: EventStore, found: Sequence[list[Row]]) -> list[Row]:
     return [row for row in rows_from_log(store) if row["event_id"] in wanted]
 
 
-def _rows_of(store: EventStore, file: FileReport) -> list[Row]:
-    rows = rows_from_log(store, correlation=file.data_id)
-    if len(rows) >= file.decisions + file.duplicates:
+def _rows_of(store: EventStore, file: FileReport, tenant: str) -> list[Row]:
+    imported = rows_from_log(store, correlation=file.data_id)  # by whichever tenant
+    rows = [row for row in imported if row["tenant_id"] == str(_metadata(row).get("tenant") or tenant)]
+    if len(rows) == file.decisions + file.duplicates:
         return rows
     # Some came with another file, such as an earlier and shorter version of this one.
-    wanted = _event_ids(file)
+    wanted = _event_ids(file, tenant)
     return [row for row in rows_from_log(store) if row["event_id"] in wanted]
 
 
-def _event_ids(file: FileReport) -> set[str]:
-    items = read_openai_chat(Path(file.file), data_id=file.data_id)
+def _event_ids(file: FileReport, tenant: str) -> set[str]:
+    items = read_openai_chat(Path(file.file), tenant=tenant, data_id=file.data_id)
     return {item.event.metadata.event_id for item in items if isinstance(item, Imported)}
 
 
