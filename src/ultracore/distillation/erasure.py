@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -126,7 +126,8 @@ def plan(store: Erasable, home: Path, erasure: Erasure, tombstones: Path) -> Pla
     if erasure.person is not None and erasure.tenant is not None:
         subject = store.protection.pseudonym(erasure.tenant, erasure.person)
     keyed = _keyed(store, erasure, subject)
-    events, readable = _concerned(store, erasure, subject, keyed)
+    unfinished = _buried(tombstones, erasure, subject) > _told(store, erasure, subject)
+    events, readable = _concerned(store, erasure, subject, None if unfinished else frozenset(keyed))
     models = _learned_from(store, erasure, events)
     files = [path for path in (home / "models" / model for model in models) if path.exists()]
     if files and home.name == ".distill":
@@ -134,7 +135,6 @@ def plan(store: Erasable, home: Path, erasure: Erasure, tombstones: Path) -> Pla
     here, copies = _exports(store, erasure, events)
     files += here
     caches = [path for path in (home / name for name in CACHES) if path.exists()]
-    unfinished = _buried(tombstones, erasure, subject) > _told(store, erasure, subject)
     return Plan(erasure, subject, len(keyed), events, readable, models, files, caches, unfinished, copies)
 
 
@@ -181,10 +181,10 @@ def _carry_out(store: Erasable, planned: Plan, keep_files: bool) -> list[Event]:
     store.protection.keyring.destroy(
         tenant=erasure.tenant, name=planned.subject, before_day=erasure.before, created_until=erasure.until
     )
-    told = _facts(planned, keep_files)
-    store.append(told)
     for path in planned.caches + ([] if keep_files else planned.files):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    told = _facts(planned, keep_files)  # last: until it is told, the next erasure finishes this one
+    store.append(told)
     return told
 
 
@@ -204,25 +204,41 @@ def _keyed(store: Erasable, erasure: Erasure, subject: str | None) -> list[Scope
 
 
 def _concerned(
-    store: Erasable, erasure: Erasure, subject: str | None, keyed: Collection[Scope]
+    store: Erasable, erasure: Erasure, subject: str | None, keyed: frozenset[Scope] | None
 ) -> tuple[frozenset[str], int]:
-    """Events that the keys open, or did; and those of the person that lie open."""
-    found, readable, keyed = set(), 0, frozenset(keyed)
-    named = None if erasure.person is None else b'"user_id":' + msgspec.json.encode(erasure.person)
-    for _, row in store.rows():
-        cls = EVENT_TYPES.get(row.type)
-        if cls is None or not cls.personal or erasure.tenant not in (None, row.tenant):
-            continue
-        if erasure.until is not None and row.occurred_at > erasure.until:
-            continue
+    """Events that the keys open, or did; and those of the person that lie open.
+
+    `keyed` is `None` where an interrupted erasure may have destroyed the keys already: then all that were meant.
+    """
+    found, readable = set(), 0
+    for row in _rows(store, erasure):
         sealed = _SEALED in row.payload
         if subject is not None:
             if row.subject == subject and sealed:
                 found.add(row.event_id)
-            readable += not sealed and (row.subject == subject or (named is not None and named in row.payload))
-        elif sealed and Scope(row.tenant, row.occurred_at[:10]) in keyed:
+            readable += not sealed and _names(row, subject, erasure.person)
+        elif sealed and (keyed is None or Scope(row.tenant, row.occurred_at[:10]) in keyed):
             found.add(row.event_id)
     return frozenset(found), readable
+
+
+def _rows(store: Erasable, erasure: Erasure) -> Iterator[Row]:
+    """Those with personal fields, of the erasure's tenant, days and time."""
+    for _, row in store.rows():
+        cls = EVENT_TYPES.get(row.type)
+        if (
+            cls is not None
+            and cls.personal
+            and erasure.tenant in (None, row.tenant)
+            and (erasure.until is None or row.occurred_at <= erasure.until)
+            and (erasure.before is None or row.occurred_at[:10] < erasure.before)
+        ):
+            yield row
+
+
+def _names(row: Row, subject: str, person: str | None) -> bool:
+    """Whether an event that lies open is about a person."""
+    return row.subject == subject or (person is not None and b'"user_id":' + msgspec.json.encode(person) in row.payload)
 
 
 def _learned_from(store: Erasable, erasure: Erasure, events: frozenset[str]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _erasure(subject: str | None, tenant: str | None, older_than: str | None, re
         return Erasure(tenant, subject, None, reason)
     if subject is not None:
         raise click.UsageError("--older-than takes no --subject: a person is erased whole")
-    days = re.fullmatch(r"(\d{1,6})d", older_than)
+    days = re.fullmatch(r"(\d{1,5})d", older_than)
     if days is None:
         raise click.UsageError(f"--older-than takes days, such as 400d, not {older_than!r}")
     return Erasure(tenant, None, (utc_now() - timedelta(days=int(days[1]))).date().isoformat(), reason)

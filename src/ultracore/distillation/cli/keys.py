@@ -41,7 +41,7 @@ def keys_group() -> None:
 @click.option("--agent", help="The agent of every request made with it.")
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="Most requests, with a minute's burst.")
 @click.option("--concurrent", type=click.IntRange(min=1), help="Most requests at once.")
-@click.option("--days", type=click.IntRange(min=1), help="Valid for so long.  [default: until it is revoked]")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Valid for so long.  [default: until it is revoked]")
 @HOME
 def add(
     name: str,

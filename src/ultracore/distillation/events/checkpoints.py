@@ -18,6 +18,7 @@ import msgspec
 
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.base import utc_now
+from ultracore.distillation.events.line_file import append_line, whole_lines
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -80,7 +81,7 @@ class Notary:
             key=self._key.public_key().public_bytes_raw().hex(),
             signature=self._key.sign(checkpoint).hex(),
         )
-        _append(self.folder / FILE, msgspec.json.encode(line) + b"\n")
+        append_line(self.folder / FILE, msgspec.json.encode(line), 0o644)
 
 
 def read_checkpoints(folder: Path) -> Iterator[Checkpoint]:
@@ -92,7 +93,11 @@ def read_checkpoints(folder: Path) -> Iterator[Checkpoint]:
         LogError: A line is not a checkpoint, or its signature is not valid.
     """
     file, key = Path(folder) / FILE, _public_key(Path(folder))
-    for number, line in enumerate(_whole_lines(file), 1):
+    try:
+        lines = whole_lines(file)
+    except OSError as error:
+        raise LogError(f"the checkpoints {file} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
         try:
             signed = msgspec.json.decode(line, type=Signed)
             checkpoint = msgspec.json.decode(signed.checkpoint, type=Checkpoint)
@@ -114,29 +119,6 @@ def _is_valid(signed: Signed) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _whole_lines(file: Path) -> list[bytes]:
-    """Its lines; one that a crash cut short is the last and has no end."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise LogError(f"the checkpoints {file} cannot be read: {error}") from None
-    return [line for line in content[: content.rfind(b"\n") + 1].splitlines() if line.strip()]
-
-
-def _append(file: Path, line: bytes) -> None:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)  # what a crash cut short
-        os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _load_key(folder: Path) -> Ed25519PrivateKey:

@@ -6,13 +6,13 @@ that an erasure that was interrupted is known. What this file does not know: key
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from ultracore.distillation.errors import LogError
+from ultracore.distillation.events.line_file import append_line, whole_lines
 
 __all__ = ["Tombstone", "bury", "read_tombstones"]
 
@@ -41,12 +41,7 @@ def bury(file: Path, tombstone: Tombstone) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, msgspec.json.encode(tombstone) + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_line(file, msgspec.json.encode(tombstone))
     except OSError as error:
         raise LogError(f"the file of erasures {file} cannot be written: {error.strerror}; nothing was erased") from None
 
@@ -58,14 +53,11 @@ def read_tombstones(file: Path) -> Iterator[Tombstone]:
         LogError: It cannot be read, or a whole line is none of ours.
     """
     try:
-        lines = file.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return
+        lines = whole_lines(file)
     except OSError as error:
         raise LogError(f"the file of erasures {file} cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
         try:
             yield msgspec.json.decode(line, type=Tombstone)
         except msgspec.MsgspecError as error:
-            if line.endswith(b"\n"):
-                raise LogError(f"the file of erasures {file}, line {number}: {error}; restore it") from None
+            raise LogError(f"the file of erasures {file}, line {number}: {error}; restore it") from None
