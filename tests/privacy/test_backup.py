@@ -154,6 +154,8 @@ def test_keys_kept_apart(live: SqliteEventStore, tmp_path: Path) -> None:
     assert {file.name for file in (tmp_path / "log-only").iterdir()} == {"backup.json", "log.db", "checkpoints.jsonl"}
     with pytest.raises(ConfigurationError, match="kept apart"):
         restore(tmp_path / "log-only", places(tmp_path / "r"), never_erased=True)
+    with pytest.raises(ConfigurationError, match=r"no keyring\.db in"):  # without it nobody could read a word
+        restore(tmp_path / "log-only", places(tmp_path / "r"), tmp_path / "log-only", never_erased=True)
     restore(tmp_path / "log-only", places(tmp_path / "r"), tmp_path / "keys-only", never_erased=True)
     again = SqliteEventStore(tmp_path / "r" / "log.db")
     assert list(again.read()) == list(live.read())

@@ -151,6 +151,8 @@ def _check_places(places: Places, manifest: Manifest, keys_from: Path | None, ne
         raise ConfigurationError(f"there is a log in {places.home} already; move it away, or name another --home")
     if (places.keys / KEYRING).exists():
         raise ConfigurationError(f"there is a keyring in {places.keys} already; move it away first")
+    if keys_from is not None and not (keys_from / KEYRING).exists():
+        raise ConfigurationError(f"there is no {KEYRING} in {keys_from}; name the folder that `--keys-to` made")
     if not manifest.keys and keys_from is None:
         raise ConfigurationError("the keyring of this backup was kept apart; name its folder with --keys-from")
     if not places.tombstones.exists() and not never_erased:
