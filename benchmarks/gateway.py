@@ -62,17 +62,18 @@ FULL, QUICK = Scale(3600, 3000, 6000, 3), Scale(40, 150, 120, 1)
 
 
 class Mix(NamedTuple):
-    """Requests with what the teacher decided, and the order in which they are asked.
+    """Requests with what the teacher decided, and the orders in which they are asked.
 
     Attributes:
         decisions: What each request is about.
         requests: As bytes, one for each decision.
-        order: Places in `requests`.
+        orders: Places in `requests`: to warm up, of each round, and of the run at half the rate. What the student
+            does not remember is in one of them only: a gate does not decide twice about the same bytes.
     """
 
     decisions: list[Decision]
     requests: list[bytes]
-    order: list[int]
+    orders: list[list[int]]
 
 
 class Row(NamedTuple):
@@ -133,16 +134,33 @@ def _prepare(folder: Path, scale: Scale) -> tuple[Mix, Mix, Mix, float]:
     known_keys = {d.state.key for d in known}
     other = [d for d in other if d.state.key not in known_keys]
     rng = np.random.default_rng(0)
-    everything = [*known, *other]
-    weights = 1.0 / np.arange(1, len(everything) + 1) ** ZIPF
-    drawn = rng.choice(len(everything), scale.requests, p=weights / weights.sum()).tolist()
+    runs = scale.rounds + 2
+    ranks = 1.0 / np.arange(1, len(known) + len(other) + 1) ** ZIPF
+    zipf = [
+        _own_tail(rng.choice(len(ranks), scale.requests, p=ranks / ranks.sum()).tolist(), len(known), part)
+        for part in _parts(len(other), runs, rng)
+    ]
+    drawn = [place for order in zipf for place in order]
     misses = sum(place >= len(known) for place in drawn) / len(drawn)
+    few = max(1, min(scale.requests // 6, len(other) // runs))
     return (
-        _mix(known, rng.integers(len(known), size=scale.requests).tolist()),
-        _mix(everything, drawn),
-        _mix(other, rng.permutation(len(other))[: max(1, scale.requests // 6)].tolist()),
+        _mix(known, [rng.integers(len(known), size=scale.requests).tolist() for _ in range(runs)]),
+        _mix([*known, *other], zipf),
+        _mix(other, [part[:few] for part in _parts(len(other), runs, rng)]),
         misses,
     )
+
+
+def _parts(count: int, runs: int, rng: np.random.Generator) -> list[list[int]]:
+    """Every place once, in as many parts as there are runs."""
+    return [part.tolist() for part in np.array_split(rng.permutation(count), runs)]
+
+
+def _own_tail(ranks: Sequence[int], known: int, own: Sequence[int]) -> list[int]:
+    """Places in a mix: ranks beyond what the student knows become contexts of this run alone, one for each rank."""
+    tail = dict.fromkeys(rank for rank in ranks if rank >= known)
+    places = {rank: known + own[place % len(own)] for place, rank in enumerate(tail)}
+    return [places.get(rank, rank) for rank in ranks]
 
 
 def _distinct(decisions: Sequence[Decision]) -> list[Decision]:
@@ -150,8 +168,8 @@ def _distinct(decisions: Sequence[Decision]) -> list[Decision]:
     return list({d.state.key: d for d in decisions if d.is_call}.values())
 
 
-def _mix(decisions: list[Decision], order: list[int]) -> Mix:
-    return Mix(decisions, [post(_body(decision)) for decision in decisions], order)
+def _mix(decisions: list[Decision], orders: list[list[int]]) -> Mix:
+    return Mix(decisions, [post(_body(decision)) for decision in decisions], orders)
 
 
 def _body(decision: Decision) -> bytes:
@@ -181,37 +199,40 @@ def _rows(
     plans: list[tuple[str, Mix, list[str]]] = [
         ("gateway: relayed", recurring, []),
         (RECALLED, recurring, [model, "0.5"]),
-        ("gateway: Zipf mix, the sure answered, the rest relayed", zipf, [model, "0.5"]),
-        ("gateway: new contexts, all decided by the student", new, [model, "0"]),
+        (
+            "gateway: Zipf mix, new contexts in each round, the sure answered, the rest relayed",
+            zipf,
+            [model, "0.5"],
+        ),
+        ("gateway: contexts never asked before, all decided by the student", new, [model, "0"]),
     ]
     for place, (name, mix, words) in enumerate(plans):
         with started("gateway", str(folder / f"home{place}"), url, *words) as gateway:
             rows.append(_measure(name, lambda: gateway, mix, scale))
     if with_litellm:
         with litellm(url) as peer:
-            few = Mix(recurring.decisions, recurring.requests, recurring.order[: max(20, scale.requests // 20)])
+            few = recurring._replace(orders=[order[: max(20, scale.requests // 20)] for order in recurring.orders])
             rows.append(_measure("LiteLLM proxy, relayed", lambda: peer, few, scale, connections=4))
     return rows, absent
 
 
 def _measure(name: str, server: Callable[[], Process], mix: Mix, scale: Scale, connections: int = CONNECTIONS) -> Row:
     process = server()
-    run_load(process.port, mix.requests, mix.order[: max(20, len(mix.order) // 10)], connections=min(8, connections))
+    warm, *rounds, last = mix.orders
+    run_load(process.port, mix.requests, warm[: max(20, len(warm) // 10)], connections=min(8, connections))
     most, cpu, answers = [], [], []
-    for _ in range(scale.rounds):
+    for order in rounds:
         before = process.cpu_seconds
-        load = run_load(process.port, mix.requests, mix.order, connections=connections)
-        cpu.append(1e6 * (process.cpu_seconds - before) / len(mix.order))
-        most.append(len(mix.order) / load.seconds)
+        load = run_load(process.port, mix.requests, order, connections=connections)
+        cpu.append(1e6 * (process.cpu_seconds - before) / len(order))
+        most.append(len(order) / load.seconds)
         answers += load.answers
-    paced = run_load(
-        process.port, mix.requests, mix.order, connections=4 * connections, rate=statistics.median(most) / 2
-    )
+    paced = run_load(process.port, mix.requests, last, connections=4 * connections, rate=statistics.median(most) / 2)
     bad = [answer for answer in answers + paced.answers if answer.status != 200]
     if bad:
         raise RuntimeError(f"{name}: {len(bad)} answers are not 200, the first: {bad[0]}")
     p50, p99 = (float(np.percentile([a.milliseconds for a in paced.answers], q)) for q in (50, 99))
-    return Row(name, len(mix.order), most, cpu, p50, p99, *_judged(answers, mix))
+    return Row(name, len(last), most, cpu, p50, p99, *_judged(answers, mix))
 
 
 class Offered(NamedTuple):
@@ -228,12 +249,12 @@ class Offered(NamedTuple):
 def _offered(folder: Path, mix: Mix, scale: Scale) -> list[Offered]:
     """The goal's rate, to the teacher alone (what the load generator can do) and to the gateway with the Zipf mix."""
     rows = []
-    order = (mix.order * 2)[: 2 * scale.requests]
+    order = [*mix.orders[1], *mix.orders[-1]]
     with started("teacher") as teacher:
         words = [str(folder / "offered"), f"http://127.0.0.1:{teacher.port}/v1", str(folder / "model"), "0.5"]
         with started("gateway", *words) as gateway:
             for name, server in (("the teacher itself", teacher), ("gateway, Zipf mix", gateway)):
-                run_load(server.port, mix.requests, mix.order[: len(mix.order) // 10], connections=8)
+                run_load(server.port, mix.requests, mix.orders[0][: scale.requests // 10], connections=8)
                 before = server.cpu_seconds
                 load = run_load(server.port, mix.requests, order, connections=4 * CONNECTIONS, rate=OFFERED)
                 cpu = 1e6 * (server.cpu_seconds - before) / len(order)
@@ -278,8 +299,8 @@ def _added_latency(folder: Path, mix: Mix, n: int) -> dict[str, list[float]]:
         words = [str(folder / "alone"), f"http://127.0.0.1:{teacher.port}/v1"]
         both = {"direct": teacher, "relayed": stack.enter_context(started("gateway", *words))}
         for name, process in both.items():
-            run_load(process.port, mix.requests, mix.order[:100], connections=1)
-            loads[name] = run_load(process.port, mix.requests, mix.order[:n], connections=1)
+            run_load(process.port, mix.requests, mix.orders[0][:100], connections=1)
+            loads[name] = run_load(process.port, mix.requests, mix.orders[1][:n], connections=1)
     return {name: [answer.milliseconds for answer in load.answers] for name, load in loads.items()}
 
 
@@ -334,9 +355,9 @@ def _table(rows: Sequence[Row], absent: Sequence[str]) -> Table:
     columns = ["server", "CPU us a request", "requests/s", "p50 / p99 ms at half", "local %", "agree %", "n"]
     note = (
         "Median of the rounds, in brackets least and most; 64 requests under way (LiteLLM: 4). Local answers are sent "
-        "after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for new "
-        "contexts), without a certificate. Rounds repeat their bodies, and a gate does not decide twice about the same "
-        "bytes: what is decided anew costs what the dearest round shows, the first."
+        "after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for contexts "
+        "never asked before), without a certificate. A context that it does not remember is asked in one round only: "
+        "a gate does not decide twice about the same bytes."
     )
     if absent:
         note += f" Not measured here: {', '.join(absent)}."
