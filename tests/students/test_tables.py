@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact import figures
 from ultracore.distillation.students.compact.actions import ActionEvidence
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.matching import Matcher
@@ -116,3 +117,27 @@ def test_a_fact_of_a_tool_is_worked_out_once_and_never_of_another_tool() -> None
     assert calls == ["first"]
     # tools that die at once leave their identity to the next; what is remembered must not
     assert all(fact(Tool(f"t{i}")) == f"t{i}" for i in range(REMEMBERED + 100))
+
+
+def test_known_values_that_nobody_said_are_described_as_any_other(
+    evidence: ActionEvidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(3)
+    slots = evidence.learned.knowledge.slots_of(TRIP)
+
+    def rows(transcript: Transcript) -> list[np.ndarray]:
+        sources = Sources(Candidates(transcript), evidence.encoder.encode(document_of(transcript)), evidence.learned)
+        lay_out(slots, sources)
+        return [sources.tables[slot.key].rows for slot in slots]
+
+    transcripts = [Transcript(asked(100 + number, rng).state) for number in range(5)]
+    short = [rows(transcript) for transcript in transcripts]
+    silent = []
+    monkeypatch.setattr(figures._Known, "silent", lambda known, *about: silent.append(_silent(known, *about)) or {})
+    for mine, transcript in zip(short, transcripts, strict=True):
+        for row, other in zip(mine, rows(transcript), strict=True):
+            np.testing.assert_array_equal(row, other)
+    assert sum(map(len, silent)) > 20
+
+
+_silent = figures._Known.silent

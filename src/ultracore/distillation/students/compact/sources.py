@@ -24,7 +24,7 @@ from ultracore.distillation.students.compact.spelling import is_shortened, short
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
 from ultracore.distillation.students.compact.text import words_of
 
-__all__ = ["Alternative", "Echo", "Learned", "Meanings", "Sources", "Table"]
+__all__ = ["SILENT", "Alternative", "Echo", "Learned", "Meanings", "Sources", "Table", "forms_of"]
 
 BESIDE = 30
 """Characters before a value, and half as many behind it, that may say what it is."""
@@ -107,7 +107,8 @@ class Sources:
 
     Attributes:
         tables: Slot key -> its alternatives, once they were gathered.
-        echoes: Text of a value -> where the conversation says it (`echo`), once that was asked.
+        text: What the user said last, in small letters.
+        words: All words that the user used, and those of the agent's last reply.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
@@ -120,29 +121,29 @@ class Sources:
         self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
         self._odds: dict[str, list[NDArray[np.float32]]] = {}
-        self.echoes: dict[str, Echo] = {}
-        self._text = pool.transcript.last_user_text.lower()
-        self._words = pool.transcript.user_words | pool.transcript.reply_words
+        self._echoes: dict[str, Echo] = {}
+        self.text = pool.transcript.last_user_text.lower()
+        self.words = pool.transcript.user_words | pool.transcript.reply_words
 
     def echo(self, key: str) -> Echo:
         """Where the conversation says a value, by its text."""
-        found = self.echoes.get(key)
+        found = self._echoes.get(key)
         if found is None:
-            found = self.echoes[key] = self._echo(key)
+            found = self._echoes[key] = self._echo(key)
         return found
 
     def _echo(self, key: str) -> Echo:
         words, t = _words(key), self.pool.transcript
-        forms, said = _forms(key)
-        at = self._text.find(said) if len(said) > 1 else -1
-        if at < 0 and forms.isdisjoint(self._words):
+        forms, said = forms_of(key)
+        at = self.text.find(said) if len(said) > 1 else -1
+        if at < 0 and forms.isdisjoint(self.words):
             return SILENT
         shares = _share_said(words, t.last_user_words), _share_said(words, t.user_words), _share(words, t.reply_words)
         if at < 0:
             return Echo(*shares)
         end = at + len(said)
-        beside = self._text[max(0, at - BESIDE) : at] + " " + self._text[end : end + BESIDE // 2]
-        return Echo(*shares, at / len(self._text), frozenset(words_of(beside)))
+        beside = self.text[max(0, at - BESIDE) : at] + " " + self.text[end : end + BESIDE // 2]
+        return Echo(*shares, at / len(self.text), frozenset(words_of(beside)))
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
         """Probability of each value text by what is meant; `None` where the slot's values are not few."""
@@ -190,7 +191,7 @@ def _words(key: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _forms(key: str) -> tuple[frozenset[str], str]:
+def forms_of(key: str) -> tuple[frozenset[str], str]:
     """Everything by which a value may be said, and its text in small letters."""
     words = _words(key)
     return frozenset(words) | shortened(words), key.lower()

@@ -6,14 +6,13 @@ file does not know: which alternative is chosen, and what that says of the next 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates, packed
+from ultracore.distillation.students.compact.figures import SLOT_FIGURES, TAKEN, Gathered, slot_figures
 from ultracore.distillation.students.compact.plans import Plan, plan_of
 from ultracore.distillation.students.compact.slots import ABSENT, Slot
 from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
@@ -32,32 +31,22 @@ NAMED = 0.005
 """Prior of what a tool result holds and the agent's last reply names: "shall I book a ride to ...?"."""
 
 _LINKS = 10
-_SLOT = 33
-_TAKEN = 21
 _SAID = 6
-ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * _SLOT
+ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * SLOT_FIGURES
 """Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
 ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
 """Columns that describe a candidate to the ranker."""
 
 _STATIC_AT = slice(STATIC_FEATURES)
 LINKS_AT = slice(STATIC_FEATURES, STATIC_FEATURES + _LINKS)
-_OWN_AT = slice(LINKS_AT.stop, LINKS_AT.stop + _SLOT)
-_OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + _SLOT)
+_OWN_AT = slice(LINKS_AT.stop, LINKS_AT.stop + SLOT_FIGURES)
+_OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + SLOT_FIGURES)
 _SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
 _SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
-TAKEN_AT = _OWN_AT.start + _TAKEN
+TAKEN_AT = _OWN_AT.start + TAKEN
 """How many values a list has already; -1 for what is no list."""
 
 Heard = Sequence[tuple[str, str, float]]
-
-
-class _Gathered(NamedTuple):
-    """The alternatives of a slot, and the path that speaks best for each: its place among the state's, -1 for none."""
-
-    plan: Plan
-    alternatives: list[Alternative]
-    heard: Heard
 
 
 def lay_out(slots: Iterable[Slot], sources: Sources) -> None:
@@ -82,7 +71,7 @@ def without(table: Table, gone: set[str]) -> Table:
     return Table([table.alternatives[row] for row in kept], rows)
 
 
-def _describe(gathered: Sequence[_Gathered], sources: Sources) -> None:
+def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     """The tables of slots that have alternatives."""
     sizes = [len(found.alternatives) for found in gathered]
     start = np.cumsum([0, *sizes])
@@ -90,8 +79,8 @@ def _describe(gathered: Sequence[_Gathered], sources: Sources) -> None:
     places = [place for found in gathered for place, _, _ in found.alternatives]
     rows[:, _STATIC_AT] = sources.pool.static_rows[places]
     rows[:, LINKS_AT] = 0.0
-    rows[:, _OWN_AT] = packed([figure for found in gathered for figure in _own(found, sources)], _SLOT)
-    rows[:, _SAID_AT] = _said([(found.plan, a) for found in gathered for a in found.alternatives], sources)
+    rows[:, _OWN_AT] = slot_figures(gathered, sources)
+    rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -100,13 +89,13 @@ def _describe(gathered: Sequence[_Gathered], sources: Sources) -> None:
         sources.tables[found.plan.slot.key] = Table(found.alternatives, rows[first:end])
 
 
-def _gathered(slot: Slot, sources: Sources) -> _Gathered:
+def _gathered(slot: Slot, sources: Sources) -> Gathered:
     plan = plan_of(slot, sources.knowledge)
     heard = _heard(plan, sources)
     alternatives = _gather(plan, sources, heard)
     if slot.repeats or plan.may_be_absent:
         alternatives.append(Alternative(-1, ABSENT, ""))
-    return _Gathered(plan, alternatives, heard)
+    return Gathered(plan, alternatives, heard)
 
 
 def _gather(plan: Plan, sources: Sources, heard: Heard) -> list[Alternative]:
@@ -167,90 +156,21 @@ def _affixed(pool: Candidates, plan: Plan) -> Iterator[tuple[int, str]]:
                 yield place, prefix + key + suffix
 
 
-def _own(found: _Gathered, sources: Sources) -> list[float]:
-    """What is said of each alternative for its slot: _SLOT figures after one another."""
-    plan, alternatives, heard = found
-    slot, counts, pool = plan.slot, plan.counts, sources.pool
-    shares = sources.shares(slot)
-    likely: dict[str, float] = {}
-    for _, written, probability in heard:
-        likely.setdefault(written, probability)
-    used = pool.transcript.given.get((slot.tool, slot.path), {})
-    ranks: dict[str, int] = {}
-    unused_ranks: dict[str, int] = {}
-    n = counts.values + 1.0
-    size = math.log1p(len(alternatives))
-    absent_is_likely = 1.0 - max(likely.values(), default=0.0)
-    group, surroundings, habits, echoes = pool.group, pool.surroundings, plan.habits, sources.echoes
-    by_slot = bool(slot.allowed), counts.presence, slot.required
-    taken = 0.0 if slot.repeats else -1.0
-    flat: list[float] = []
-    for place, value, key in alternatives:
-        path, prior, similarity, weighed = "", 0.0, 0.0, (0.0, 0.0, 0.0)
-        if place >= 0:
-            path, prior, similarity = _provenance(plan, pool.paths_of[place])
-            weighed = plan.evidence(surroundings[group[place]].attributes)
-        rank, unused_rank, times_used = ranks.get(path, 0), unused_ranks.get(path, 0), used.get(key, 0)
-        ranks[path] = rank + 1
-        unused_ranks[path] = unused_rank + (not times_used)
-        share = shares.get(key, 0.0) if shares is not None else 0.0
-        times, tasks, shapes, described = habits.get(key) or plan.habit(key)
-        last, user, reply, at, beside = echoes.get(key) or sources.echo(key)
-        flat += (
-            prior,
-            counts.gold.get(path, 0) / n,
-            similarity,
-            times_used / 5 if times_used < 5 else 1.0,
-            rank / 12 if rank < 12 else 1.0,
-            unused_rank / 12 if unused_rank < 12 and not times_used else 1.0,
-            *weighed,
-            times,
-            tasks,
-            shapes,
-            not key,
-            place < 0 and bool(key),
-            *by_slot,
-            last,
-            user,
-            reply,
-            size,
-            taken,
-            share,
-            math.log(share + 1e-3) if shares is not None else 0.0,
-            shares is not None,
-            likely.get(key, 0.0) if key else absent_is_likely,
-            bool(likely),
-            place >= 0 and pool.keys[place] != key and value is not ABSENT,
-            *(plan.beside(beside) if beside else (0.0, 0.0)),
-            described,
-            at,
-            plan.strangeness,
-        )
-    return flat
-
-
-def _provenance(plan: Plan, paths: Sequence[str]) -> tuple[str, float, float]:
-    """The path that speaks best for a candidate, its prior, and the best likeness of a path to the name."""
-    best, prior, similarity = "", 0.0, 0.0
-    known, source = plan.sources, plan.source
-    for path in paths:
-        likelihood, likeness, _ = known.get(path) or source(path)
-        if likelihood > prior or not best:
-            best, prior = path, likelihood
-        if likeness > similarity:
-            similarity = likeness
-    return best, prior, similarity
-
-
-def _said(described: Sequence[tuple[Plan, Alternative]], sources: Sources) -> Floats:
-    """What stands around each alternative where the user said it: [alternatives, _SAID] float32."""
-    out = np.zeros((len(described), _SAID), np.float32)
+def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
+    """What stands around each of so many alternatives where the user said it: [size, _SAID] float32."""
+    out = np.zeros((size, _SAID), np.float32)
     keys, mentioned = sources.pool.keys, sources.mentioned
+    if not mentioned:
+        return out
+    said = [
+        (row, plan, text)
+        for row, (plan, (place, _, key)) in enumerate((f.plan, a) for f in gathered for a in f.alternatives)
+        if (text := keys[place] if place >= 0 else key) in mentioned
+    ]
     rows: list[int] = []
     flat: list[float] = []
-    for row, (plan, (place, _, key)) in enumerate(described):
-        text = keys[place] if place >= 0 else key
-        found = sources.heard(plan.slot.name, text) if text in mentioned else None
+    for row, plan, text in said:
+        found = sources.heard(plan.slot.name, text)
         if found is not None:
             rows.append(row)
             flat += (
