@@ -26,6 +26,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 
 run: $(VENV)/.base  ## Run the whole loop on the example traces, or on your own: make run TRACES=file.jsonl
 	$(BIN)/distill run $(TRACES) --out $(OUT)
+	@echo "The program is $(BIN)/distill; for this shell: source $(BIN)/activate"
 
 test: $(VENV)/.dev  ## Everyday tests: lint, types, layers, tests
 	$(MAKE) --no-print-directory lint

@@ -111,7 +111,7 @@ def test_a_wrong_setting_is_one_line(distill: Any, monkeypatch: pytest.MonkeyPat
     assert (outcome.code, len(outcome.err.strip().splitlines())) == (2, 1)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"], ids=["missing", "cut", "array"])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"levels": 1}'], ids=["missing", "cut", "array", "other"])
 def test_report_of_no_result_says_how_to_make_one(distill: Any, tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "result.json").write_text(content, encoding="utf-8")

@@ -3,8 +3,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from ultracore.distillation.cli.files import whole_file
 from ultracore.distillation.cli.progress import counted
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log.of_files import read_traces
@@ -46,6 +48,36 @@ def test_wishes_that_cannot_be(distill: Any, traces: Path) -> None:
     assert distill("curate", traces, "--out", "kept.jsonl", "--keep", "1.5").code == 2
     outcome = distill("curate", traces, "--out", "kept.jsonl", "--keep", "0.5", "--selector", "best")
     assert (outcome.code, "selector must be one of" in outcome.err) == (2, True)
+
+
+def test_what_was_imported_is_kept_on_request(distill: Any, traces: Path, tmp_path: Path) -> None:
+    assert distill("import", traces).code == 0
+    outcome = distill("curate", "--out", "kept.jsonl")
+    assert (outcome.code, "with --imported" in outcome.err) == (2, True)
+    assert distill("curate", "--out", "kept.jsonl", "--imported").code == 0
+    assert lines_of(tmp_path / "kept.jsonl")
+
+
+@pytest.mark.parametrize(("out", "says"), [("nowhere/kept.jsonl", "no folder nowhere"), (".", "is a folder")])
+def test_a_file_that_cannot_be_written_is_said_before_the_work(
+    distill: Any, traces: Path, tmp_path: Path, out: str, says: str
+) -> None:
+    outcome = distill("curate", traces, "--out", out)
+    assert (outcome.code, says in outcome.err, outcome.out) == (2, True, "")
+    assert "embedding" not in outcome.err
+
+
+def test_a_file_that_fails_midway_leaves_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    file.write_text("old")
+
+    def fail(draft: Path) -> None:
+        draft.write_text("half of the new")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"), whole_file(file) as draft:
+        fail(draft)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir() if path.is_file()] == [("kept.jsonl", "old")]
 
 
 def test_it_says_how_far_it_is(distill: Any, traces: Path) -> None:

@@ -36,6 +36,12 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(distill: Any, home: P
     assert "revoked" in distill("keys", "list").out
 
 
+def test_a_name_is_not_markup(distill: Any, home: Path) -> None:
+    assert distill("keys", "add", "[/b]").code == 0
+    assert "[/b]" in distill("keys", "list").out
+    assert distill("keys", "add", "x", "--days", 99_999_999).code == 2
+
+
 def test_an_unknown_key_is_an_error_and_a_key_may_expire(distill: Any, home: Path) -> None:
     assert distill("keys", "list").code == 2  # nothing was ever logged
     secret = distill("keys", "add", "x", "--days", "1").out.strip()

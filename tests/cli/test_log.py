@@ -24,6 +24,7 @@ from ultracore.distillation.events import (
     DecisionOutcomeEvent,
     Event,
     ModelDeployedEvent,
+    ModelRejectedEvent,
     ModelTrainedEvent,
     TracesImportedEvent,
     TrainingDataCuratedEvent,
@@ -135,7 +136,7 @@ def test_show_prints_an_event_by_position_or_id(distill: Any, log: Any, key: str
     assert json.loads(distill("log", "show", key, "--json").out)["metadata"]["position"] == 12
 
 
-@pytest.mark.parametrize("key", ["99", "0", "no-such-id"])
+@pytest.mark.parametrize("key", ["99", "0", "9" * 20, "9" * 5000, "no-such-id"])
 def test_what_is_not_there_is_an_error(distill: Any, log: Any, key: str) -> None:
     outcome = distill("log", "show", key)
     assert outcome.code == 2
@@ -184,6 +185,20 @@ def test_models_now_and_then(distill: Any, log: Any) -> None:
     assert (model["model_id"], model["active"], model["dataset_id"]) == ("model-1", True, "data-1")
 
 
+def test_what_was_not_certified_promises_nothing(distill: Any, log: Any) -> None:
+    def decided(model: str, certified: bool) -> Event:
+        certificate = {"target": 0.975, "coverage": 0.2}
+        return CertificateDecidedEvent.record(model_id=model, certified=certified, certificate=certificate)
+
+    rejected = ModelRejectedEvent.record(model_id="model-2", reason="too few tasks")
+    log.append([decided("model-2", False), rejected, decided("model-3", True)])
+    rows = {line.split()[0]: line for line in distill("log", "models").out.splitlines()}
+    assert "rejected" in rows["model-2"]
+    assert "%" not in rows["model-2"]
+    assert "97.5%, sends 20.0%" in rows["model-3"]
+    assert "certified at 97.5%" in distill("log", "tail", "-n", 1).out
+
+
 def test_stats_count_each_event_once_however_often_they_are_asked(distill: Any, log: Any) -> None:
     assert "15 events" in distill("log", "stats").out
     log.append([DecisionOutcomeEvent.record(decision_id="x", success=False, status="error")])
@@ -220,7 +235,8 @@ def test_sql_reads_and_never_writes(distill: Any, log: Any) -> None:
     query = "SELECT payload ->> 'reason' AS why, position FROM log WHERE type = 'AGENT_TOOL_SELECTED' AND position = 12"
     assert json.loads(distill("log", "sql", query, "--json").out) == {"why": None, "position": 12}
     assert "track" in distill("log", "sql", "SELECT payload ->> 'tool_selected' FROM log WHERE position = 12").out
-    for wrong in ("DELETE FROM events", "SELECT 1; DROP TABLE events", "SELECT nope", "nonsense"):
+    no_position = "SELECT payload('one') FROM log"
+    for wrong in ("", "DELETE FROM events", "SELECT 1; DROP TABLE events", "SELECT nope", "nonsense", no_position):
         outcome = distill("log", "sql", wrong)
         assert outcome.code == 2
         assert "Traceback" not in outcome.err

@@ -54,6 +54,14 @@ def test_what_follows_is_appended_once_and_told_by_the_exit_code(distill: Any, s
     assert json.loads(distill("watch", "--json").out)["appended"] == []
 
 
+def test_names_are_neither_markup_nor_terminal_commands(distill: Any, store: Any) -> None:
+    store.append([*deployed(), *audits("refund", 100, agrees=True), *audits("[/b]\x1b[31m", 30, agrees=False)])
+    outcome = distill("watch")
+    assert outcome.code == 1, outcome.err
+    assert "[/b]\\x1b[31m" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
 def test_without_a_log_it_says_what_to_do(distill: Any) -> None:
     outcome = distill("watch")
     assert (outcome.code, "distill run" in outcome.err) == (2, True)

@@ -30,6 +30,12 @@ def test_the_verdict_and_the_figures(result: dict[str, Any]) -> None:
     assert "1. Serve it beside the teacher" in text
 
 
+def test_what_to_do_next_can_be_pasted_from_a_narrow_terminal(result: dict[str, Any]) -> None:
+    step = "Serve it: distill serve --model distill-report --upstream https://api.openai.com/v1"
+    result["next_steps"] = [step]
+    assert step in printed(result, width=60)
+
+
 def test_a_refusal(result: dict[str, Any]) -> None:
     result["levels"] = {"0.93": {"coverage": 0.4, "agreement": 0.95, "certified": False, "more_units": 1}}
     text = printed(result, 200)

@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 
 from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.files import check_target, whole_file
 from ultracore.distillation.cli.home import home_or_new, settings_at
 from ultracore.distillation.cli.progress import counted
 from ultracore.distillation.decisions import Decision
@@ -43,6 +44,7 @@ __all__ = ["curate_command"]
 @click.option("--loss-limit", type=click.FloatRange(0), default=1.0, show_default=True, help="Points it may cost.")
 @click.option("--no-gate", is_flag=True, help="Ask no student what it costs.")
 @click.option("--ray", help="Address of a Ray cluster that looks for similar states, such as 10.0.0.5:6379 or auto.")
+@click.option("--imported", is_flag=True, help="Of the log, also decisions that came from files.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of the log.")
 def curate_command(
     files: tuple[Path, ...],
@@ -53,6 +55,7 @@ def curate_command(
     loss_limit: float,
     no_gate: bool,
     ray: str | None,
+    imported: bool,
     home: Path | None,
 ) -> None:
     """Keep the decisions of FILES (by default: of the log) that teach; whatever is removed is accounted for."""
@@ -61,9 +64,11 @@ def curate_command(
     from ultracore.distillation.log.of_files import read_traces
     from ultracore.distillation.log.of_log import LogQuery, read_log
 
+    check_target(out)
     settings = settings_at(home_or_new(home))
     store = open_store(settings.home_path, settings)
-    source = read_traces(files, store, settings.tenant) if files else read_log(store, LogQuery(), settings.tenant)
+    query = LogQuery(imported=imported)
+    source = read_traces(files, store, settings.tenant) if files else read_log(store, query, settings.tenant)
     wishes = {"keep": keep, "selector": selector, "similarity_threshold": threshold}
     with _workers(ray) as workers, counted(Console(stderr=True)) as say:
         agent = DataCuratorAgent(
@@ -76,7 +81,8 @@ def curate_command(
             workers=workers,
         )
         result = asyncio.run(agent.execute({"raw_decisions": source.decisions, **wishes}))
-    out.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in _lines(result["curated_data"])))
+    with whole_file(out) as draft:
+        draft.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in _lines(result["curated_data"])))
     for text in _account(result, out):
         click.echo(text)
 

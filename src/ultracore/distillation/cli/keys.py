@@ -9,11 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home, home_or_new
+from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import load_settings
 
@@ -80,12 +79,12 @@ def list_keys(home: Path | None) -> None:
     from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.keys import key_ring
 
-    table = Table("key", "name", "tenant", "scope", "agent", "per minute", "at once", "state", box=None, pad_edge=False)
+    rows = []
     for key in key_ring(open_store(find_home(home))):
         state = "revoked" if key.revoked else "expired" if key.expired(utc_now()) else key.expires_at or "valid"
-        limits = ("" if limit is None else str(limit) for limit in (key.requests_per_minute, key.concurrent))
-        table.add_row(key.key_id, key.name, key.tenant, str(key.scope), key.agent_id or "", *limits, state)
-    Console().print(table)
+        limits = (key.requests_per_minute, key.concurrent)
+        rows.append((key.key_id, key.name, key.tenant, key.scope, key.agent_id, *limits, state))
+    print_table(("key", "name", "tenant", "scope", "agent", "per minute", "at once", "state"), rows)
 
 
 @keys_group.command("revoke", epilog=examples("distill keys revoke 4f1c0a9be77d --reason rotated"))

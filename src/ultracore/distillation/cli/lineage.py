@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.files import whole_file
 from ultracore.distillation.cli.home import settings_at
 from ultracore.distillation.cli.log import of_home, open_log
 
@@ -44,7 +45,8 @@ def lineage_command(model: str, tenant: str | None, as_json: bool, page: Path | 
         for event in run_events(graph, f"distill/{tenant}"):
             click.echo(msgspec.json.encode(event))
     elif page is not None:
-        page.write_text(_page(graph, model), encoding="utf-8")
+        with whole_file(page) as draft:
+            draft.write_text(_page(graph, model), encoding="utf-8")
         click.echo(f"{page}: {len(graph['nodes'])} things")
     else:
         for depth, node in _tree(graph):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import LOG, find_home, refuse_postgres
+from ultracore.distillation.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ultracore.distillation.events import Event, EventStore
@@ -126,36 +126,21 @@ def models(home: Path | None, as_of: str | None, tenant: str | None, as_json: bo
         for model in found:
             click.echo(msgspec.json.encode(model._asdict()))
         return
-    table = Table("", "model", "tenant", "status", "since", "data set", "decisions", "certified", "why", box=None)
-    for m in found:
-        issued = f"{m.target:.0%}, sends {m.coverage or 0:.1%}" if m.target and m.status != "refused" else ""
-        learned = "" if m.decisions is None else f"{m.decisions:,}"
-        row = (
-            "->" if m.active else "",
-            m.model_id,
-            m.tenant,
-            m.status,
-            m.since[:19],
-            m.dataset_id or "",
-            learned,
-            issued,
-        )
-        table.add_row(*map(Text, (*row, m.reason)))
-    console = Console()
-    console.print(table if found else "the log knew no model then" if as_of else "the log knows no model")
-    if found and not any(m.active for m in found):
-        console.print("None of them answers: everything goes to the teacher.", soft_wrap=True)
+    if not found:
+        click.echo("the log knew no model then" if as_of else "the log knows no model")
+        return
+    names = ("", "model", "tenant", "status", "since", "data set", "decisions", "certified", "why")
+    print_table(names, map(_columns, found), right=["decisions"])
+    if not any(m.active for m in found):
+        click.echo("None of them answers: everything goes to the teacher.")
 
 
 def _columns(m: ModelState) -> tuple[str, ...]:
-    issued = (
-        f"{m.target:.0%}, sends {m.coverage or 0:.1%}"
-        if m.status not in ("trained", "refused", "rejected") and m.target
-        else ""
-    )
+    issued = m.target if m.status not in ("trained", "refused", "rejected") else None
+    promised = "" if issued is None else f"{100 * issued:g}%, sends {m.coverage or 0:.1%}"
     learned = "" if m.decisions is None else f"{m.decisions:,}"
     state = (m.model_id, m.tenant, m.status, m.since[:19])
-    return ("->" if m.active else "", *state, m.dataset_id or "", learned, issued, m.reason)
+    return ("->" if m.active else "", *state, m.dataset_id or "", learned, promised, m.reason)
 
 
 def open_log(home: Path | None) -> tuple[Any, Path]:

@@ -6,23 +6,18 @@ What this file does not know: what is counted (`log.statistics`).
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.files import whole_file
 from ultracore.distillation.cli.log import at_moment, filters, log_file, of_home, open_log, wanted_of
+from ultracore.distillation.cli.tables import print_rows, print_table
 
 __all__ = ["export_command", "sql_command", "stats_command"]
-
-MAX_CELL = 200
 
 
 @click.command("stats", epilog=examples("distill log stats", "distill log stats --as-of 5000"))
@@ -47,17 +42,10 @@ def stats_command(home: Path | None, as_of: str | None, tenant: str | None, agen
         projector.catch_up()
         state = projector.state
     found = counts(state, tenant, agent)
-    table = Table("event", "", "count", "first", "last", box=None, pad_edge=False)
-    table.columns[2].justify = "right"
-    before = ""
-    for row in found:
-        name = "" if row.type == before else row.type
-        table.add_row(*map(Text, (name, row.detail, f"{row.n:,}", row.first[:19], row.last[:19])))
-        before = row.type
-    console = Console()
-    total = sum(row.n for row in found)
-    console.print(f"{folder}: {total:,} events; {store.durability}", markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
+    click.echo(f"{folder}: {sum(row.n for row in found):,} events; {store.durability}")
+    names = ("event", "how", "count", "first", "last")
+    rows = ((row.type, row.detail, f"{row.n:,}", row.first[:19], row.last[:19]) for row in found)
+    print_table(names, rows, right=["count"])
 
 
 @click.command(
@@ -76,7 +64,7 @@ def export_command(home: Path | None, target: Path, as_of: str | None, **chosen:
 
     store, _ = open_log(home)
     n = 0
-    with _whole_file(target) as file:
+    with whole_file(target) as draft, _opened(draft, target.suffix) as file:
         for event in store.read(**wanted_of(chosen), **known_at(parse_moment(as_of))):
             file.write(msgspec.json.encode(event.to_dict()) + b"\n")
             n += 1
@@ -102,38 +90,13 @@ def sql_command(query: str, home: Path | None, as_json: bool) -> None:
     connection = sql_connection(log_file(home))
     try:
         details = apsw.ext.query_info(connection, query)
-        if not details.is_readonly or details.query_remaining:
+        if not details.is_readonly or details.query_remaining or not details.description:
             raise click.UsageError("one query that only reads, please: SELECT ...")
-        _print_rows([name for name, _ in details.description], connection.execute(query), as_json)
+        print_rows([name for name, _ in details.description], connection.execute(query), as_json=as_json)
     except apsw.Error as error:
         raise click.UsageError(f"{error}; the table is `events`, the view with payloads `log`") from None
     finally:
         connection.close()
-
-
-def _print_rows(names: list[str], rows: Any, as_json: bool) -> None:
-    from ultracore.distillation.log.words import plain
-
-    if as_json:
-        for row in rows:
-            click.echo(msgspec.json.encode(dict(zip(names, row, strict=True))))
-        return
-    table = Table(*names, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(plain("" if cell is None else cell, MAX_CELL)) for cell in row))
-    Console().print(table)
-
-
-@contextmanager
-def _whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """A file that appears when everything is in it; compressed as its name says."""
-    draft = target.with_name(f".{target.name}.draft")
-    try:
-        with _opened(draft, target.suffix) as file:
-            yield file
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _opened(draft: Path, suffix: str) -> Any:

@@ -5,23 +5,18 @@ What this file does not know: what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import settings_at
 from ultracore.distillation.cli.log import of_home, open_log
+from ultracore.distillation.cli.tables import print_rows, print_table
 
 __all__ = ["products_group"]
-
-MAX_CELL = 60
 
 
 @click.group(
@@ -54,7 +49,7 @@ def list_command(as_json: bool) -> None:
     from ultracore.distillation.products.catalogue import catalogue
 
     names = ("product_id", "version", "domain", "owner", "purpose")
-    _print(names, ([entry[name] for name in names] for entry in catalogue()), as_json)
+    print_rows(names, ([entry[name] for name in names] for entry in catalogue()), as_json=as_json)
 
 
 @products_group.command("show", epilog=examples("distill products show agent_decision_history --contract"))
@@ -70,7 +65,7 @@ def show_command(product: str, contract: bool, home: Path | None, tenant: str | 
         click.echo(promised.text, nl=False)
         return
     names = ("name", "logical_type", "classification", "description")
-    _print(names, ([getattr(c, name) for name in names] for c in promised.columns.values()), False)
+    print_table(names, ([getattr(c, name) for name in names] for c in promised.columns.values()))
     opened = _product(product, home, tenant)
     refreshed, checked = opened.refresh(), opened.validate()
     click.echo(f"{refreshed['rows']:,} rows up to position {refreshed['position']:,}")
@@ -117,7 +112,7 @@ def query_command(
         _filters(where, opened), limit=limit, offset=offset, personal=personal, as_of=parse_moment(as_of)
     )
     names = names or [*opened.contract.plain, *(opened.contract.personal if personal else ())]
-    _print(names, ([row.get(name) for name in names] for row in found), as_json)
+    print_rows(names, ([row.get(name) for name in names] for row in found), as_json=as_json)
 
 
 SQL = "SELECT agent_id, avg(success::INT) FROM agent_decision_history GROUP BY 1"
@@ -135,7 +130,7 @@ def sql_command(query: str, seconds: float, as_json: bool, home: Path | None, te
     opened = _product("agent_decision_history", home, tenant)
     session = open_session(opened.rows, opened.tenant, Limits(seconds=seconds))
     answer = session.ask(query)
-    _print(answer.columns, answer.rows, as_json)
+    print_rows(answer.columns, answer.rows, as_json=as_json)
     session.close()
 
 
@@ -186,11 +181,11 @@ def quality_command(product: str, history: bool, as_json: bool, home: Path | Non
     if history:
         measured = opened.quality_history()
         rows = [[row["timestamp"], row["rows"], *(row["metrics"].get(name) for name in rules)] for row in measured]
-        _print(("timestamp", "rows", *rules), rows, as_json)
+        print_rows(("timestamp", "rows", *rules), rows, as_json=as_json)
         return
     found = opened.measure_quality()
     table = [[n, found[n], r.at_least, "breach" if n in found["breaches"] else ""] for n, r in rules.items()]
-    _print(("rule", "measured", "at least", ""), table, as_json)
+    print_rows(("rule", "measured", "at least", ""), table, as_json=as_json)
 
 
 def _product(product_id: str, home: Path | None, tenant: str | None) -> Any:
@@ -208,16 +203,3 @@ def _filters(where: Sequence[str], product: Any) -> dict[str, Any]:
     if wrong := [pair for pair in pairs if len(pair) != 2]:
         raise click.UsageError(f"--where takes column=value, not {wrong[0][0]!r}")
     return parse_filters(pairs, product.contract)  # type: ignore[arg-type]
-
-
-def _print(names: Sequence[str], rows: Iterable[Sequence[Any]], as_json: bool) -> None:
-    from ultracore.distillation.log.words import plain
-
-    if as_json:
-        for row in rows:
-            click.echo(msgspec.json.encode(dict(zip(names, row, strict=True)), enc_hook=str))
-        return
-    table = Table(*names, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(plain("" if cell is None else cell, MAX_CELL * 4)) for cell in row))
-    Console().print(table)

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.files import check_target, whole_file
 from ultracore.distillation.cli.home import find_home, settings_at
 from ultracore.distillation.cli.prompts_serving import compare_command, deploy_command, given_parts
+from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["prompts_group"]
@@ -70,6 +71,8 @@ def optimize(prompt: Path, agent: str | None, home: Path | None, out: Path | Non
     """
     from ultracore.distillation.events.opening import open_store
 
+    if out is not None:
+        check_target(out)
     settings = settings_at(find_home(home))
     store = open_store(settings.home_path, settings)
     decisions = given_parts(store, settings, agent, imported=options["imported"]).parts.train
@@ -77,7 +80,8 @@ def optimize(prompt: Path, agent: str | None, home: Path | None, out: Path | Non
     result = _run(prompt.read_text(encoding="utf-8"), decisions, options, agent or "", settings, store, console)
     _tell(result, by_reader=options["url"] is None)
     if out is not None:
-        out.write_text(result["optimized_prompt"], encoding="utf-8")
+        with whole_file(out) as draft:
+            draft.write_text(result["optimized_prompt"], encoding="utf-8")
 
 
 def _run(
@@ -142,16 +146,15 @@ def list_versions(agent: str | None, home: Path | None) -> None:
     """List the versions, oldest first."""
     from ultracore.distillation.optimize.versions import prompt_versions
 
-    table = Table("version", "agent", "from", "by", "selection", "test", "characters", "how", box=None, pad_edge=False)
+    rows = []
     for version in prompt_versions(_store(home), agent, load_settings().tenant):
         mark = " *" if version.in_use else ""
         scores = ("" if score is None else f"{score:.1%}" for score in (version.score, version.test_score))
         parent = (version.parent_id or "")[:8]
         size = f"{len(version.text):,}"
-        table.add_row(
-            version.prompt_id[:8] + mark, version.agent_id, parent, version.method, *scores, size, version.reason
-        )
-    Console().print(table)
+        about = (version.prompt_id[:8] + mark, version.agent_id, parent, version.method)
+        rows.append((*about, *scores, size, version.reason))
+    print_table(("version", "agent", "from", "by", "selection", "test", "characters", "how"), rows)
 
 
 @prompts_group.command("show", epilog=examples("distill prompts show 4f1c0a9b", "distill prompts show 4f1c > p.txt"))
@@ -207,7 +210,8 @@ def tree(html: Path | None, agent: str | None, home: Path | None) -> None:
     if html is None:
         click.echo("\n".join(prompt_lines(versions)))
     else:
-        html.write_text(prompt_page(versions), encoding="utf-8")
+        with whole_file(html) as draft:
+            draft.write_text(prompt_page(versions), encoding="utf-8")
         click.echo(f"wrote {html}")
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home
+from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.settings import load_settings
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def replay_command(model: str | None, every: bool, home: Path | None, as_json: b
     for trained in wanted:
         found = replay(store, folder, trained)
         reproduced &= found.reproduced
-        click.echo(msgspec.json.encode(found._asdict())) if as_json else _show(found, Console())
+        click.echo(msgspec.json.encode(found._asdict())) if as_json else _show(found)
     sys.exit(0 if reproduced else DIFFERENT)
 
 
-def _show(found: Replay, console: Console) -> None:
-    table = Table("rebuilt", "now", "in the log", "", "note", box=None, pad_edge=False)
-    for check in found.checks:
-        style = STYLES.get(check.verdict, "")
-        table.add_row(check.what, check.rebuilt, check.expected, f"[{style}]{check.verdict}[/]", check.note)
-    console.print(f"model {found.model_id}", highlight=False)
-    console.print(table)
-    console.print(_conclusion(found), highlight=False, markup=False, soft_wrap=True)
+def _show(found: Replay) -> None:
+    click.echo(f"model {found.model_id}")
+    rows = (
+        (check.what, check.rebuilt, check.expected, Text(check.verdict, STYLES.get(check.verdict, "")), check.note)
+        for check in found.checks
+    )
+    print_table(("rebuilt", "now", "in the log", "verdict", "note"), rows)
+    click.echo(_conclusion(found))
 
 
 def _conclusion(found: Replay) -> str:

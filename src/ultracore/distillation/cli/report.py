@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.files import read_result, write_report
+from ultracore.distillation.cli.files import RESULT, not_a_result, read_result, write_report
 from ultracore.distillation.cli.home import DEFAULT_OUT
 
 __all__ = ["report_command"]
@@ -24,7 +24,10 @@ def report_command(folder: Path) -> None:
     from ultracore.distillation.report.table import print_result
 
     result = read_result(folder)
-    page = write_report(result, folder)
     console = Console()
-    print_result(result, console)
+    try:
+        page = write_report(result, folder)
+        print_result(result, console)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise not_a_result(folder / RESULT, f"{type(error).__name__}: {error}") from error
     console.print(f"\nReport: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
+from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.settings import PREFIX, load_settings
 
 __all__ = ["settings_command"]
@@ -24,7 +23,5 @@ def settings_command(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(values), indent=2).decode())
         return
-    table = Table("setting", "value", "environment variable", box=None, pad_edge=False)
-    for name, value in values.items():
-        table.add_row(name, "" if value is None else str(value), PREFIX + name.upper())
-    Console().print(table)
+    rows = ((name, value, PREFIX + name.upper()) for name, value in values.items())
+    print_table(("setting", "value", "environment variable"), rows)

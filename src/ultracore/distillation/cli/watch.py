@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.home import find_home, settings_at
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ultracore.distillation.watch.watcher import Look
 
 __all__ = ["watch_command"]
+
+NAME, MESSAGE = 60, 400
+"""Characters that are shown of a name and of a message."""
 
 
 @click.command(
@@ -52,7 +56,10 @@ def watch_command(context: click.Context, home: Path | None, tenant: str | None,
     if as_json:
         click.echo(_json(look))
     else:
-        Console().print(_agreement(look), _figures(look), _drift(look), *_findings(look))
+        console = Console()
+        console.print(_agreement(look), _figures(look), _drift(look))
+        for line in _findings(look):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     context.exit(1 if look.alerts or any(e.event_type == "CERTIFICATE_REVOKED" for e in look.appended) else 0)
 
 
@@ -66,14 +73,16 @@ def _json(look: Look) -> str:
 
 
 def _agreement(look: Look) -> Table:
+    from ultracore.distillation.log.words import plain
+
     said = f"model {look.model_id}" if look.model_id else "no model answers"
     columns = ("of", "audits", "unlabelled", "agreement", "lower", "upper", "floor", "")
-    table = Table(*columns, title=f"Live agreement, {said}")
+    table = Table(*columns, title=Text(f"Live agreement, {said}"))
     for found in look.agreement:
         whose = "all calls" if found.kind == "all" else f"{found.kind} {found.name}"
         bounds = [_share(value) for value in (found.agreement, found.lower, found.upper, found.floor)]
         state = "revoked" if found.revoked else ""
-        table.add_row(whose, f"{found.labelled:,}", f"{found.unlabelled:,}", *bounds, state)
+        table.add_row(Text(plain(whose, NAME)), f"{found.labelled:,}", f"{found.unlabelled:,}", *bounds, state)
     return table
 
 
@@ -95,20 +104,27 @@ def _figures(look: Look) -> Table:
 
 
 def _drift(look: Look) -> Table:
+    from ultracore.distillation.log.words import plain
+
     table = Table("detector", "score", "threshold", "p", "reference", "recent", "", title="Drift")
     for found in look.drift:
         sizes = f"{found.reference_count:,}", f"{found.recent_count:,}"
         state = "alarm" if found.alarmed else found.detail
         table.add_row(
-            found.detector, f"{found.score:.3f}", f"{found.threshold:.2f}", f"{found.p_value:.4f}", *sizes, state
+            Text(found.detector),
+            f"{found.score:.3f}",
+            f"{found.threshold:.2f}",
+            f"{found.p_value:.4f}",
+            *sizes,
+            Text(plain(state, NAME)),
         )
     return table
 
 
 def _findings(look: Look) -> list[str]:
-    from ultracore.distillation.log.words import in_words
+    from ultracore.distillation.log.words import in_words, plain
 
-    lines = [f"alert since {alert.metadata.timestamp}: {alert.message}" for alert in look.alerts]
+    lines = [f"alert since {alert.metadata.timestamp}: {plain(alert.message, MESSAGE)}" for alert in look.alerts]
     return [*lines, *(f"now in the log: {in_words(event)}" for event in look.appended)] or ["no alert is open"]
 
 

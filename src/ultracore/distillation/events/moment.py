@@ -11,7 +11,10 @@ from typing import Any, TypeAlias
 
 from ultracore.distillation.events.store import instant
 
-__all__ = ["Moment", "known_at", "parse_moment"]
+__all__ = ["Moment", "known_at", "parse_moment", "parse_position"]
+
+MAX_DIGITS = 18
+"""A database keeps positions in 64 bits."""
 
 Moment: TypeAlias = int | str
 """A position, or an ISO 8601 time (UTC where it names no offset; a date alone is its first instant)."""
@@ -35,6 +38,17 @@ def parse_moment(text: str | None) -> Moment | None:
     Raises:
         EventError: It is neither.
     """
-    if text is None or not text.isdecimal():
-        return None if text is None else instant(text)
-    return int(text)
+    if text is None:
+        return None
+    position = parse_position(text)
+    return instant(text) if position is None else position
+
+
+def parse_position(text: str) -> int | None:
+    """The position that digits stand for; `None` where they are something else, or more than any log has.
+
+    Example:
+        >>> parse_position("17"), parse_position("2026-01-31"), parse_position("9" * 20)
+        (17, None, None)
+    """
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None

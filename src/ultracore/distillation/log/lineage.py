@@ -21,6 +21,8 @@ from ultracore.distillation.events import (
     ModelTrainedEvent,
     TracesImportedEvent,
 )
+from ultracore.distillation.events.moment import parse_position
+from ultracore.distillation.log.words import plain
 
 __all__ = ["Link", "causes", "effects", "find_event"]
 
@@ -48,10 +50,11 @@ def find_event(store: EventStore, key: str) -> Event:
     Raises:
         DataError: There is none.
     """
-    found = _at(store, int(key)) if key.isdecimal() else _of_id(store, key)
+    position = parse_position(key)
+    found = _of_id(store, key) if position is None else _at(store, position)
     if found is None:
         raise DataError(
-            f"the log has no event {key}; give a position or an event id, as `distill log tail` prints them"
+            f"the log has no event {plain(key)}; give a position or an event id, as `distill log tail` prints them"
         )
     return found
 

@@ -149,7 +149,7 @@ def _certificate(d: Data, longest: int) -> str:
     issued = d["certificate"]
     if not d["certified"]:
         return f"model {d['model_id']} is not certified: {plain(issued.get('reason', ''), longest)}"
-    figures = f"at {issued.get('target', 0):.0%}, would send {issued.get('coverage', 0):.1%} of the decisions"
+    figures = f"at {100 * issued.get('target', 0):g}%, would send {issued.get('coverage', 0):.1%} of the decisions"
     return f"model {d['model_id']} is certified {figures}"
 
 

@@ -45,7 +45,7 @@ def print_result(result: Mapping[str, Any], console: Console) -> None:
     run = cast("Result", result)
     for part in (_verdict(run), _levels(run), _comparison(run), _tools(run), _facts(run), _steps(run)):
         if part is not None:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, Text))  # text is to be pasted into a shell
 
 
 def _verdict(result: Result) -> Panel:

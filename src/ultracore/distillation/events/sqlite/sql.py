@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apsw
 
+from ultracore.distillation.errors import EventError
 from ultracore.distillation.events.codec import inline
 from ultracore.distillation.events.privacy.protection import protection_at
 from ultracore.distillation.events.rows import metadata_of
@@ -47,7 +48,9 @@ def sql_connection(path: Path, *, busy_timeout: float = 60.0) -> apsw.Connection
     protection = protection_at(path.parent)
 
     def payload(*position: object) -> str:
-        place = int(str(position[0]))
+        place = position[0]
+        if not isinstance(place, int):
+            raise EventError(f"payload() takes a position, not {place!r}")
         row = reader.row(place)
         revealed = protection.reveal(metadata_of(place, row), row.payload)
         return inline(row.type, revealed.payload, reader.part).decode(errors="replace")
