@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultracore.distillation.report.html import el, join, json_data
@@ -19,6 +19,7 @@ def test_only_html_is_html() -> None:
     assert join() == ""
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.recursive(st.text() | st.floats() | st.none(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_data_in_a_script_cannot_end_it_and_reads_back(value: object) -> None:
     script = json_data({"value": value}, "i")
@@ -27,6 +28,7 @@ def test_data_in_a_script_cannot_end_it_and_reads_back(value: object) -> None:
     json.loads(body)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
 def test_clean_text_reads_back(text: str) -> None:
     body = json_data(clean(text), "i").split(">", 1)[1].removesuffix("</script>")
