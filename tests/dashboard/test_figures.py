@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,3 +262,12 @@ def test_a_log_that_cannot_be_read_is_said_not_raised(tmp_path: Path) -> None:
     found = Overview(store, Settings(home=str(tmp_path)), lambda: NOW).read("default", patience=PATIENCE)
     assert found["log"]["problem"] == "the disk is gone"
     assert found["totals"]["coverage"] is None
+
+
+def test_figures_go_on_after_an_erasure_deleted_their_file(store: EventStore, tmp_path: Path) -> None:
+    overview = Overview(store, Settings(home=str(tmp_path)))
+    store.append([AgentDecisionEvent.record(agent_id="a", serving={"reason": "no_model"})])
+    assert overview.read("default", "all", PATIENCE)["totals"]["decisions"] == 1
+    shutil.rmtree(tmp_path / "projections")
+    store.append([AgentDecisionEvent.record(agent_id="a", serving={"reason": "no_model"})])
+    assert overview.read("default", "all", PATIENCE)["totals"]["decisions"] == 2

@@ -103,6 +103,9 @@ class Live:
 
     def _catch_up(self) -> None:
         try:
+            if self._projector is not None and self._projector.is_stale:
+                self._projector.close()
+                self._projector = None
             if self._projector is None:
                 self._projector = Projector(self._store, self._projection, self._path)
             self._projector.catch_up()

@@ -102,6 +102,15 @@ class Projector:
             self.state.set_busy_timeout(60_000)
             self.state.execute("PRAGMA journal_mode=WAL")
             self.state.execute("PRAGMA synchronous=NORMAL")  # consistent at any power loss; what is lost is read again
+            self._inode = path.stat().st_ino
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file is not the one that was opened: an erasure deletes it while others have it open."""
+        try:
+            return self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
 
     def catch_up(self) -> int:
         """Apply what is new, each event once, also where several processes do it; returns the position reached.

@@ -55,7 +55,6 @@ class ProductStore:
         self.folder = home / FOLDER
         self._lock = threading.RLock()
         self._projector: Projector | None = None
-        self._inode = 0
         self._reached = 0
 
     def refresh(self) -> int:
@@ -113,23 +112,13 @@ class ProductStore:
                 self._projector = None
 
     def _open(self) -> Projector:
-        """The projector of the file that is there now: an erasure deletes it while others have it open."""
-        path = self.folder / "products.db"
-        if self._projector is not None and _inode(path) != self._inode:
+        if self._projector is not None and self._projector.is_stale:
             self.close()
         if self._projector is None:
-            self._projector = Projector(self.log, ProductRows(), path)
+            self._projector = Projector(self.log, ProductRows(), self.folder / "products.db")
             self._projector.state.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._reached = self._projector.catch_up()
-            self._inode = _inode(path)
         return self._projector
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
 
 
 def _fetched(state: apsw.Connection, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
