@@ -136,6 +136,17 @@ def test_a_tenant_reads_back_its_own_decisions_of_a_file(
         assert [(d.tenant, d.calls[0].name) for d in found] == [(tenant, "search"), (tenant, "book")]
 
 
+def test_what_a_file_says_of_another_tenant_is_not_read_back(
+    store: SqliteEventStore, write: Callable[..., Path]
+) -> None:
+    theirs = line(USER, asks(call("book")), metadata={"tenant": "acme"})
+    found = read_traces([write(line(), theirs)], store, "ours")
+    assert [d.tenant for d in found.decisions] == ["ours"]
+    assert {"reason": "decisions of another tenant", "lines": "1 of them", "n": 1} in found.problems
+    with pytest.raises(DataError, match="DISTILL_TENANT=acme"):
+        read_traces([write(theirs, name="theirs.jsonl")], store, "ours")
+
+
 def test_equal_queries_are_one_task_and_lines_are_episodes(store: SqliteEventStore, write: Callable[..., Path]) -> None:
     other_prompt = line({"role": "system", "content": "today is Monday"}, USER, asks(call("book")))
     greeted = line({"role": "assistant", "content": "Hi", "weight": 0}, {"role": "user", "content": "else"}, asks())

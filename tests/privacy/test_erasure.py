@@ -215,6 +215,30 @@ def test_an_interrupted_erasure_of_a_tenant_or_of_days_is_finished(
     assert not plan(world.store, world.home, Erasure(**erasure), world.tombstones).unfinished
 
 
+def test_a_model_of_another_tenant_that_learned_from_the_data_is_revoked_too(world: World) -> None:
+    event = decision("alice", tenant="acme")
+    world.store.append([event])
+    world.model("m", [event.metadata.event_id], "acme's", tenant="default")
+    assert world.erase("acme").models == {"m": "default"}
+    assert [e.metadata.tenant_id for e in world.events(CertificateRevokedEvent)] == ["default"]
+
+
+def test_files_that_come_and_go_meanwhile_do_not_stop_an_erasure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store.append([decision("alice")])
+    (world.home / "projections").mkdir()
+    remove, calls = shutil.rmtree, []
+
+    def once(path: Path) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError("Directory not empty")  # a gateway made a file in it
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", once)
+    world.erase("default", "alice")
+    assert not (world.home / "projections").exists()
+
+
 def test_a_model_without_a_list_of_its_data_is_counted_among_those_that_learned(world: World) -> None:
     world.model("before", None, "")
     world.store.append([decision("alice")])

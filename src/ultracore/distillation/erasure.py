@@ -41,6 +41,7 @@ REASON = "subject_erased"
 EXPIRED = "data_expired"
 REPORTS = ("report.html", "result.json")
 CACHES = ("projections",)
+ATTEMPTS = 10
 _SEALED = f'"{SEALED}":'.encode()
 
 
@@ -182,10 +183,21 @@ def _carry_out(store: Erasable, planned: Plan, keep_files: bool) -> list[Event]:
         tenant=erasure.tenant, name=planned.subject, before_day=erasure.before, created_until=erasure.until
     )
     for path in planned.caches + ([] if keep_files else planned.files):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        _remove(path)
     told = _facts(planned, keep_files)  # last: until it is told, the next erasure finishes this one
     store.append(told)
     return told
+
+
+def _remove(path: Path) -> None:
+    """Also a folder in which files come and go meanwhile, such as those of a gateway's figures."""
+    for attempt in range(ATTEMPTS):
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            return
+        except OSError:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 def _keyed(store: Erasable, erasure: Erasure, subject: str | None) -> list[Scope]:
@@ -242,20 +254,22 @@ def _names(row: Row, subject: str, person: str | None) -> bool:
 
 
 def _learned_from(store: Erasable, erasure: Erasure, events: frozenset[str]) -> dict[str, str]:
-    """Models whose data set names one of the events; without a list of it, those trained later than the first."""
+    """Models of any tenant whose data set names one of the events; without a list of it, all of the tenant's own."""
     held: set[str] = set()
     listed: set[str] = set()
     models: dict[str, str] = {}
     if not events:
         return models
     types = [DatasetManifestEvent.event_type, ModelTrainedEvent.event_type]
-    for event in store.read(types=types, tenant=erasure.tenant):
+    for event in store.read(types=types):
         if isinstance(event, DatasetManifestEvent):
             listed.add(event.dataset_id)
             if not events.isdisjoint(event.event_ids):
                 held.add(event.dataset_id)
-        elif isinstance(event, ModelTrainedEvent) and (event.dataset_id in held or event.dataset_id not in listed):
-            models[event.model_id] = event.metadata.tenant_id
+        elif isinstance(event, ModelTrainedEvent):
+            is_own = erasure.tenant in (None, event.metadata.tenant_id)
+            if event.dataset_id in held or (is_own and event.dataset_id not in listed):
+                models[event.model_id] = event.metadata.tenant_id
     return models
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ultracore.distillation.decisions import Decision, decisions_from_rows
+from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.log.history import rows_from_log
 from ultracore.distillation.log.importers.openai_chat import Imported, read_openai_chat
@@ -22,6 +23,7 @@ __all__ = ["Traces", "read_traces"]
 Row = dict[str, Any]
 Problem = dict[str, Any]
 
+OTHERS = "decisions of another tenant"
 MAX_LINES = 20
 """Line numbers listed for one reason."""
 
@@ -66,16 +68,20 @@ class Traces(NamedTuple):
 def read_traces(
     files: Sequence[Path], store: EventStore, tenant: str = "default", on_progress: ProgressOfFile | None = None
 ) -> Traces:
-    """Import files, and read all of their decisions back, whether this import added them or an earlier one.
+    """Import files, and read the tenant's decisions back, whether this import added them or an earlier one.
 
     Raises:
-        DataError: A file is missing, empty, or holds no decision.
+        DataError: A file is missing, empty, or holds no decision of the tenant.
         LogError: The log cannot be written.
     """
     report = import_files(files, store, tenant=tenant, on_progress=on_progress)
     found = [_rows_of(store, file, tenant) for file in report.files]
     rows = found[0] if len(found) == 1 else _in_order(store, found)
-    return Traces(report, rows, decisions_from_rows(rows))
+    own = [row for row in rows if row["tenant_id"] == tenant]
+    if rows and not own:
+        theirs = rows[0]["tenant_id"]
+        raise DataError(f"the traces are of tenant {theirs}, not of {tenant}: set DISTILL_TENANT={theirs}")
+    return Traces(report, own, decisions_from_rows(own), {OTHERS: len(rows) - len(own)})
 
 
 def _in_order(store: EventStore, found: Sequence[list[Row]]) -> list[Row]:
