@@ -36,6 +36,7 @@ from ultracore.distillation.serve.guard import Guard, allowing, error_response
 from ultracore.distillation.serve.keys import KEY_EVENTS, KeyRing, Scope
 from ultracore.distillation.serve.messages import MESSAGES
 from ultracore.distillation.serve.operations import Operations
+from ultracore.distillation.serve.recall import Heads, Recall
 from ultracore.distillation.serve.responses import RESPONSES
 from ultracore.distillation.serve.sampling import SHARE_EVENTS, AuditShares
 from ultracore.distillation.serve.spill import Spill
@@ -129,7 +130,8 @@ def create_app(
     def fronted(router: ASGIApp) -> ASGIApp:
         direct = Direct(router, posts, partial(_on_request_error, gateway))
         guard = Guard(direct, ring, control, clock, settings.tenant, refused, open_paths)
-        app.state.front = Front(guard, posts)
+        by_path = {f"/v1/{dialect.path}": dialect for dialect in DIALECTS}
+        app.state.front = Front(guard, posts, Recall(guard, gateway, by_path, CLIENTS), Heads())
         return guard
 
     app = Starlette(

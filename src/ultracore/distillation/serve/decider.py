@@ -59,6 +59,17 @@ class Decider:
 
     async def decide(self, gate: Gate | None, request: ChatRequest) -> Verdict:
         """The gate's verdict; without a gate, without room, or without a verdict in time: the teacher."""
+        verdict = self.at_once(gate, request)
+        if verdict is not None or gate is None:
+            return verdict or Escalate(Reason.NOT_CERTIFIED, "no student is deployed")
+        if self._waiting >= self._max_waiting:
+            return Escalate(Reason.OVERLOAD, "too many requests wait for the student")
+        verdict = await self._ask(lambda: gate.decide(request))
+        self._judge(gate, verdict)
+        return verdict
+
+    def at_once(self, gate: Gate | None, request: ChatRequest) -> Verdict | None:
+        """What `decide` would say, where nothing has to be waited for."""
         if gate is None:
             return Escalate(Reason.NOT_CERTIFIED, "no student is deployed")
         if self.disabled(gate):
@@ -66,11 +77,6 @@ class Decider:
         verdict = gate.at_once(request) if len(request.body) <= QUICK_BYTES else None
         if verdict is not None:
             self._judge(gate, verdict)
-            return verdict
-        if self._waiting >= self._max_waiting:
-            return Escalate(Reason.OVERLOAD, "too many requests wait for the student")
-        verdict = await self._ask(lambda: gate.decide(request))
-        self._judge(gate, verdict)
         return verdict
 
     def disabled(self, gate: Gate) -> bool:

@@ -12,6 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -31,11 +33,11 @@ from ultracore.distillation.serve.exchange import Exchange
 from ultracore.distillation.serve.feedback import RequestIds, find_decision, parse_feedback
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.guard import caller_of, read_body
-from ultracore.distillation.serve.headers import headers_of
+from ultracore.distillation.serve.headers import QuickHeaders, headers_of
 from ultracore.distillation.serve.idempotency import Once, Place
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.keys import Key
-from ultracore.distillation.serve.local import LocalAnswer
+from ultracore.distillation.serve.local import LocalAnswer, log_down
 from ultracore.distillation.serve.metrics import Metrics
 from ultracore.distillation.serve.offer import read_offer
 from ultracore.distillation.serve.operations import json_response
@@ -58,6 +60,20 @@ MAX_SCHEMAS = 10_000
 
 STATELESS = ("audio/", "completions", "embeddings", "images/", "messages/count_tokens", "moderations")
 """Paths below which the teacher keeps nothing for its customer, so that tenants cannot meet there."""
+
+
+class _Asked(NamedTuple):
+    """A request before the gate is asked; `refused` where it is not to be."""
+
+    dialect: Dialect
+    request: ChatRequest
+    headers: QuickHeaders
+    tenant: str
+    session: str
+    agent_id: str
+    started: float
+    refused: Escalate | None
+    gate: Gate | None
 
 
 class Gateway:
@@ -185,27 +201,53 @@ class Gateway:
         except EventError:
             raise RequestError(409, "this decision has its feedback already", code="feedback_exists") from None
         except LogError:
-            raise _log_down("the decision log cannot be used now", {}) from None
+            raise log_down("the decision log cannot be used now", {}) from None
         self.metrics.wrote(event)
         return json_response({"receipt": receipt, "recorded": True}, 201)
 
     async def _answer(self, dialect: Dialect, request: Request, body: bytes, place: Place | None) -> ASGIApp:
-        exchange, gate = await self._exchange(dialect, request, body)
-        self.metrics.decided(exchange)
-        if self._policy.limits_dollars:
-            self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
-        if isinstance(exchange.verdict, Escalate):
-            self._note_schema(exchange, gate)
-            return self._teacher(request, exchange, gate)
-        answer = await self._student(request, exchange)
+        asked = self._asked(dialect, caller_of(request), headers_of(request), body)
+        verdict = asked.refused or await self._decider.decide(asked.gate, asked.request)
+        exchange = self._exchange(asked, verdict)
+        self._note(exchange)
+        if isinstance(verdict, Escalate):
+            self._note_schema(exchange, asked.gate)
+            return self._teacher(request, exchange, asked.gate)
+        answer = self._student(exchange, asked.headers)
+        try:
+            await self.journal.durable(answer.decision)
+        except LogError:
+            raise answer.unlogged() from None
         if place is not None:  # before it is sent: a client that is gone by then asks again
             self._once.keep(place, 200, answer.headers, answer.body)
         return answer
 
-    async def _exchange(self, dialect: Dialect, request: Request, body: bytes) -> tuple[Exchange, Gate | None]:
-        caller, headers = caller_of(request), headers_of(request)
+    def recalled(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: bytes) -> Exchange | None:
+        """The exchange over a request, where the student's answer is known by heart; it leaves no trace yet.
+
+        Args:
+            dialect: In which shape it was asked.
+            caller: Whose request it is.
+            headers: Of the request.
+            body: Of the request, whole.
+
+        Raises:
+            RequestError: As `decide`.
+        """
+        if self.gate is None:
+            return None
+        asked = self._asked(dialect, caller, headers, body)
+        verdict = None if asked.refused else self._decider.at_once(asked.gate, asked.request)
+        return self._exchange(asked, verdict) if isinstance(verdict, Send) else None
+
+    def remembered(self, exchange: Exchange, headers: QuickHeaders) -> LocalAnswer:
+        """The answer of an exchange that `recalled` found; its decision is yet to be written."""
+        self._note(exchange)
+        return self._student(exchange, headers)
+
+    def _asked(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: bytes) -> _Asked:
+        """All that is known of a request before the gate is asked."""
         parsed = self._recent.parse(dialect, caller.tenant, body)
-        offer = read_offer(parsed.tools)
         started = time.perf_counter()
         named = headers.get("x-distill-session")
         session = session_of(parsed.messages, named) if named else parsed.session
@@ -213,40 +255,41 @@ class Gateway:
         forced = headers.get("x-distill-force", "").lower() == "teacher"
         refused = self._policy.before(agent_id=agent_id, tenant=caller.tenant, session=session, forced=forced)
         gate = self.gate if self.canary is None or not self.canary.takes(session) else self.canary.gate
-        verdict = refused or await self._decider.decide(gate, parsed)
+        return _Asked(dialect, parsed, headers, caller.tenant, session, agent_id, started, refused, gate)
+
+    def _exchange(self, asked: _Asked, verdict: Send | Escalate) -> Exchange:
+        gate = asked.gate
         model_id = "" if gate is None else gate.student.model_id
-        exchange = Exchange(
-            dialect=dialect,
-            request=parsed,
-            offer=offer,
+        return Exchange(
+            dialect=asked.dialect,
+            request=asked.request,
+            offer=read_offer(asked.request.tools),
             verdict=verdict,
             receipt=new_event_id(),
-            session=session,
-            agent_id=agent_id,
-            tenant=caller.tenant,
+            session=asked.session,
+            agent_id=asked.agent_id,
+            tenant=asked.tenant,
             model_id=model_id,
             certificate_id="" if gate is None else gate.certificate_id,
             comparators=NO_COMPARATORS if gate is None else gate.comparators,
-            audit_share=self._share(verdict, model_id, agent_id),
-            started=started,
+            audit_share=self._share(verdict, model_id, asked.agent_id),
+            started=asked.started,
             clock=self._clock,
         )
-        return exchange, gate
+
+    def _note(self, exchange: Exchange) -> None:
+        self.metrics.decided(exchange)
+        if self._policy.limits_dollars:
+            self._budgets.note(exchange.receipt, *self._policy.budget(exchange.agent_id))
 
     def _share(self, verdict: Send | Escalate, model_id: str, agent_id: str) -> float:
         if isinstance(verdict, Escalate):
             return 0.0
         return self._shares.of(model_id, agent_id, action_of(verdict.proposal.calls))
 
-    async def _student(self, request: Request, exchange: Exchange) -> LocalAnswer:
-        kept, moment = recurring_of(exchange), self._clock()
-        try:
-            await self.journal.durable(kept.decision(exchange, moment))
-        except LogError:
-            self.journal.later(exchange.outcome("error", "the decision log was not available"))
-            message = "the decision log cannot be written; nothing is answered locally until it can"
-            raise _log_down(message, exchange.headers) from None
-        return LocalAnswer(exchange, kept, moment, self.journal, lambda done: self._audit(done, headers_of(request)))
+    def _student(self, exchange: Exchange, headers: Mapping[str, str]) -> LocalAnswer:
+        then = partial(self._audit, headers)
+        return LocalAnswer(exchange, recurring_of(exchange), self._clock(), self.journal, then)
 
     def _teacher(self, request: Request, exchange: Exchange, gate: Gate | None) -> ASGIApp:
         try:
@@ -285,7 +328,7 @@ class Gateway:
         )
         self.journal.once(event)
 
-    def _audit(self, exchange: Exchange, headers: Mapping[str, str]) -> None:
+    def _audit(self, headers: Mapping[str, str], exchange: Exchange) -> None:
         if self._auditor is not None:
             self._auditor.consider(exchange, headers)
 
@@ -307,7 +350,3 @@ def _workload(request: ChatRequest) -> str:
     if known is None:
         known = request.__dict__["workload"] = workload_of(request.messages)
     return known
-
-
-def _log_down(message: str, headers: Mapping[str, str]) -> RequestError:
-    return RequestError(503, message, code="log_unavailable", headers={"retry-after": "1", **headers})

@@ -72,8 +72,8 @@ class Guard:
             return await self._app(scope, receive, send)
         headers = QuickHeaders(scope)
         try:
-            key = self._caller(headers)
-            self._limits.enter(key)
+            key = self.caller(headers)
+            self.enter(key)
         except RequestError as error:
             self._refused(error.status)
             return await error_response(error, scope["path"])(scope, receive, send)
@@ -81,9 +81,26 @@ class Guard:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._limits.leave(key)
+            self.leave(key)
 
-    def _caller(self, headers: QuickHeaders) -> Key:
+    def enter(self, key: Key) -> None:
+        """Begin a request; `leave` ends it.
+
+        Raises:
+            RequestError: 429; this key asks too much.
+        """
+        self._limits.enter(key)
+
+    def leave(self, key: Key) -> None:
+        """End a request that `enter` let in."""
+        self._limits.leave(key)
+
+    def caller(self, headers: QuickHeaders) -> Key:
+        """Whose request it is.
+
+        Raises:
+            RequestError: 401, 403 or 503; nobody's who may ask.
+        """
         if not self._control.loaded:
             raise _unknown()
         if not self._ring.required:

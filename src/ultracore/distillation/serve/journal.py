@@ -13,7 +13,8 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from functools import partial
+from typing import ClassVar, Protocol
 
 from ultracore.distillation.errors import DistillationError, EventError, LogError
 from ultracore.distillation.events import Event, EventStore
@@ -45,12 +46,20 @@ class Witness(Protocol):
         ...
 
 
-class _Entry(NamedTuple):
+Told = Callable[[LogError | None], None]
+"""Called on the event loop, once: with `None` when events are durable, else with why they are not."""
+
+
+class _Entry:
     """Events that are written together or not at all, and who waits for them."""
 
-    events: tuple[Event, ...]
-    synced: asyncio.Future[None] | None = None
-    known_is_well: bool = False
+    __slots__ = ("events", "known_is_well", "over", "told")
+
+    def __init__(self, events: tuple[Event, ...], told: Told | None = None, *, known_is_well: bool = False) -> None:
+        self.events = events
+        self.told = told
+        self.known_is_well = known_is_well
+        self.over = False  # it was told
 
 
 class Journal:
@@ -90,6 +99,7 @@ class Journal:
                 self._told[kind].append(witness.wrote)
         self._lock = threading.Lock()
         self._turn: list[_Entry] = []
+        self._loop: asyncio.AbstractEventLoop
 
     async def durable(self, *events: Event) -> None:
         """Write events, and return once they are synced; unless `strict`, once they are synced or spilled.
@@ -98,16 +108,17 @@ class Journal:
             LogError: They are not, or not in time.
         """
         synced = asyncio.get_running_loop().create_future()  # its own: a cancelled request cancels nobody else's
-        self._write(_Entry(events, synced))
-        try:
-            await synced
-        except TimeoutError:
-            if self._strict or not self._keep(events):
-                raise LogError("the decision log did not answer in time") from None
-        except DistillationError as error:
-            if self._strict or not isinstance(error, LogError) or not self._keep(events):
-                self._count(len(events))
-                raise LogError(f"the decision log refused the event: {type(error).__name__}") from None
+        self.when_durable(partial(_resolve, synced), *events)
+        await synced
+
+    def when_durable(self, told: Told, *events: Event) -> None:
+        """`durable` for who would rather be called than wait; on the event loop.
+
+        Args:
+            told: See `Told`.
+            *events: What to write.
+        """
+        self._write(_Entry(events, told))
 
     def later(self, *events: Event) -> None:
         """Write events without waiting; what the log does not take is spilled, or counted in `lost`."""
@@ -123,7 +134,7 @@ class Journal:
         if entries:
             waiting, timer = _waiting(entries), None
             if waiting:  # one timer for all of them
-                timer = waiting[0].get_loop().call_later(self._wait_seconds, _wake, waiting, TimeoutError())
+                timer = self._loop.call_later(self._wait_seconds, self._tell, waiting, TimeoutError())
             self._hand_over(entries, timer)
 
     def _write(self, entry: _Entry) -> None:
@@ -136,6 +147,7 @@ class Journal:
             self._hand_over([entry])
             return
         if not self._turn:
+            self._loop = loop
             loop.call_soon(self.flush)
         self._turn.append(entry)
 
@@ -158,12 +170,37 @@ class Journal:
             return
         self._note(error)
         for entry in entries:
-            if entry.synced is None:
+            if entry.told is None:
                 self._save(entry, error)
         waiting = _waiting(entries)
         if waiting:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                waiting[0].get_loop().call_soon_threadsafe(_wake, waiting, error, timer)
+                self._loop.call_soon_threadsafe(self._tell, waiting, error, timer)
+
+    def _tell(
+        self, waiting: Sequence[_Entry], error: BaseException | None, timer: asyncio.TimerHandle | None = None
+    ) -> None:
+        """Tell those who wait, on the event loop."""
+        if timer is not None:
+            timer.cancel()
+        for entry in waiting:
+            if entry.over or entry.told is None:
+                continue
+            entry.over = True
+            try:
+                entry.told(None if error is None else self._refusal(entry.events, error))
+            except Exception:  # whoever it was, the others wait too
+                logger.exception("somebody failed who was told of the decision log")
+
+    def _refusal(self, events: tuple[Event, ...], error: BaseException) -> LogError | None:
+        """Why events are not durable; `None` where the spill file has them, and that will do."""
+        late = isinstance(error, TimeoutError)
+        if not self._strict and (late or isinstance(error, LogError)) and self._keep(events):
+            return None
+        if late:
+            return LogError("the decision log did not answer in time")
+        self._count(len(events))
+        return LogError(f"the decision log refused the event: {type(error).__name__}")
 
     def _note(self, error: BaseException | None) -> None:
         with self._lock:
@@ -188,20 +225,14 @@ class Journal:
             witness.lost(count)
 
 
-def _waiting(entries: Sequence[_Entry]) -> list[asyncio.Future[None]]:
-    return [entry.synced for entry in entries if entry.synced is not None]
+def _waiting(entries: Sequence[_Entry]) -> list[_Entry]:
+    return [entry for entry in entries if entry.told is not None]
 
 
-def _wake(
-    waiting: Sequence[asyncio.Future[None]], error: BaseException | None, timer: asyncio.TimerHandle | None = None
-) -> None:
-    """Tell those who wait, on the event loop."""
-    if timer is not None:
-        timer.cancel()
-    for synced in waiting:
-        if synced.done():
-            continue
-        if error is None:
-            synced.set_result(None)
-        else:
-            synced.set_exception(error)
+def _resolve(synced: asyncio.Future[None], refusal: LogError | None) -> None:
+    if synced.done():
+        return
+    if refusal is None:
+        synced.set_result(None)
+    else:
+        synced.set_exception(refusal)

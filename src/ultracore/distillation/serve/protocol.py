@@ -108,7 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A reply to a request that has not come whole is the last: what comes still is not a next request."""
-        if self.cycle.more_body:
+        if self.cycle.more_body and not self.pipeline:  # else it was one before it that was answered
             self._refused = True
             self.flow.resume_reading()
             self.loop.call_later(DRAIN_SECONDS, self.transport.abort)

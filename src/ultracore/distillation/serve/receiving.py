@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Coroutine, Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Message, Receive, Send
 
-__all__ = ["hung_up", "is_gone", "send_whole", "take"]
+__all__ = ["WholeAnswer", "hung_up", "is_gone", "send_whole", "take"]
 
 
 class Waiting(NamedTuple):
@@ -52,26 +52,45 @@ def is_gone(receive: Receive) -> bool:
             return True
 
 
-async def send_whole(receive: Receive, send: Send, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+class WholeAnswer(Protocol):
+    """An answer of which nothing is missing.
+
+    Attributes:
+        body: All of it.
+    """
+
+    body: bytes
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Its own, with its length."""
+        ...
+
+    @property
+    def lines(self) -> bytes:
+        """The same as they are sent."""
+        ...
+
+
+async def send_whole(receive: Receive, send: Send, answer: WholeAnswer) -> bool:
     """Answer with status 200.
 
     Args:
         receive: Of the request, which is whole.
         send: Of the request.
-        headers: The answer's own, with its length.
-        body: Of the answer.
+        answer: What to send.
 
     Returns:
         Whether the client was still there, as far as the server has heard.
     """
     at_once = getattr(send, "whole", None)
-    sent: bool | None = None if at_once is None else at_once(headers, body)
+    sent: bool | None = None if at_once is None else at_once(answer.lines, answer.body)
     if sent is not None:
         return sent
     if is_gone(receive):
         return False
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
     return True
 
 

@@ -14,6 +14,7 @@ from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.events.pattern import Pattern
 from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
+from ultracore.distillation.serve.headers import lines_of
 
 __all__ = ["Recurring", "recurring_of"]
 
@@ -44,6 +45,7 @@ class Recurring:
         headers = {"content-type": kind, "content-length": str(len(self._body)), **exchange.headers}
         del headers["x-distill-receipt"]
         self._headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self._lines = lines_of(self._headers)
 
     def fits(self, exchange: Exchange) -> bool:
         """Whether an exchange over the same request repeats the first."""
@@ -65,6 +67,10 @@ class Recurring:
     def headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         """Of the answer."""
         return [*self._headers, (b"x-distill-receipt", exchange.receipt.encode())]
+
+    def lines(self, exchange: Exchange) -> bytes:
+        """The headers as they are sent."""
+        return b"%sx-distill-receipt: %s\r\n" % (self._lines, exchange.receipt.encode())
 
     def body(self, exchange: Exchange, moment: datetime) -> bytes:
         """Of the answer."""

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.serve.guard import is_loopback
-from ultracore.distillation.serve.protocol import BoundedProtocol
+from ultracore.distillation.serve.recalling import RecallingProtocol
 from ultracore.distillation.settings import Settings
 
 __all__ = ["check_address", "configure", "serve"]
@@ -93,7 +93,7 @@ def configure(app: Starlette, settings: Settings, *, keyed: bool) -> uvicorn.Con
         app,
         host=settings.host,
         port=settings.port,
-        http=BoundedProtocol,
+        http=RecallingProtocol,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
         ws="none",
         lifespan="on",

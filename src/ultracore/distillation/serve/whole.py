@@ -7,7 +7,7 @@ this file does not know: what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
@@ -16,6 +16,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from ultracore.distillation.serve.guard import error_response
+from ultracore.distillation.serve.headers import lines_of
+from ultracore.distillation.serve.recall import Heads, Recall
 from ultracore.distillation.serve.wire import RequestError
 
 __all__ = ["Front", "Whole", "front_of", "takes"]
@@ -27,10 +29,14 @@ class Front(NamedTuple):
     Attributes:
         app: Guard and endpoints.
         posts: The paths that it answers to `POST`.
+        recall: Answers what is known by heart.
+        heads: Of requests that were asked before.
     """
 
     app: ASGIApp
     posts: Collection[str]
+    recall: Recall
+    heads: Heads
 
 
 def front_of(app: Any) -> Front | None:
@@ -87,8 +93,8 @@ class Line:
     async def __call__(self, message: Message) -> None:
         await self._cycle.send(message)  # type: ignore[arg-type]
 
-    def whole(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool | None:
-        """Send status 200, headers of our own (`content-length` among them) and a body.
+    def whole(self, lines: bytes, body: bytes) -> bool | None:
+        """Send status 200, header lines of our own (`content-length` among them) and a body.
 
         Returns:
             Whether the client was still there; `None` where it must be sent piece by piece.
@@ -99,8 +105,7 @@ class Line:
         if not cycle.keep_alive or self._flow.write_paused:
             return None
         cycle.response_started = cycle.response_complete = True
-        head = [b"%s: %s\r\n" % pair for pair in (*cycle.default_headers, *headers)]
-        cycle.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", *head, b"\r\n", body)))
+        cycle.transport.write(b"HTTP/1.1 200 OK\r\n%s%s\r\n%s" % (lines_of(cycle.default_headers), lines, body))
         cycle.message_event.set()
         cycle.on_response()
         return True
