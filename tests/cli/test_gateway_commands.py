@@ -60,6 +60,26 @@ def test_a_key_lets_the_gateway_listen_wider(distill: Any, home: Path) -> None:
     assert configure(app, settings, keyed=app.state.ring.required).host == "0.0.0.0"
 
 
+def test_the_gateway_says_what_is_missing_before_a_request_fails(
+    distill: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    settings = load_settings(upstream_url="http://127.0.0.1:9/v1")
+    _, said = gateway(settings)
+    assert "$OPENAI_API_KEY, which is NOT set" in said
+    assert "Clients need a key" not in said
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    distill("keys", "add", "x")
+    _, said = gateway(settings)
+    assert "NOT set" not in said
+    assert "sk-1" not in said
+    assert "Clients need a key" in said
+    file = tmp_path / "servers.toml"
+    file.write_text('[[target]]\nurl = "http://127.0.0.1:9/v1"\n')
+    _, said = gateway(load_settings(upstreams=str(file)))
+    assert f"the servers in {file}" in said
+
+
 def test_pause_and_resume_are_in_the_log(distill: Any, home: Path) -> None:
     settings = load_settings(upstream_url="http://127.0.0.1:9/v1")
     assert "distill resume" in distill("pause", "--reason", "incident 12").out

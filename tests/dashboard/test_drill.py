@@ -57,6 +57,13 @@ def test_a_decision_leads_to_model_certificate_and_rows(store: EventStore, learn
     assert found["rows"][0]["words"] == in_words(next(iter(store.read(aggregate=learned[0]))))
 
 
+def test_a_context_that_is_no_conversation_is_shown_all_the_same(store: EventStore) -> None:
+    event = AgentDecisionEvent.record(agent_id="a", context={"messages": "hello"})
+    store.append([event])
+    shown = Drill(store).follow("default", event.metadata.event_id, texts=True)["decision"]
+    assert [message["role"] for message in shown["messages"]] == ["context"]
+
+
 def test_rows_come_a_page_at_a_time(store: EventStore, learned: list[str]) -> None:
     events = decisions(30)
     store.append(events)

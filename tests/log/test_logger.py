@@ -134,6 +134,15 @@ def test_a_tool_that_was_not_offered_is_a_fact(store: SqliteEventStore) -> None:
     assert logger.get_history()[0]["tool_selected"] == "invented"
 
 
+@pytest.mark.parametrize("messages", ["hello", ["hello", "again"], {"first": "hello"}])
+def test_a_context_that_only_calls_something_messages_is_no_conversation(
+    store: SqliteEventStore, messages: Any
+) -> None:
+    asyncio.run(log(AgentDecisionLogger(store), context={"messages": messages}))
+    (found,) = decisions_from_log(store)
+    assert found.state.messages == [{"role": "context", "content": {"messages": messages}}]
+
+
 def test_rows_become_decisions(store: SqliteEventStore) -> None:
     logger = AgentDecisionLogger(store, tenant_id="acme")
     asyncio.run(log(logger, tool_parameters={}, session_id="s", task="t", teacher_model="gpt"))

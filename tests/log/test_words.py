@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, Event, UpstreamAttemptedEvent
-from ultracore.distillation.log.words import in_words, plain
+from ultracore.distillation.events import (
+    EVENT_TYPES,
+    AgentDecisionEvent,
+    AuditRecordedEvent,
+    Event,
+    GatewayPausedEvent,
+    GatewayResumedEvent,
+    UpstreamAttemptedEvent,
+)
+from ultracore.distillation.log.words import _WORDS, in_words, plain
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "events").glob("*.json"))
 
@@ -19,6 +27,22 @@ def test_every_fact_has_words(file: Path) -> None:
     words = in_words(Event.from_dict(json.loads(file.read_text(encoding="utf-8"))))
     assert words
     assert words.isprintable()
+
+
+def test_no_type_of_event_is_only_shown_as_its_data() -> None:
+    assert set(EVENT_TYPES) == set(_WORDS)
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (GatewayPausedEvent.record(), "everything goes to the teacher"),
+        (GatewayPausedEvent.record(reason="incident 12"), "everything goes to the teacher: incident 12"),
+        (GatewayResumedEvent.record(), "the student answers again what it may"),
+    ],
+)
+def test_a_reason_is_told_where_there_is_one(event: Event, words: str) -> None:
+    assert in_words(event) == words
 
 
 def decision(**data: Any) -> str:

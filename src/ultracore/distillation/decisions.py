@@ -204,7 +204,7 @@ def _prompt_fingerprint(text: str) -> str:
 
 def _messages_of(context: Mapping[str, Any], messages: Any) -> list[Message]:
     chat = messages if messages is not None else context.get("messages")
-    if not isinstance(chat, list):
+    if not isinstance(chat, list) or not all(isinstance(message, Mapping) for message in chat):
         return [{"role": "context", "content": dict(context)}]
     rest = {key: value for key, value in context.items() if key != "messages"}
     head: list[Message] = [{"role": "context", "content": rest}] if rest else []

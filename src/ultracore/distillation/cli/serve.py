@@ -154,10 +154,11 @@ def gateway(settings: Settings) -> tuple[Any, str]:
         deployment=deployment,
         more=[*page_endpoints(pages), *product_endpoints(rows)],
     )
-    return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused)
+    keyed = app.state.ring.required or bool(os.environ.get(settings.gateway_key_env))
+    return app, _words(settings, deployment.gate, paused=app.state.gateway.switch.paused, keyed=keyed)
 
 
-def _words(settings: Settings, gate: Any, *, paused: bool) -> str:
+def _words(settings: Settings, gate: Any, *, paused: bool, keyed: bool) -> str:
     address = f"http://{settings.host}:{settings.port}"
     lines = [f"distill gateway on {address}/v1, dashboard at {address}/, log in {settings.home_path}"]
     if gate is None:
@@ -166,8 +167,15 @@ def _words(settings: Settings, gate: Any, *, paused: bool) -> str:
         lines.append(f"Student {gate.student.model_id}, mode {settings.mode}: {gate.certificate.reason}")
     if paused:
         lines.append("Paused: everything goes to the teacher until `distill resume`.")
+    if keyed:
+        lines.append("Clients need a key: `distill keys add NAME` makes one.")
+    return "\n".join([*lines, _teacher(settings)])
+
+
+def _teacher(settings: Settings) -> str:
+    if settings.upstreams is not None:
+        return f"Teacher: the servers in {settings.upstreams}"
     if settings.upstream_url is None:
-        lines.append("No teacher is named (--upstream): what the student may not answer gets status 503.")
-    else:
-        lines.append(f"Teacher: {settings.upstream_url}, key from ${settings.upstream_key_env}")
-    return "\n".join(lines)
+        return "No teacher is named (--upstream): what the student may not answer gets status 503."
+    is_set = "" if os.environ.get(settings.upstream_key_env) else ", which is NOT set"
+    return f"Teacher: {settings.upstream_url}, key from ${settings.upstream_key_env}{is_set}"

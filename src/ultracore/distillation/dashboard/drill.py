@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 from ultracore.distillation.dashboard.pages import Source
-from ultracore.distillation.decisions import text_of
+from ultracore.distillation.decisions import Decision, text_of
 from ultracore.distillation.events import (
     AgentDecisionEvent,
     AuditRecordedEvent,
@@ -130,7 +130,7 @@ def _decision(event: AgentDecisionEvent, texts: bool) -> Json:
     }
     if not texts:
         return shown
-    messages = (event.context.get("messages") or [])[-MESSAGES:]
+    messages = Decision.from_row({"context": event.context}).state.messages[-MESSAGES:]
     said = [{"role": str(m.get("role")), "text": text_of(m)[:LONGEST]} for m in messages]
     return {**shown, "erased": event.metadata.erased, "messages": said, "calls": event.tool_calls, "reply": event.reply}
 

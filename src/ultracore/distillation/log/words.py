@@ -176,6 +176,27 @@ def _says(template: str) -> Callable[[Data, int], str]:
     return lambda d, longest: template.format(**{key: plain(value, longest) for key, value in d.items()})
 
 
+def _shadow(d: Data, _: int) -> str:
+    did = "would send" if d["would_send"] else "would not send"
+    return f"model {d['model_id']} in the shadow {did} {d['action']} for decision {d['decision_id']}"
+
+
+def _feedback(d: Data, longest: int) -> str:
+    error = f": {plain(d['error'], longest)}" if d["error"] else ""
+    return f"feedback on decision {d['decision_id']}: {'right' if d['success'] else 'wrong'}{error}"
+
+
+def _quality(d: Data, _: int) -> str:
+    breaches = ", ".join(d["breaches"]) or "none"
+    return f"quality of {d['product_id']} measured on {d['rows']:,} rows; breaches: {breaches}"
+
+
+def _because(template: str) -> Callable[[Data, int], str]:
+    """As `_says`, with the reason behind it where somebody gave one."""
+    plainly, why = _says(template), _says(template + ": {reason}")
+    return lambda d, longest: (why if d["reason"] else plainly)(d, longest)
+
+
 def _any(d: Data, longest: int) -> str:
     return plain(
         ", ".join(f"{key}={_json(value)}" for key, value in d.items() if value not in (None, [], {}, "")), longest
@@ -196,6 +217,11 @@ _WORDS: dict[str, Callable[[Data, int], str]] = {
     "DATASET_MANIFEST_RECORDED": _manifest,
     "DECISION_OUTCOME_RECORDED": _outcome,
     "DRIFT_DETECTED": _drift,
+    "FEEDBACK_RECORDED": _feedback,
+    "GATEWAY_KEY_ISSUED": _says("key {key_id} is issued to {name}, scope {scope}"),
+    "GATEWAY_KEY_REVOKED": _because("key {key_id} is revoked"),
+    "GATEWAY_PAUSED": _because("everything goes to the teacher"),
+    "GATEWAY_RESUMED": _because("the student answers again what it may"),
     "LOOP_DECIDED": _loop,
     "MODEL_DEPLOYED": _deployed,
     "MODEL_EVALUATED": _evaluated,
@@ -203,6 +229,9 @@ _WORDS: dict[str, Callable[[Data, int], str]] = {
     "MODEL_ROLLED_BACK": _says("model {model_id} is rolled back to {to_model_id}: {reason}"),
     "MODEL_STAGED": _says("model {model_id} goes to {stage}: {reason}"),
     "MODEL_TRAINED": _trained,
+    "PRODUCT_EXPORTED": _says("{rows} rows of {product_id} are exported as {format}"),
+    "PRODUCT_QUALITY_MEASURED": _quality,
+    "PRODUCT_REGISTERED": _says("{product_id} is offered under contract {contract_version}"),
     "PROMPTS_OPTIMIZED": _prompts,
     "PROMPT_ANSWERED": _says("optimization {run_id} was told what it had asked ({question})"),
     "PROMPT_CHOSEN": _says("prompt {prompt_id} of {agent_id} is in use: {reason}"),
@@ -211,7 +240,9 @@ _WORDS: dict[str, Callable[[Data, int], str]] = {
     "RETRAIN_TRIGGERED": _says("model {model_id} is to be trained anew: {reason}"),
     "SESSION_ENDED": _session_ended,
     "SESSION_STARTED": _says("session {session_id} of {agent_id} began"),
+    "SHADOW_RECORDED": _shadow,
     "SUBJECT_ERASED": _says("subject {subject} was erased ({reason}); models to train anew: {models}"),
+    "TOOL_SCHEMA_CHANGED": _says("tool {tool} is offered otherwise than model {model_id} was certified for"),
     "TRACES_IMPORTED": _imported,
     "TRAINING_DATA_CURATED": _curated,
     "UPSTREAM_ATTEMPTED": _attempt,
