@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -31,8 +33,18 @@ UNHEARD = 1e-4
 
 LEAST_DEVIATION = 1e-6
 
+Doubles = NDArray[np.float64]
+
 ITERATIONS = 60
 """Of L-BFGS; bounds the time of a fit. Whether more would agree better was not measured."""
+
+FEW_ROWS = 1000
+"""With fewer rows (and more columns) products of rows are cheaper than sparse columns: eight classifiers of SNIPS on
+310 or 340 rows took a quarter of the time, and their held-out log loss differed by .0004 at most; 2,250 rows took
+longer."""
+
+RIDGE, TINY = 1e-6, 1e-9
+"""Added to the products of rows, by their mean square, so that equal rows have a root."""
 
 
 def matrix_of(rows: Sequence[Vector], width: int) -> csr_matrix:
@@ -60,13 +72,13 @@ def fit_softmax(
         return Linear(classes, np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32))
     matrix = matrix_of(rows, width)
     active = np.unique(matrix.indices)  # the penalty leaves every other weight at zero
-    model = _fit(matrix[:, active], np.array(labels), weights, c)
-    coefficients = np.zeros((width, len(model.coef_)))
-    coefficients[active], intercept = model.coef_.T, model.intercept_
+    found, intercept, names = _fit(matrix[:, active], np.array(labels), weights, c)
+    coefficients = np.zeros((width, len(found)))
+    coefficients[active] = found.T
     if len(classes) == 2:  # scikit-learn keeps one column for two classes
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
         intercept = np.array([0.0, intercept[0]])
-    return Linear([str(name) for name in model.classes_], coefficients.astype(np.float32), intercept.astype(np.float32))
+    return Linear([str(name) for name in names], coefficients.astype(np.float32), intercept.astype(np.float32))
 
 
 def choose_strength(
@@ -124,8 +136,8 @@ def fit_multilabel(rows: Sequence[Vector], width: int, labels: Sequence[frozense
         if truth.all():
             bias[column] = 6.0
             continue
-        model = _fit(matrix, truth, np.ones(len(truth)), c)
-        weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
+        found, intercept, _ = _fit(matrix, truth, np.ones(len(truth)), c)
+        weights[:, column], bias[column] = found[0], intercept[0]
     return Linear(classes, weights, bias)
 
 
@@ -139,13 +151,42 @@ def fit_binary(
         return found, float(np.log(share / (1.0 - share)))
     matrix = matrix_of(rows, width)
     active = np.unique(matrix.indices)
-    model = _fit(matrix[:, active], labels, weights, c)
-    found[active] = model.coef_[0]
-    return found, float(model.intercept_[0])
+    coefficients, intercept, _ = _fit(matrix[:, active], labels, weights, c)
+    found[active] = coefficients[0]
+    return found, float(intercept[0])
 
 
-def _fit(matrix: csr_matrix, labels: NDArray[np.generic], weights: NDArray[np.float64], c: float) -> LogisticRegression:
+class _Fitted(NamedTuple):
+    """Coefficients [classes, columns] (one row for two classes), intercepts [classes], and the classes."""
+
+    coefficients: Doubles
+    intercepts: Doubles
+    classes: NDArray[Any]
+
+
+def _fit(matrix: csr_matrix, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
+    if matrix.shape[0] < min(matrix.shape[1], FEW_ROWS):
+        return _fit_few(matrix, labels, weights, c)
+    return _regress(matrix, labels, weights, c)
+
+
+def _fit_few(matrix: csr_matrix, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
+    """The same in coordinates of the rows' own span, outside of which the penalty leaves nothing.
+
+    With X X' = L L' the coefficients U for the rows L are as long as X' inv(L') U, those for the rows X.
+    """
+    rows = matrix.astype(np.float64)
+    products = (rows @ rows.T).toarray()
+    products[np.diag_indices(len(products))] += RIDGE * np.trace(products) / len(products) + TINY
+    low = cholesky(products, lower=True)
+    found = _regress(low, labels, weights, c)
+    spread = solve_triangular(low, found.coefficients.T, lower=True, trans="T")
+    return found._replace(coefficients=(rows.T @ spread).T)
+
+
+def _regress(matrix: csr_matrix | Doubles, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
     model = LogisticRegression(C=c, max_iter=ITERATIONS, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is wanted, see ITERATIONS
-        return model.fit(matrix, labels, sample_weight=weights)
+        model.fit(matrix, labels, sample_weight=weights)
+    return _Fitted(model.coef_, model.intercept_, model.classes_)
