@@ -61,3 +61,21 @@ def test_the_penalty_is_strong_where_words_mislead_and_weak_where_each_means_one
 def test_without_anything_held_the_penalty_is_the_strong_one() -> None:
     row = Vector(np.array([0], np.int32), np.ones(1, np.float32))
     assert choose_strength([row] * 4, 1, ["a", "b"] * 2, np.ones(4), np.zeros(4, np.bool_)) == STRENGTHS[0]
+
+
+def test_a_field_encoded_before_is_what_it_would_be_afresh() -> None:
+    said = ["pay it back", "no, pay now", "thanks"]
+    turns = [{"role": role, "content": text} for text in said for role in ("user", "assistant")]
+    states = [State(turns[:n], []) for n in range(1, len(turns) + 1)] * 2
+    documents = [document_of(Transcript(state)) for state in states]
+    encoder = SparseEncoder.fit(documents, [str(number) for number in range(len(documents))])
+    warm = encoder.compile()
+    for document in documents:
+        row, afresh = warm.encode(document), encoder.compile().encode(document)
+        assert row.columns.tolist() == afresh.columns.tolist()
+        assert row.amounts.tolist() == afresh.amounts.tolist()
+        names = [name for field in FIELDS for name in encoder.names[field]]
+        crossed = {name for field in ("user", "reply") for name in document[field] if "|" in name}
+        assert crossed <= {names[column] for column in row.columns}
+    assert any(name.startswith("R>U|") for name in encoder.names["user"])
+    assert len(warm.encode(document_of(Transcript(State([{"role": "user", "content": "pay"}], [])))).columns) > 0

@@ -22,9 +22,7 @@ from ultracore.distillation.students.compact.stated import is_category
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 
-__all__ = ["FIELDS", "Document", "Linear", "SparseEncoder", "document_of"]
-
-Document = dict[str, Mapping[str, float]]
+__all__ = ["FIELDS", "Document", "Linear", "Said", "SparseEncoder", "document_of"]
 
 FIELDS = {"structure": 0.0, "user": 2.0, "reply": 2.0, "result": 1.4, "found": 1.4, "letters": 2.0, "history": 1.4}
 """Fields of a document -> length that its tf-idf vector is scaled to; 0 keeps plain values.
@@ -39,30 +37,63 @@ well (`found`): crossed alone, a long procedure tells too little; with it and `_
 for intents alone.
 """
 
+UNPAIRED = frozenset({"reply", "result"})
+"""Fields of single words."""
+
+REMEMBERED = 2048
+"""Fields encoded: until somebody speaks, most of a conversation stays as it is."""
+
 MAX_RESULT_CHARACTERS = 1500
 MAX_LETTERS = 400
 """Characters of the user's last words that are read letter by letter."""
 
 
+class Said(NamedTuple):
+    """Words of a conversation: a text, and the last two actions if it is crossed with them (`None`: it is not)."""
+
+    text: str
+    after: str | None = None
+
+
+class Document:
+    """All features of a state, by field, then by name.
+
+    Args:
+        structure: What happened.
+        said: The other fields; their features are read off when they are asked for.
+    """
+
+    def __init__(self, structure: Mapping[str, float], said: Mapping[str, Said]) -> None:
+        self.structure = structure
+        self.said = said
+
+    def __getitem__(self, field: str) -> Mapping[str, float]:
+        if field == "structure":
+            return self.structure
+        text, after = self.said[field]
+        words = _words_in(field, text)
+        return words if after is None else {f"{after}|{word}": amount for word, amount in words.items()}
+
+
 def document_of(transcript: Transcript) -> Document:
-    """All features of a state, by field, then by name."""
+    """All features of a state."""
     last, after = transcript.last, ">".join(transcript.actions[-2:])
     result = last.text[:MAX_RESULT_CHARACTERS] if last.role == "tool" else ""
-    said = _ngrams(transcript.last_user_text)
-    return {
-        "structure": _structure(transcript),
+    spoke = len(transcript.user_texts) > transcript.told
+    said = {
         # what the system prompt told stays the same all along: crossed, it doubled the fit and agreed no better
-        "user": _crossed(after, said) if len(transcript.user_texts) > transcript.told else said,
-        "reply": _crossed(after, _ngrams(transcript.last_reply, pairs=False)),
-        "result": _crossed(after, _ngrams(result, pairs=False)),
-        "found": _ngrams(result),
-        "letters": _letters(transcript.last_user_text),
-        "history": _ngrams("\n".join(transcript.user_texts)),
+        "user": Said(transcript.last_user_text, after if spoke else None),
+        "reply": Said(transcript.last_reply, after),
+        "result": Said(result, after),
+        "found": Said(result),
+        "letters": Said(transcript.last_user_text),
+        "history": Said("\n".join(transcript.user_texts)),
     }
+    return Document(_structure(transcript), said)
 
 
-def _crossed(after: str, words: Mapping[str, float]) -> dict[str, float]:
-    return {f"{after}|{word}": amount for word, amount in words.items()}
+def _words_in(field: str, text: str) -> Mapping[str, float]:
+    return _letters(text) if field == "letters" else _ngrams(text, pairs=field not in UNPAIRED)
 
 
 @lru_cache(maxsize=128)  # while an agent works through its tools, nobody has said anything new
@@ -165,10 +196,13 @@ class SparseEncoder(msgspec.Struct, frozen=True):
         names: dict[str, list[str]] = {}
         scales: dict[str, list[float]] = {}
         for field, length in FIELDS.items():
-            counts = Counter(name for document in documents for name in document[field])
-            of_tasks = Counter(
-                name for name, _ in {(n, t) for doc, t in zip(documents, tasks, strict=True) for n in doc[field]}
-            )
+            counts: Counter[str] = Counter()
+            pairs: set[tuple[str, str]] = set()
+            for document, task in zip(documents, tasks, strict=True):
+                found = document[field].keys()
+                counts.update(found)
+                pairs.update((name, task) for name in found)
+            of_tasks = Counter(name for name, _ in pairs)
             kept = sorted(name for name, count in of_tasks.items() if count >= min_tasks)
             names[field] = kept
             total = len(documents)
@@ -193,17 +227,18 @@ class CompiledEncoder:
 
     def __init__(self, encoder: SparseEncoder) -> None:
         self.encoder = encoder
-        self._tables: list[tuple[str, float, dict[str, tuple[int, float]]]] = []
+        self._tables: dict[str, dict[str | None, dict[str, tuple[int, float]]]] = {}
+        self._encoded: dict[tuple[str, Said], Vector] = {}
         self.offsets: dict[str, int] = {}
         column = 0
-        for field, length in FIELDS.items():
-            table = {}
+        for field in FIELDS:
             self.offsets[field] = column
+            tables = self._tables[field] = {}
             # a student of an earlier release knows no letters, and none of what was found
             for name, scale in zip(encoder.names.get(field, []), encoder.scales.get(field, []), strict=True):
-                table[name] = (column, scale)
+                after, bar, word = ("", "", name) if field == "structure" else name.rpartition("|")
+                tables.setdefault(after if bar else None, {})[word] = column, scale
                 column += 1
-            self._tables.append((field, length, table))
         self.width = column
         history = zip(encoder.names["history"], encoder.scales["history"], strict=True)
         self.matcher = Matcher({name: scale for name, scale in history if " " not in name})
@@ -211,22 +246,36 @@ class CompiledEncoder:
 
     def encode(self, document: Document) -> Vector:
         """One row; unknown features are dropped."""
-        columns: list[int] = []
-        amounts: list[float] = []
-        for field, length, table in self._tables:
-            mine: list[int] = []
-            values: list[float] = []
-            for name, amount in document[field].items():
-                known = table.get(name)
-                if known is not None:
-                    mine.append(known[0])
-                    values.append(amount * known[1])
-            if length and values:
-                factor = length / math.sqrt(sum([v * v for v in values]))
-                values = [v * factor for v in values]
-            columns += mine
-            amounts += values
-        return Vector(np.array(columns, np.int32), np.array(amounts, np.float32))
+        parts = [_look_up(document.structure, self._tables["structure"].get(None, {}), 0.0)]
+        parts += [self._encode(field, said) for field, said in document.said.items()]
+        columns, amounts = zip(*parts, strict=True)
+        return Vector(np.concatenate(columns), np.concatenate(amounts))
+
+    def _encode(self, field: str, said: Said) -> Vector:
+        """The part of a row that belongs to a field, remembered."""
+        found = self._encoded.get((field, said))
+        if found is None:
+            if len(self._encoded) >= REMEMBERED:
+                self._encoded.clear()
+            table = self._tables[field].get(said.after, {})
+            found = _look_up(_words_in(field, said.text) if table else {}, table, FIELDS[field])
+            self._encoded[field, said] = found
+        return found
+
+
+def _look_up(features: Mapping[str, float], table: Mapping[str, tuple[int, float]], length: float) -> Vector:
+    """The known features as a sparse row of this length; 0 keeps plain values."""
+    columns: list[int] = []
+    amounts: list[float] = []
+    for name, amount in features.items():
+        known = table.get(name)
+        if known is not None:
+            columns.append(known[0])
+            amounts.append(amount * known[1])
+    if length and amounts:
+        factor = length / math.sqrt(sum([v * v for v in amounts]))
+        amounts = [v * factor for v in amounts]
+    return Vector(np.array(columns, np.int32), np.array(amounts, np.float32))
 
 
 class Linear:
