@@ -22,6 +22,7 @@ class Service:
         self.keys: list[str | None] = []
         self.answers: list[Answer] = []
         self.retry_after: str | None = None
+        self.location: str | None = None
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,10 +36,17 @@ class Service:
                 data = said if isinstance(said, bytes) else json.dumps(said).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(data)))
+                if service.location is not None:
+                    self.send_header("location", service.location)
                 if service.retry_after is not None:
                     self.send_header("retry-after", service.retry_after)
                 self.end_headers()
                 self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                service.keys.append(self.headers["authorization"])
+                self.send_response(404)
+                self.end_headers()
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -129,3 +137,11 @@ def test_unusable_settings(arguments: dict[str, Any]) -> None:
 def test_no_texts_ask_nobody(service: Service) -> None:
     assert len(OpenAIEmbeddings(service.url, "small").encode([])) == 0
     assert service.asked == []
+
+
+def test_a_redirect_does_not_get_the_key(service: Service) -> None:
+    service.location = service.url.replace("/v1", "/elsewhere")
+    service.answers = [lambda texts: (302, b"")]
+    with pytest.raises(EncoderError, match="302"):
+        OpenAIEmbeddings(service.url, "small", api_key="k").encode(["a"])
+    assert service.keys == ["Bearer k"]

@@ -11,10 +11,10 @@ import pytest
 from tests.products.conftest import World, decided
 
 from ultracore.distillation.erasure import Erasure, erase, plan
-from ultracore.distillation.errors import MissingExtraError, ProductError
+from ultracore.distillation.errors import LogError, MissingExtraError, ProductError
 from ultracore.distillation.log.importers.openai_chat import Imported, read_openai_chat
 from ultracore.distillation.products import AgentDecisionHistoryProduct, DistillationTrainingDataProduct
-from ultracore.distillation.products.export import export
+from ultracore.distillation.products.export import OPTIONS, export
 
 
 def ids(file: Path) -> list[str]:
@@ -33,6 +33,28 @@ def test_an_export_holds_the_rows_that_pass(world: World, tmp_path: Path, form: 
     (told,) = world.store.read(types=["PRODUCT_EXPORTED"])
     assert (told.sha256, told.holds_personal, told.rows) == (done.sha256, personal, done.rows)
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [done.file.name]
+
+
+def test_no_copy_is_there_that_the_log_does_not_know(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = AgentDecisionHistoryProduct(world.store)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise LogError("the disk is full")
+
+    monkeypatch.setattr(product.rows.log, "append", full)
+    with pytest.raises(LogError):
+        export(product, tmp_path / "rows.csv", personal=True)
+    assert [file for file in tmp_path.iterdir() if file.is_file()] == []
+
+
+def test_what_the_database_refuses_is_an_error_of_ours(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPTIONS, "csv", "FORMAT nothing")
+    with pytest.raises(ProductError, match=r"rows\.csv could not be written"):
+        export(AgentDecisionHistoryProduct(world.store), tmp_path / "rows.csv")
 
 
 def test_an_arrow_file_holds_them_too(world: World, tmp_path: Path) -> None:

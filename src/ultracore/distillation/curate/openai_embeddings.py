@@ -99,7 +99,7 @@ class OpenAIEmbeddings:
             headers["authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(f"{self.base_url}/embeddings", body, headers)  # noqa: S310 - http(s) only
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310 - likewise
+            with _opener.open(request, timeout=self.timeout) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -115,6 +115,16 @@ class OpenAIEmbeddings:
             return [found[place] for place in range(count)]
         except (msgspec.DecodeError, KeyError, TypeError):
             raise EncoderError(f"{self.name} did not answer with one embedding for each of {count} texts") from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the key elsewhere; without a new request it is an error like any other."""
+
+    def redirect_request(self, *_: object) -> None:
+        """See `urllib.request.HTTPRedirectHandler`."""
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
 
 
 class _BusyError(Exception):

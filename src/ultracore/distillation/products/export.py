@@ -73,7 +73,7 @@ def export(
         as_of: A position or a time: what was known then.
 
     Raises:
-        ProductError: The format is unknown, or not one of this product.
+        ProductError: The format is unknown, or not one of this product, or the file cannot be written.
         MissingExtraError: Arrow needs a package that is not installed.
     """
     chosen = format or target.suffix.removeprefix(".")
@@ -88,7 +88,8 @@ def export(
         else:
             rows = _at_once(product, draft, chosen, filters)
         digest = _sha256(draft)
-    _tell(product, target, chosen, rows, digest, personal=personal or chosen in FORMS, filters=filters)
+        # before the file is there: an erasure must know of every copy
+        _tell(product, target, chosen, rows, digest, personal=personal or chosen in FORMS, filters=filters)
     return Exported(target, chosen, rows, skipped, digest)
 
 
@@ -203,6 +204,9 @@ def _whole_file(target: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.replace(target)
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ProductError(f"{target} could not be written: {reason}; check the space on its disk") from error
     finally:
         draft.unlink(missing_ok=True)
 
