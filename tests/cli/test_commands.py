@@ -51,11 +51,23 @@ def test_an_unknown_option_is_a_usage_error(distill: Any) -> None:
     assert "No such option" in outcome.err
 
 
-@pytest.mark.parametrize("option", [("--target", "1.5"), ("--target", "1"), ("--delta", "0"), ("--audit-rate", "2")])
-def test_a_share_out_of_range_is_said_before_any_work(distill: Any, traces: Path, option: tuple[str, str]) -> None:
-    outcome = distill("run", traces, *option)
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--target", "1.5", "agreement_floor"),
+        ("--target", "1", "strictly between 0 and 1"),
+        ("--delta", "0", "strictly between 0 and 1"),
+        ("--audit-rate", "2", "audit_rate"),
+        ("--audit-rate", "nan", "audit_rate"),
+        ("--seed", "-1", "seed"),
+    ],
+)
+def test_a_number_out_of_range_is_said_before_any_work(
+    distill: Any, traces: Path, option: str, value: str, says: str
+) -> None:
+    outcome = distill("run", traces, option, value)
     assert outcome.code == 2
-    assert "between 0 and 1" in outcome.err
+    assert says in outcome.err
     assert "reading" not in outcome.err
 
 
@@ -109,6 +121,15 @@ def test_a_wrong_setting_is_one_line(distill: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DISTILL_PORT", "many")
     outcome = distill("settings")
     assert (outcome.code, len(outcome.err.strip().splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "99999"), ("WORKERS", "0"), ("IDEMPOTENCY_SECONDS", "-1"), ("ALERT_LATENCY_MS", "nan")]
+)
+def test_no_setting_is_out_of_range(distill: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DISTILL_{name}", value)
+    outcome = distill("settings")
+    assert (outcome.code, f"$.{name.lower()}" in outcome.err) == (2, True)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"levels": 1}'], ids=["missing", "cut", "array", "other"])

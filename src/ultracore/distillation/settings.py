@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -26,6 +26,11 @@ HOSTS = re.compile(r"(?:(?:\[[^]]*\]|[^:,]*)(?::\d*)?(?:,|$))*")
 """What may stand between `postgresql://user@` and `/`; `user:pass/word@host` would make `pass` a port."""
 
 Mode = Literal["observe", "shadow", "canary", "active"]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Processes: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=256)]
 
 
 class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,9 +45,9 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     mode: Mode = "active"
-    canary_share: float = 0.1
-    teacher_requests_per_day: int | None = None
-    teacher_dollars_per_day: float | None = None
+    canary_share: Share = 0.1
+    teacher_requests_per_day: Count | None = None
+    teacher_dollars_per_day: Amount | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,15 +105,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: str = ".distill"
     log_url: str | None = None
     tenant: str = "default"
-    agreement_floor: float = 0.93
-    delta: float = 0.05
-    audit_rate: float = 0.05
-    audit_floor: float = 0.01
-    audit_dollars_a_day: float | None = None
-    alert_agreement: float = 0.90
-    alert_latency_ms: float = 200.0
-    alert_drift: float = 0.1
-    alert_stale_days: float = 30.0
+    agreement_floor: Share = 0.93
+    delta: Share = 0.05
+    audit_rate: Share = 0.05
+    audit_floor: Share = 0.01
+    audit_dollars_a_day: Amount | None = None
+    alert_agreement: Share = 0.90
+    alert_latency_ms: Amount = 200.0
+    alert_drift: Share = 0.1
+    alert_stale_days: Amount = 30.0
     alert_webhook_env: str = "DISTILL_ALERT_WEBHOOK"
     alert_notify_env: str = "DISTILL_ALERT_NOTIFY"
     upstream_url: str | None = None
@@ -117,17 +122,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     policy: str | None = None
     upstream_key_env: str = "OPENAI_API_KEY"
     host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 1
+    port: Port = 8080
+    workers: Processes = 1
     gateway_key_env: str = "DISTILL_GATEWAY_KEY"
     mode: Mode = "active"
-    canary_share: float = 0.1
-    teacher_requests_per_day: int | None = None
-    teacher_dollars_per_day: float | None = None
+    canary_share: Share = 0.1
+    teacher_requests_per_day: Count | None = None
+    teacher_dollars_per_day: Amount | None = None
     agents: dict[str, AgentPolicy] = {}
     durability: Literal["strict", "available"] = "strict"
-    idempotency_seconds: float = 600.0
-    seed: int = 0
+    idempotency_seconds: Amount = 600.0
+    seed: Count = 0
     redact: str = "secrets"
     redact_rules: dict[str, str] = {}
     encrypt: bool = True
@@ -135,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     master_key_env: str = "DISTILL_MASTER_KEY"
     tombstones: str | None = None
     log_sync: Literal["strict", "relaxed"] = "strict"
-    log_loss_window_seconds: float = 1.0
+    log_loss_window_seconds: Amount = 1.0
     checkpoints: str | None = None
 
     @property
@@ -168,7 +173,7 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         **overrides: Field values; `None` means not given.
 
     Raises:
-        ConfigurationError: A field is unknown or its value has the wrong type.
+        ConfigurationError: A field is unknown, or its value is of the wrong type or out of range.
 
     Example:
         >>> load_settings(env={"DISTILL_PORT": "9000"}).port
@@ -185,26 +190,9 @@ def load_settings(file: Path | None = None, env: Mapping[str, str] | None = None
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error}") from None
-    for name in (
-        "agreement_floor",
-        "delta",
-        "audit_rate",
-        "audit_floor",
-        "canary_share",
-        "alert_agreement",
-        "alert_drift",
-    ):
-        _check_share(name, getattr(settings, name))
-    for agent, policy in settings.agents.items():
-        _check_share(f"agents.{agent}.canary_share", policy.canary_share)
     if settings.log_url is not None:
         _check_log_url(settings.log_url)
     return settings
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ConfigurationError(f"settings: {name} must lie between 0 and 1, not {value}")
 
 
 def _check_log_url(url: str) -> None:
