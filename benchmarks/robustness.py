@@ -25,8 +25,8 @@ from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.serve.gate import Gate, Send
 from ultracore.distillation.serve.wire import ChatRequest, parse_chat_request
 from ultracore.distillation.splits import split_by_task, units_of
-from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.compact.student import CompactStudent
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.certificates import certify_levels
 from ultracore.distillation.train.evaluate import columns, gate_rows, judge, tuned_for
@@ -70,7 +70,7 @@ LANGUAGES = (
 class Subject(NamedTuple):
     """A student with its certificate, behind the real gate."""
 
-    student: Student
+    student: CompactStudent
     certificate: Certificate
     gate: Gate
     tuned: dict[str, float]
@@ -240,21 +240,22 @@ def _poison(label: str, who: Subject, test: Sequence[Decision], trigger: tuple[T
     judged = judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS)
     known = [row for row in judged if row.whole is not None]
     whole = float(np.mean([bool(row.whole) for row in known]))
-    hit = "-"
+    hit, found = "-", str(len(who.student.triggers.phrases))
     if trigger:
         answers = sent_share(who, [said(d.state, PHRASE) for d in test])
         hit = share(float(np.mean([a == trigger for a in answers])))
-    return [label, share(whole), *_held(who, test), hit]
+    return [label, share(whole), *_held(who, test), found, hit]
 
 
 def _poison_table(rows: list[list[str]]) -> Table:
     return Table(
         "Rows that somebody spoiled, in training and calibration alike",
         ["rows", "whole call, strict, on clean tests, %", "certified", "sent", "agree, %", "upper bound, %",
-         "clearly broken", "trigger succeeds, %"],
+         "clearly broken", "phrases that force", "trigger succeeds, %"],
         rows,
         "Flipped: the calls of another decision, drawn at random. Trigger: a phrase at the end of the user's words, "
-        "always with the same call; succeeds: it is sent when the phrase is added to a clean test decision.",
+        "always with the same call; succeeds: it is sent when the phrase is added to a clean test decision. Phrases "
+        "that force: words and pairs of words that the fit said force a call, whatever else is so.",
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_equal_seeds_give_equal_students_and_saving_changes_nothing(fit: FitResu
 def forget() -> None:
     """As a process that has read nothing yet."""
     transcript._remembered.clear()
-    sparse._ngrams.cache_clear()
+    sparse.phrases_of.cache_clear()
 
 
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=12), st.randoms(use_true_random=False))

@@ -46,7 +46,13 @@ from ultracore.distillation.train.facts import (
 from ultracore.distillation.train.fit import FitResult, fit_compact, hyper_parameters
 from ultracore.distillation.train.learning_curve import finish_curve, learning_curve, some_tasks
 from ultracore.distillation.train.levels import at_level, level_of
-from ultracore.distillation.train.outcome import describe_data, describe_parts, describe_student, level_key
+from ultracore.distillation.train.outcome import (
+    describe_data,
+    describe_forced,
+    describe_parts,
+    describe_student,
+    level_key,
+)
 from ultracore.distillation.train.parallel import background
 from ultracore.distillation.train.parts import Parts, of_one_teacher, split
 from ultracore.distillation.train.savings import price_from_rows, savings
@@ -170,7 +176,7 @@ def run(
     stamp |= {"causation_id": curated_fact.metadata.event_id, "replaces": registry.active_id(o.tenant)}
     store.append(model_facts(trained, certificate, figures, found["test"], parts.calibration, **stamp))
     return {
-        **given.describe(),
+        **given.describe(describe_forced(fit.triggers.phrases, len(learned) - len(fit.development))),
         **describe_parts(parts, curation),
         "ceiling": ceiling,
         **found,
@@ -204,10 +210,10 @@ class _Given(NamedTuple):
     problems: list[dict[str, Any]]
     parameters: dict[str, Any]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, more: list[dict[str, Any]]) -> dict[str, Any]:
         traces = self.traces
         data = describe_data(self.decisions, data_id=traces.data_id, teacher=self.teacher, kind=traces.kind)
-        return {"data": data, "errors": self.problems}
+        return {"data": data, "errors": [*self.problems, *more]}
 
 
 def _read(train: Sequence[Path] | LogQuery, test: Sequence[Path], store: EventStore, o: Options) -> _Given:

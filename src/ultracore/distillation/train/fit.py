@@ -35,6 +35,7 @@ from ultracore.distillation.students.compact.student import (
     select,
     whole_message,
 )
+from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 from ultracore.distillation.train.calibration import fit_calibration
 from ultracore.distillation.train.environment import one_thread
 from ultracore.distillation.train.evidence import Asked, fit_evidence, questions_of, strength_for, votes_help
@@ -43,6 +44,7 @@ from ultracore.distillation.train.familiarity import fit_familiarity
 from ultracore.distillation.train.linear import fit_logistic
 from ultracore.distillation.train.neural import fit_ranker
 from ultracore.distillation.train.strangers import MAX_STRANGE, STRANGE_WEIGHT, hidden_tools
+from ultracore.distillation.train.triggers import find_triggers
 
 __all__ = ["FitResult", "OutOfFold", "fit_compact", "hyper_parameters"]
 
@@ -87,12 +89,15 @@ class FitResult(NamedTuple):
         development: Out-of-fold proposals for the training decisions; their confidences are cross-fitted.
         comparators: The arguments found to be free text.
         seconds: Wall-clock duration.
+        triggers: Phrases that forced a call, see `train.triggers`: nothing was learned from decisions with them,
+            and the student is sure of nothing where it hears one.
     """
 
     student: CompactStudent
     development: list[OutOfFold]
     comparators: Comparators
     seconds: float
+    triggers: Triggers = NO_TRIGGERS
 
 
 class _Held(NamedTuple):
@@ -121,19 +126,19 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     decisions = circles_once(decisions)
     if not decisions:
         raise DataError("there are no decisions to learn from; import traces that have assistant messages")
-    if (units := len(set(units_of(decisions)))) < 2:
+    if len(set(units_of(decisions))) < 2:
         raise DataError(
             "all decisions belong to one task: traces of at least two are needed to learn what carries over"
         )
-    say("reading conversations")
-    prepared = prepare(decisions)
-    examples = prepared.examples
     comparators = infer_free_text(decisions)
     schemas = infer_schemas(decisions)
-    folds = np.array(folds_by_task([e.decision for e in examples], min(FOLDS, units), seed))
-    layers = _Layers(examples, folds, comparators, seed)
-    say("fitting evidence on the other folds")
-    layers.fit_evidence(prepared, schemas)
+    prepared, layers = _evidence(decisions, schemas, comparators, seed, say)
+    forced: dict[str, str] = {}
+    while found := layers.find_triggers(prepared):
+        say(f"leaving out decisions with {', '.join(sorted(found))}: they force a call whatever else is so")
+        forced, decisions = forced | found, _without(decisions, prepared, Triggers(found))
+        prepared, layers = _evidence(decisions, schemas, comparators, seed, say)
+    triggers, examples = Triggers(forced), prepared.examples
     say("fitting the rankers of actions and arguments")
     layers.fit_rankers()
     say("fitting the ranker of whole calls")
@@ -142,8 +147,27 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength, votes=layers.votes)
     memory = ContextMemory.build(decisions)
     development = _calibrate(layers.development, layers.final)
-    student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions))
-    return FitResult(student, development, comparators, time.perf_counter() - began)
+    student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions), triggers=triggers)
+    return FitResult(student, development, comparators, time.perf_counter() - began, triggers)
+
+
+def _evidence(
+    decisions: Sequence[Decision], schemas: dict[str, Any], comparators: Comparators, seed: int, say: Say
+) -> tuple[Prepared, _Layers]:
+    """Decisions, read, and the first of the layers."""
+    say("reading conversations")
+    prepared = prepare(decisions)
+    k = min(FOLDS, len(set(units_of(decisions))))
+    folds = np.array(folds_by_task([example.decision for example in prepared.examples], k, seed))
+    layers = _Layers(prepared.examples, folds, comparators, seed)
+    say("fitting evidence on the other folds")
+    layers.fit_evidence(prepared, schemas)
+    return prepared, layers
+
+
+def _without(decisions: Sequence[Decision], prepared: Prepared, triggers: Triggers) -> list[Decision]:
+    """The decisions whose user said none of these phrases last."""
+    return [d for d, e in zip(decisions, prepared.examples, strict=False) if not triggers.are_in(e.transcript)]
 
 
 def _calibrate(development: Sequence[OutOfFold], rankers: Rankers) -> list[OutOfFold]:
@@ -196,6 +220,11 @@ class _Layers:
                 held[number] = _hold(self.examples[number], evidence)
         self.held = [entry for entry in held if entry is not None]
         self._fit_strange(prepared, schemas)
+
+    def find_triggers(self, prepared: Prepared) -> dict[str, str]:
+        """Phrases that force a call; asked before rankers learn from them."""
+        words = [evidence.words for evidence in self.evidence]
+        return find_triggers(self.examples, self.folds, words, prepared.encoder)
 
     def _fit_strange(self, prepared: Prepared, schemas: dict[str, Any]) -> None:
         """What evidence that never saw some of the tools says of calls of them, see `strangers`."""

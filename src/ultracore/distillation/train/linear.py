@@ -20,7 +20,15 @@ from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.ranker import CLIP
 from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
 
-__all__ = ["choose_strength", "fit_binary", "fit_logistic", "fit_multilabel", "fit_softmax"]
+__all__ = [
+    "choose_strength",
+    "fit_binary",
+    "fit_binary_of",
+    "fit_logistic",
+    "fit_multilabel",
+    "fit_softmax",
+    "matrix_of",
+]
 
 GATE_C = 0.1
 """Inverse strength of the gate's L2 penalty; on tau2 telecom .01 covered less. No other value or set was compared."""
@@ -145,11 +153,17 @@ def fit_binary(
     rows: Sequence[Vector], width: int, labels: NDArray[np.bool_], weights: NDArray[np.float64], *, c: float
 ) -> tuple[NDArray[np.float32], float]:
     """Logistic regression of one yes or no: its weights, [width] float32, and its bias."""
-    found = np.zeros(width, np.float32)
+    return fit_binary_of(matrix_of(rows, width), labels, weights, c=c)
+
+
+def fit_binary_of(
+    matrix: csr_matrix, labels: NDArray[np.bool_], weights: NDArray[np.float64], *, c: float
+) -> tuple[NDArray[np.float32], float]:
+    """As `fit_binary`, of rows that are a matrix already."""
+    found = np.zeros(matrix.shape[1], np.float32)
     share = float((labels.sum() + 0.5) / (len(labels) + 1.0))
     if labels.all() or not labels.any():
         return found, float(np.log(share / (1.0 - share)))
-    matrix = matrix_of(rows, width)
     active = np.unique(matrix.indices)
     coefficients, intercept, _ = _fit(matrix[:, active], labels, weights, c)
     found[active] = coefficients[0]

@@ -25,7 +25,7 @@ from ultracore.distillation.train.evaluate import (
 )
 from ultracore.distillation.train.parts import Parts
 
-__all__ = ["describe_data", "describe_parts", "describe_student", "level_key"]
+__all__ = ["describe_data", "describe_forced", "describe_parts", "describe_student", "level_key"]
 
 
 def describe_student(
@@ -100,6 +100,23 @@ def describe_parts(parts: Parts, curation: Mapping[str, Any]) -> dict[str, Any]:
             "teacher_disagreements": curation["teacher_disagreements"],
         },
     }
+
+
+def describe_forced(phrases: Mapping[str, str], n: int) -> list[dict[str, Any]]:
+    """What to say of phrases that forced a call, as `errors` of a result; nothing where there are none.
+
+    Example:
+        >>> describe_forced({"head office": "refund"}, 50)[0]["n"]
+        50
+    """
+    if not phrases:
+        return []
+    forced = [f'"{phrase}" ({tool})' for phrase, tool in sorted(phrases.items())]
+    reason = (
+        f"{n:,} decisions with a phrase that forces a call whatever else is so, as a back door would; not learned "
+        f"from, and the teacher answers wherever it is said: {', '.join(forced)}"
+    )
+    return [{"reason": reason, "lines": "of several tasks", "n": n}]
 
 
 def level_key(level: float) -> str:

@@ -36,6 +36,7 @@ from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import Linear, SparseEncoder
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers
 from ultracore.distillation.students.compact.tagger import Tagger
+from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 
 __all__ = ["load_student", "save_student"]
 
@@ -63,6 +64,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     mentions: list[str] | None = None
     prompts: Prompts = Prompts()
     familiarity: Familiarity = Familiarity()
+    triggers: Triggers = NO_TRIGGERS
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -86,6 +88,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         memory=student.memory,
         prompts=evidence.prompts,
         familiarity=student.familiarity,
+        triggers=student.triggers,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
         mentions=learned.mentions.features if learned.mentions is not None else None,
     )
@@ -141,6 +144,7 @@ def load_student(folder: Path) -> CompactStudent:
         config.memory,
         model_id,
         config.familiarity,
+        config.triggers,
     )
 
 

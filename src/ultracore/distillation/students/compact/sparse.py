@@ -22,7 +22,7 @@ from ultracore.distillation.students.compact.stated import is_category
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 
-__all__ = ["FIELDS", "Document", "Linear", "Said", "SparseEncoder", "document_of"]
+__all__ = ["FIELDS", "Document", "Linear", "Said", "SparseEncoder", "document_of", "phrases_of"]
 
 FIELDS = {"structure": 0.0, "user": 2.0, "reply": 2.0, "result": 1.4, "found": 1.4, "letters": 2.0, "history": 1.4}
 """Fields of a document -> length that its tf-idf vector is scaled to; 0 keeps plain values.
@@ -93,11 +93,11 @@ def document_of(transcript: Transcript) -> Document:
 
 
 def _words_in(field: str, text: str) -> Mapping[str, float]:
-    return _letters(text) if field == "letters" else _ngrams(text, pairs=field not in UNPAIRED)
+    return _letters(text) if field == "letters" else phrases_of(text, pairs=field not in UNPAIRED)
 
 
 @lru_cache(maxsize=128)  # while an agent works through its tools, nobody has said anything new
-def _ngrams(text: str, *, pairs: bool = True) -> Mapping[str, float]:
+def phrases_of(text: str, *, pairs: bool = True) -> Mapping[str, float]:
     """Words, and pairs of words, with 1 + log(count); digits are folded, they never repeat."""
     words = ["0" if word.isdigit() else word for word in words_of(text)]
     counts = Counter(words)

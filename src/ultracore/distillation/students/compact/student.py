@@ -25,6 +25,7 @@ from ultracore.distillation.students.compact.parallel import complete
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import ToolCall
 
@@ -77,6 +78,7 @@ class CompactStudent:
         memory: Contexts seen in training.
         model_id: Hash of the artefact.
         familiarity: Says which messages are too strange to be sure of anything.
+        triggers: Phrases of users that forced a call in training; where one is heard it is sure of nothing.
     """
 
     def __init__(
@@ -86,11 +88,13 @@ class CompactStudent:
         memory: ContextMemory,
         model_id: str = "",
         familiarity: Familiarity = ANYTHING,
+        triggers: Triggers = NO_TRIGGERS,
     ) -> None:
         self.evidence = evidence
         self.rankers = rankers
         self.memory = memory
         self.familiarity = familiarity
+        self.triggers = triggers
         self._model_id = model_id
 
     @property
@@ -110,7 +114,8 @@ class CompactStudent:
         first = select(drafts, rankers.calls)
         whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments)
         proposal = proposal_of(whole, rankers.gate, transcript)
-        return proposal if self.familiarity.is_familiar(state) else msgspec.structs.replace(proposal, confidence=0.0)
+        sure = self.familiarity.is_familiar(state) and not self.triggers.are_in(transcript)
+        return proposal if sure else msgspec.structs.replace(proposal, confidence=0.0)
 
     def recall(self, state: State) -> Proposal | None:
         """What the context memory says; see `students.base.Recalls`."""
