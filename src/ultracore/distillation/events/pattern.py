@@ -14,6 +14,7 @@ import msgspec
 
 from ultracore.distillation.events import codec
 from ultracore.distillation.events.base import Event, Metadata
+from ultracore.distillation.events.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from ultracore.distillation.events.privacy.protection import Protection
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Pattern", "Repeated"]
 
 Fact = TypeVar("Fact", bound=Event)
-
+EMPTY = Skeleton({}, ())
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 Repeated = tuple[Metadata, bytes, dict[str, bytes]]
 """What a store needs of an event: metadata and payload as they are stored, and what the payload names by hash."""
@@ -33,6 +35,7 @@ class _Ready(NamedTuple):
 
     protection: Protection
     parted: Parted | None = None
+    rest: Skeleton = EMPTY
     parts: dict[str, bytes] = {}  # noqa: RUF012  a NamedTuple's default, never changed
 
 
@@ -80,8 +83,8 @@ class Pattern:
             ready = self._ready = self._prepared(event, protection)
         if ready.parted is None:
             return None
-        fields = {name: getattr(event, name) for name in self._varying}
-        metadata, payload = protection.protect_parted(event, ready.parted, fields)
+        fields = {name: _encode(getattr(event, name)) for name in self._varying}
+        metadata, payload = protection.protect_parted(event, ready.parted, ready.rest, fields)
         return metadata, payload, ready.parts
 
     def _prepared(self, event: Event, protection: Protection) -> _Ready:
@@ -90,5 +93,4 @@ class Pattern:
         parted = protection.parted(event, encoded.payload)
         if counts or any(name.partition(".")[0] in self._varying for name in parted.hidden):
             return _Ready(protection)
-        clear = {name: value for name, value in parted.clear.items() if name not in self._varying}
-        return _Ready(protection, parted._replace(clear=clear), encoded.parts)
+        return _Ready(protection, parted, parted.rest(self._varying), encoded.parts)

@@ -28,6 +28,7 @@ class RecallingProtocol(BoundedProtocol):
     _piece: bytes | None = None
     _early = b""
     _last = False
+    _idle_since = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Answer by heart, or pass on."""
@@ -72,7 +73,6 @@ class RecallingProtocol(BoundedProtocol):
         if recalled is None:
             return False
         self._disarm()
-        self._unset_keepalive_if_required()
         self._under_way = recalled
         front.recall.write(recalled, partial(self._written, front, recalled))
         return True
@@ -117,6 +117,17 @@ class RecallingProtocol(BoundedProtocol):
         if early:
             self.data_received(early)
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        """One timer a connection, which looks when the last answer left: one for each would cost more than a parser."""
+        self.timeout_keep_alive_task = None
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self._under_way is not None:
+            return
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._close_if_idle)
+        else:
+            self.timeout_keep_alive_handler()

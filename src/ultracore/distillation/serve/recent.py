@@ -44,7 +44,9 @@ class Recent:
         """
         if len(body) > MAX_BODY:
             return dialect.parse(body)
-        digest = hashlib.sha256(b"%s\0%s\0%s" % (tenant.encode(), dialect.path.encode(), body)).digest()
+        hashed = hashlib.sha256(f"{tenant}\0{dialect.path}\0".encode())
+        hashed.update(body)
+        digest = hashed.digest()
         request = self._kept.get(digest)
         if request is None:
             request = msgspec.structs.replace(dialect.parse(body), digest=digest)

@@ -26,9 +26,10 @@ from ultracore.distillation.events.facts import EVENT_TYPES
 from ultracore.distillation.events.privacy.keyring import Keyring
 from ultracore.distillation.events.privacy.pseudonyms import PREFIX, Pseudonyms
 from ultracore.distillation.events.privacy.redaction import Redactor, redactor
-from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, Parted, Sealer, parted_of
+from ultracore.distillation.events.privacy.sealing import NONCE_BYTES, SEALED, Parted, Sealer, parted_of
 from ultracore.distillation.events.privacy.seen import Seen
 from ultracore.distillation.events.privacy.wrapping import master_key
+from ultracore.distillation.events.skeleton import Skeleton
 from ultracore.distillation.settings import Settings, load_settings
 
 __all__ = ["KEYRING", "Protection", "Revealed", "protection_at"]
@@ -137,18 +138,19 @@ class Protection:
         """
         return parted_of(payload, event.personal if self._encrypt else ())
 
-    def protect_parted(self, event: Event, parted: Parted, fields: Mapping[str, Any]) -> Revealed:
+    def protect_parted(self, event: Event, parted: Parted, rest: Skeleton, fields: dict[str, bytes]) -> Revealed:
         """`protect` for one of several events whose payloads differ in `fields` only.
 
         Args:
             event: The event.
             parted: What their payloads have in common.
-            fields: Its own ones; they stay readable.
+            rest: `parted.rest` of the names of `fields`.
+            fields: JSON of its own ones, which stay readable; is added to.
         """
         metadata = self._stored(event)
         if parted.hidden:
-            return Revealed(metadata, self.sealer.seal_parted(metadata, parted, metadata.subject, fields))
-        return Revealed(metadata, _encoder.encode({**parted.clear, **fields}))
+            fields[SEALED] = self.sealer.sealed(metadata, parted, metadata.subject)
+        return Revealed(metadata, rest.filled(fields))
 
     def _stored(self, event: Event) -> Metadata:
         """The metadata with a pseudonym for the person."""
@@ -270,7 +272,6 @@ def _renamed(metadata: Metadata, subject: str, name: str) -> Metadata:
 
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def _with_counts(payload: bytes, counts: dict[str, int]) -> bytes:

@@ -7,13 +7,13 @@ event marked as erased. What this file does not know: where keys and events are 
 from __future__ import annotations
 
 import base64
+import binascii
 import hmac
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ultracore.distillation.errors import EventError
 from ultracore.distillation.events.base import Metadata, utc_now
 from ultracore.distillation.events.privacy.keyring import ID_BYTES, Key, Keyring, Scope
+from ultracore.distillation.events.skeleton import Skeleton
 
 __all__ = ["SEALED", "Opened", "Parted", "Sealer", "parted_of"]
 
@@ -38,7 +39,6 @@ LEVEL = 1  # 3 makes an event of 2 kB 1 % smaller and takes 5 us more
 CIPHERS_IN_MEMORY = 4096
 MAX_REMEMBERED = 32 * 1024  # of 512 texts, so 16 MB at most
 MAX_FIELD_BYTES = 256 * 1024 * 1024  # a bomb must not fill the memory
-NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # What every conversation repeats; a lone event of 2 kB shrinks by a sixth more with it. It is part of the
@@ -84,6 +84,10 @@ class Parted(NamedTuple):
     hidden: frozenset[str]
     compressed: bytes
 
+    def rest(self, varying: Sequence[str]) -> Skeleton:
+        """What stays readable, with room for the sealed field, if there is one, and for those that vary."""
+        return Skeleton(self.clear, (*varying, SEALED) if self.hidden else varying)
+
 
 class Sealer:
     """Seals and opens payloads.
@@ -105,18 +109,17 @@ class Sealer:
             subject: Pseudonym of the person whose data it is.
         """
         parted = parted_of(payload, personal)
-        return self.seal_parted(metadata, parted, subject) if parted.hidden else payload
+        if not parted.hidden:
+            return payload
+        return _encoder.encode({SEALED: msgspec.Raw(self.sealed(metadata, parted, subject)), **parted.clear})
 
-    def seal_parted(
-        self, metadata: Metadata, parted: Parted, subject: str | None, fields: Mapping[str, Any] = NO_FIELDS
-    ) -> bytes:
-        """The same of a payload that was taken apart before.
+    def sealed(self, metadata: Metadata, parted: Parted, subject: str | None) -> bytes:
+        """The value of the field `SEALED`, as JSON.
 
         Args:
             metadata: Of the event.
             parted: Its payload, taken apart.
             subject: Pseudonym of the person whose data it is.
-            fields: Others that stay readable.
         """
         day = metadata.timestamp[:10] if _DAY.match(metadata.timestamp) else utc_now().date().isoformat()
         of_day = self._keyring.key_for(Scope(metadata.tenant_id, day))
@@ -124,8 +127,7 @@ class Sealer:
         head = VERSION + of_day.id + (of_subject.id if of_subject else NO_SUBJECT)
         nonce = os.urandom(NONCE_BYTES)
         sealed = _cipher(of_day, of_subject).encrypt(nonce, parted.compressed, _about(metadata))
-        text = base64.b64encode(head + nonce + sealed)
-        return _encoder.encode({SEALED: msgspec.Raw(b'"%s"' % text), **parted.clear, **fields})
+        return b'"%s"' % binascii.b2a_base64(head + nonce + sealed, newline=False)
 
     def open(self, metadata: Metadata, payload: bytes) -> Opened:
         """Decrypt what `seal` encrypted.
