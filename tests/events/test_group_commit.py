@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from ultracore.distillation.errors import EventError, LogError
+from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.spool import Spool
+from ultracore.distillation.events.sqlite.writer import Writer
 
 
 class Disk:
@@ -27,6 +29,7 @@ class Disk:
         self.refused: set[int] = set()
         self.closings: list[bool] = []
         self.releases = 0
+        self.joins = False
 
     def begin(self, group: Sequence[Batch]) -> None:
         self.group = []
@@ -36,6 +39,12 @@ class Disk:
             raise EventError("refused")
         self.group.append(batch)
         return [len(self.group)]
+
+    def write_together(self, batches: Batch) -> list[int] | None:
+        if not self.joins:
+            return None
+        self.group.append(batches)
+        return list(range(len(batches.rows)))
 
     def commit(self) -> None:
         self.syncing.set()
@@ -87,6 +96,41 @@ def test_a_group_is_whatever_came_during_the_last_sync(group: GroupCommit, disk:
     disk.go.set()
     assert [one.future.result(5) for one in first + rest] == [[1], *([k] for k in range(1, 51))]
     assert disk.groups == [first, rest]
+
+
+def row(name: str) -> Row:
+    return Row(name, "T", 1, name, "thing", "t", None, None, "2026-01-01T00:00:00+00:00", None, None, b"{}")
+
+
+def test_a_group_that_is_written_together_gives_each_batch_its_own_positions(group: GroupCommit, disk: Disk) -> None:
+    disk.joins = True
+    disk.go.clear()
+    first = submit(group, 1)
+    assert disk.syncing.wait(5)
+    batches = [batch() for _ in range(3)]
+    for number, one in enumerate(batches):
+        for place in range(number):
+            one.rows.add(row(f"{number}.{place}"))
+        group.submit(one)
+    disk.go.set()
+    assert [one.future.result(5) for one in first + batches] == [[1], [], [0], [1, 2]]
+    assert [len(written) for written in disk.groups] == [1, 1]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_in_a_group_written_together_only_the_bad_batch_is_refused(tmp_path: Path, bad: int) -> None:
+    writer = Writer(tmp_path / "log.db", "FULL", 5.0, 1.0)
+    writer.open(create=True)
+    batches = [Batch(Spool(tmp_path), None) for _ in range(3)]
+    for number, one in enumerate(batches):
+        one.rows.add(row(f"{number}.0"))
+        one.rows.add(row(f"{number}.0" if number == bad else f"{number}.1"))
+    results = GroupCommit(writer)._write(batches)
+    stored = [name for (name,) in writer.open().execute("SELECT event_id FROM events ORDER BY position")]
+    writer.release()
+    assert [isinstance(result, EventError) for result in results] == [number == bad for number in range(3)]
+    assert sorted(place for result in results if isinstance(result, list) for place in result) == [1, 2, 3, 4]
+    assert stored == [f"{number}.{place}" for number in range(3) if number != bad for place in range(2)]
 
 
 def test_nobody_who_submits_waits_for_a_sync(group: GroupCommit, disk: Disk) -> None:

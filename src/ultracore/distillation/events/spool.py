@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events.block import Block, Row, pack, rows, split
+from ultracore.distillation.events.block import MAX_BYTES, MAX_EVENTS, Block, Row, pack, rows, split
 
 __all__ = ["Run", "Spool"]
 
@@ -44,6 +44,20 @@ class Spool:
         self._bytes = 0
         self._file: IO[bytes] | None = None
 
+    @classmethod
+    def joined(cls, spools: Sequence[Spool]) -> Spool:
+        """The rows of several, none of which is `spilled`, one after the other."""
+        whole = cls(spools[0]._folder)
+        for spool in spools:
+            whole._rows += spool._rows
+            whole._bytes += spool._bytes
+            whole.parts |= spool.parts
+        return whole
+
+    def __len__(self) -> int:
+        """How many rows are in memory: all, unless it is `spilled`."""
+        return len(self._rows)
+
     def add(self, row: Row) -> None:
         """Append one row."""
         self._rows.append(row)
@@ -61,6 +75,10 @@ class Spool:
         if self._file is not None:
             self._file.seek(0)
             yield from (Run(rows(block), block) for block in _blocks(self._file))
+        if len(self._rows) <= MAX_EVENTS and self._bytes <= MAX_BYTES:
+            if self._rows:
+                yield Run(self._rows, None)
+            return
         yield from (Run(run, None) for run in split(self._rows))
 
     def close(self) -> None:

@@ -89,6 +89,10 @@ class Writer:
         """See `Target`; the batch gets the next positions, or none."""
         return self._open_group().write(batch)
 
+    def write_together(self, batches: Batch) -> list[int] | None:
+        """See `Target`: here they are sent together anyhow."""
+        return None
+
     def commit(self) -> None:
         """See `Target`; a commit whose answer is lost is looked up.
 

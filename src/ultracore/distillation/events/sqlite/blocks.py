@@ -5,7 +5,6 @@ What this file does not know: who began the transaction, and whether it will be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -29,12 +28,12 @@ from ultracore.distillation.events.rows import INDEX_COLUMNS, index_of
 
 __all__ = ["BLOCK", "HEAD", "BlockWriter", "chained"]
 
-INSERT_EVENTS = {
-    size: "INSERT INTO events VALUES " + ", ".join(["(" + ", ".join("?" * len(INDEX_COLUMNS)) + ")"] * size)  # noqa: S608 - placeholders only
-    for size in (1, 2, 4, 8, 16, 32, 64)
-}
-"""By the number of rows: a statement for several leaves the interpreter to others once, not once for each row, and
-waiting to have it back was most of what a commit took in a busy gateway."""
+INSERT_EVENTS = tuple(
+    "INSERT INTO events VALUES " + ", ".join(["(" + ", ".join("?" * len(INDEX_COLUMNS)) + ")"] * size)  # noqa: S608 - placeholders only
+    for size in range(1, 65)
+)
+"""By the number of rows less one: a statement for several leaves the interpreter to others once, not once for each
+row, and waiting to have it back was most of what a commit took in a busy gateway."""
 INSERT_BLOCK = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_PART = "INSERT OR IGNORE INTO parts VALUES (?, ?)"
 BLOCK = "SELECT first, previous, hash, events, rows, sums, data FROM blocks"
@@ -113,12 +112,18 @@ class BlockWriter:
         self._forget()
 
     def _insert(self, rows: list[Row]) -> None:
-        for some in _in_powers(rows):
+        for start in range(0, len(rows), len(INSERT_EVENTS)):
+            some = rows[start : start + len(INSERT_EVENTS)]
             values = [value for place, row in enumerate(some, self.next) for value in index_of(place, row)]
-            self._connection.execute(INSERT_EVENTS[len(some)], values)
+            self._connection.execute(INSERT_EVENTS[len(some) - 1], values)
             self.next += len(some)
 
     def _wait(self, rows: list[Row]) -> None:
+        size = sum([len(row.payload) for row in rows])
+        if len(self._run) + len(rows) <= MAX_EVENTS and self._size + size <= MAX_BYTES:
+            self._run += rows
+            self._size += size
+            return
         for row in rows:
             size = len(row.payload)
             if self._run and (len(self._run) == MAX_EVENTS or self._size + size > MAX_BYTES):
@@ -137,15 +142,6 @@ class BlockWriter:
         )
         self.tip = digest
         self._first += block.events
-
-
-def _in_powers(rows: list[Row]) -> Iterator[list[Row]]:
-    """The rows in runs of so many as there is a statement for."""
-    place = 0
-    for size in reversed(INSERT_EVENTS):
-        while len(rows) - place >= size:
-            yield rows[place : place + size]
-            place += size
 
 
 def chained(values: tuple[Any, ...]) -> Chained:

@@ -67,7 +67,8 @@ class Writer:
         self._acknowledged = 0
         self._wal_pages = 0
         self._unsynced_since: float | None = None
-        self._inode = 0
+        self._inode: int | None = 0
+        self._store_id = ""
 
     def open(self, *, create: bool = False) -> apsw.Connection:
         """The connection, opened and its tail verified where it is not; only the first opening may create the file."""
@@ -81,14 +82,15 @@ class Writer:
                 connection.close(True)
                 raise
             connection.set_wal_hook(self._committed)
-            self._inode = self._path.stat().st_ino
+            self._inode = _inode(self._path)
+            self._store_id = connection.execute("SELECT store_id FROM log").get
             self._connection, self._suspect = connection, False
         return self._connection
 
     def begin(self, group: Sequence[Batch]) -> None:
         """See `Target`; takes the lock that processes share, and the next position."""
         connection = self.open()
-        if not self._path.exists() or self._path.stat().st_ino != self._inode:
+        if _inode(self._path) != self._inode:
             raise LogError(f"the decision log {self._path} was moved or deleted while it was open; open it again")
         connection.execute("BEGIN IMMEDIATE")
         self._blocks = BlockWriter(connection, self._packer, self._kept)
@@ -111,6 +113,13 @@ class Writer:
         connection.execute("RELEASE batch")
         return list(range(mark.next, blocks.next))
 
+    def write_together(self, batches: Batch) -> list[int] | None:
+        """See `Target`: a savepoint and a statement cost more than a row."""
+        try:
+            return self.write(batches)
+        except DistillationError:  # of one of them, which will hear of it
+            return None
+
     def commit(self) -> None:
         """See `Target`."""
         blocks = self._open_blocks()
@@ -127,7 +136,7 @@ class Writer:
         """See `Target`; has the chain witnessed, and the write-ahead log moved."""
         waits = [self._move_wal()]
         if self._witness is not None and self._connection is not None:
-            waits.append(self._witness.tend(self._connection.execute("SELECT store_id FROM log").get, closing=closing))
+            waits.append(self._witness.tend(self._store_id, closing=closing))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _move_wal(self) -> float | None:
@@ -231,3 +240,11 @@ class Writer:
                 return EventError(f"event {row.event_id} is in the log already; nothing of this append was stored")
             seen.add(row.event_id)
         return error
+
+
+def _inode(path: Path) -> int | None:
+    """Which file lies there; `None` for none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
