@@ -168,6 +168,17 @@ def test_a_source_decision_is_traced_to_the_calls_that_came_of_it(distill: Any, 
     assert "1 calls sent by this model since" in then
 
 
+def test_the_same_model_of_another_tenant_is_another(distill: Any, log: Any) -> None:
+    theirs = AgentDecisionEvent.record(
+        agent_id="support", source="student", tenant_id="acme", serving={"model_id": "model-1"}
+    )
+    log.append([theirs])
+    _, then = distill("log", "show", 11, "--trace").out.split("and then")
+    assert "1 calls sent by this model since" in then
+    because, _ = distill("log", "show", theirs.metadata.event_id, "--trace").out.split("and then")
+    assert "nothing that the log knows" in because
+
+
 def test_an_outcome_is_traced_over_its_decision(distill: Any, log: Any) -> None:
     because, _ = distill("log", "show", 13, "--trace").out.split("and then")
     assert positions(because)[:3] == [13, 12, 11]

@@ -7,7 +7,7 @@ events. What this file does not know: how a chain is printed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ultracore.distillation.errors import DataError
@@ -44,6 +44,10 @@ class Link(NamedTuple):
     note: str = ""
 
 
+Neighbours = Callable[[EventStore, Event], Iterator[Event]]
+Summary = Callable[[EventStore, Event, int], Iterator[Link]]
+
+
 def find_event(store: EventStore, key: str) -> Event:
     """The event at a position, or of an id.
 
@@ -61,22 +65,27 @@ def find_event(store: EventStore, key: str) -> Event:
 
 def causes(store: EventStore, event: Event) -> Iterator[Link]:
     """What led to an event, the nearest first."""
-    yield from _climb(store, event, 1, {event.metadata.event_id})
+    return _walk(store, event, _parents, _sources)
 
 
 def effects(store: EventStore, event: Event) -> Iterator[Link]:
     """What came of an event: of a decision, the models that learned from it; of a model, what it answered."""
-    yield from _descend(store, event, 1, {event.metadata.event_id})
+    return _walk(store, event, _children, _answers)
 
 
-def _climb(store: EventStore, event: Event, depth: int, seen: set[str]) -> Iterator[Link]:
-    for cause in _parents(store, event):
-        if cause.metadata.event_id not in seen:
-            seen.add(cause.metadata.event_id)
-            yield Link(depth, cause)
-            yield from _climb(store, cause, depth + 1, seen)
-    if isinstance(event, DatasetManifestEvent):
-        yield from _sources(store, event, depth)
+def _walk(store: EventStore, start: Event, neighbours: Neighbours, summary: Summary) -> Iterator[Link]:
+    """Depth first, each event once; behind those of an event stands its summary."""
+    seen = {start.metadata.event_id}
+
+    def step(event: Event, depth: int) -> Iterator[Link]:
+        for found in neighbours(store, event):
+            if found.metadata.event_id not in seen:
+                seen.add(found.metadata.event_id)
+                yield Link(depth, found)
+                yield from step(found, depth + 1)
+        yield from summary(store, event, depth)
+
+    return step(start, 1)
 
 
 def _parents(store: EventStore, event: Event) -> Iterator[Event]:
@@ -84,7 +93,7 @@ def _parents(store: EventStore, event: Event) -> Iterator[Event]:
     if event.metadata.causation_id and (cause := _of_id(store, event.metadata.causation_id)):
         yield cause
     if isinstance(event, AgentDecisionEvent) and event.source == "student":
-        yield from _latest(store, ModelDeployedEvent, str((event.serving or {}).get("model_id")), position)
+        yield from _latest(store, ModelDeployedEvent, str(_model(event)), position, event.metadata.tenant_id)
     if isinstance(event, AgentDecisionEvent) and event.source == "import":
         yield from _latest(store, TracesImportedEvent, str(event.metadata.correlation_id))
     if isinstance(event, ModelTrainedEvent):
@@ -94,8 +103,10 @@ def _parents(store: EventStore, event: Event) -> Iterator[Event]:
         yield from _own(store, decision)
 
 
-def _sources(store: EventStore, manifest: DatasetManifestEvent, depth: int) -> Iterator[Link]:
+def _sources(store: EventStore, manifest: Event, depth: int) -> Iterator[Link]:
     """The decisions that a data set lists: how many, the first of them, and where they were read."""
+    if not isinstance(manifest, DatasetManifestEvent):
+        return
     wanted, found, imports = set(manifest.event_ids), 0, Counter[str]()
     for event in store.read(types=[AgentDecisionEvent.event_type], until=manifest.metadata.position):
         if event.metadata.event_id in wanted:
@@ -109,16 +120,6 @@ def _sources(store: EventStore, manifest: DatasetManifestEvent, depth: int) -> I
     for data_id, n in imports.items():
         for event in _latest(store, TracesImportedEvent, data_id):
             yield Link(depth + 1, event, f"{n:,} of them came with it")
-
-
-def _descend(store: EventStore, event: Event, depth: int, seen: set[str]) -> Iterator[Link]:
-    for effect in _children(store, event):
-        if effect.metadata.event_id not in seen:
-            seen.add(effect.metadata.event_id)
-            yield Link(depth, effect)
-            yield from _descend(store, effect, depth + 1, seen)
-    if isinstance(event, ModelDeployedEvent):
-        yield from _answers(store, event, depth)
 
 
 def _children(store: EventStore, event: Event) -> Iterator[Event]:
@@ -136,10 +137,12 @@ def _children(store: EventStore, event: Event) -> Iterator[Event]:
     yield from (e for e in store.read(after=after, types=LINKING) if e.metadata.causation_id == identity)
 
 
-def _answers(store: EventStore, deployed: ModelDeployedEvent, depth: int) -> Iterator[Link]:
+def _answers(store: EventStore, deployed: Event, depth: int) -> Iterator[Link]:
     """The calls that a model sent after it was deployed: the first of them, and how many."""
-    found = 0
-    for event in store.read(after=deployed.metadata.position or 0, types=[AgentDecisionEvent.event_type]):
+    if not isinstance(deployed, ModelDeployedEvent):
+        return
+    found, after, tenant = 0, deployed.metadata.position or 0, deployed.metadata.tenant_id
+    for event in store.read(after=after, types=[AgentDecisionEvent.event_type], tenant=tenant):
         if isinstance(event, AgentDecisionEvent) and event.source == "student" and _model(event) == deployed.model_id:
             found += 1
             if found <= SHOWN:
@@ -151,8 +154,10 @@ def _model(event: AgentDecisionEvent) -> Any:
     return (event.serving or {}).get("model_id")
 
 
-def _latest(store: EventStore, kind: type[Event], aggregate: str, until: int | None = None) -> list[Event]:
-    return list(store.read(types=[kind.event_type], aggregate=aggregate, until=until))[-1:]
+def _latest(
+    store: EventStore, kind: type[Event], aggregate: str, until: int | None = None, tenant: str | None = None
+) -> list[Event]:
+    return list(store.read(types=[kind.event_type], aggregate=aggregate, until=until, tenant=tenant))[-1:]
 
 
 def _at(store: EventStore, position: int) -> Event | None:

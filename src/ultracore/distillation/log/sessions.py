@@ -53,8 +53,8 @@ class Session:
         self._decisions = 0
         self._successes = 0
         self._cost = 0.0
-        self._confidences: list[float] = []
-        self._times: list[float] = []
+        self._confidences = _Mean()
+        self._times = _Mean()
 
     def next_step(self) -> int:
         """Position of the next decision, from 0."""
@@ -67,7 +67,7 @@ class Session:
         with self._lock:
             self._decisions += 1
             if confidence is not None:
-                self._confidences.append(confidence)
+                self._confidences.add(confidence)
 
     def add_outcome(self, success: bool, execution_time_ms: float | None, cost_usd: float | None) -> None:
         """What came of a decision is in the log."""
@@ -75,7 +75,7 @@ class Session:
             self._successes += bool(success)
             self._cost += cost_usd or 0.0
             if execution_time_ms is not None:
-                self._times.append(execution_time_ms)
+                self._times.add(execution_time_ms)
 
     def end(self) -> None:
         """Stop its clock."""
@@ -99,10 +99,21 @@ class Session:
         with self._lock:
             return {
                 **summary,
-                "average_confidence": _mean(self._confidences),
-                "average_execution_time_ms": _mean(self._times),
+                "average_confidence": self._confidences.value,
+                "average_execution_time_ms": self._times.value,
             }
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+class _Mean:
+    """Of values that are not kept: a logger remembers thousands of sessions."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._sum += value
+        self._count += 1
+
+    @property
+    def value(self) -> float | None:
+        return self._sum / self._count if self._count else None
