@@ -22,16 +22,16 @@ import msgspec
 from scipy import stats
 
 from benchmarks.sections import Section, Table, number, share
+from ultracore.distillation.autonomy.backend import (
+    compare_candidate,
+    stopped_actions,
+    training_decisions,
+)
 from ultracore.distillation.autonomy.cycle import Cycle
 from ultracore.distillation.autonomy.promotion import candidate_of
 from ultracore.distillation.autonomy.rules import PromotionRules, RetrainRules
 from ultracore.distillation.autonomy.traffic import Model
 from ultracore.distillation.autonomy.work import Compared
-from ultracore.distillation.autonomy.workshop import (
-    compare_candidate,
-    stopped_actions,
-    training_decisions,
-)
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.events import (
     AgentDecisionEvent,
@@ -170,7 +170,7 @@ class World:
         self._active = self._model(self.registry.active_id())
 
     def train(self, causation_id: str | None) -> dict[str, Any]:
-        """See `Workshop.train`: the table, with a certificate for words of which it is sure."""
+        """See `TrainingBackend.train`: the table, with a certificate for words of which it is sure."""
         decisions = training_decisions(self.store, "default")
         student = self.after_fit(TableStudent.fit(decisions))
         self.registry.publish(student)
@@ -200,7 +200,7 @@ class World:
         return {"status": "trained", "reason": "", "model_id": student.model_id, "decisions": n}
 
     def compare(self) -> Compared:
-        """See `Workshop.compare`."""
+        """See `TrainingBackend.compare`."""
         return compare_candidate(self.store, self.registry, "default", self.clock)
 
     def _model(self, name: str | None) -> Model | None:

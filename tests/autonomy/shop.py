@@ -1,4 +1,4 @@
-"""What a child may do wrong, for `test_child`: a workshop by name."""
+"""What a child may do wrong, for `test_child`: a backend by name."""
 
 from __future__ import annotations
 

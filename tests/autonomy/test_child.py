@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ultracore.distillation.autonomy.child import ChildError, ChildWorkshop
+from ultracore.distillation.autonomy.child import ChildBackend, ChildError
 from ultracore.distillation.autonomy.rules import Limits, PromotionRules
 from ultracore.distillation.settings import Settings
 
@@ -19,10 +19,10 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     )
 
-    def make(misdeed: str, seconds: float = 60.0) -> ChildWorkshop:
+    def make(misdeed: str, seconds: float = 60.0) -> ChildBackend:
         settings = Settings(home=str(tmp_path), tenant=misdeed)
         limits = Limits(seconds=seconds, megabytes=1024)
-        return ChildWorkshop(settings, PromotionRules(), limits, workshop="shop:Misbehaving")
+        return ChildBackend(settings, PromotionRules(), limits, backend="shop:Misbehaving")
 
     return make
 

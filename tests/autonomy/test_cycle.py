@@ -221,11 +221,11 @@ class TestSupervisor:
         assert not self.supervised(w, leads=False)[0].round()
 
     def test_one_of_two_leads_and_the_other_takes_over(self, tmp_path: Path) -> None:
-        from ultracore.distillation.autonomy.supervisor import seat_at
+        from ultracore.distillation.autonomy.supervisor import leader_lock_at
         from ultracore.distillation.settings import Settings
 
-        first, second = (seat_at(Settings(home=str(tmp_path))) for _ in range(2))
-        other = seat_at(Settings(home=str(tmp_path), tenant="acme"))
+        first, second = (leader_lock_at(Settings(home=str(tmp_path))) for _ in range(2))
+        other = leader_lock_at(Settings(home=str(tmp_path), tenant="acme"))
         assert (first.win(), second.win(), other.win()) == (True, False, True)
         first.resign()
         assert (second.win(), first.win()) == (True, False)

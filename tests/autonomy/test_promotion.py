@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from ultracore.distillation.autonomy.backend import compare_candidate
 from ultracore.distillation.autonomy.compare import Comparison, compare
 from ultracore.distillation.autonomy.promotion import candidate_of, next_stage, roll_back
 from ultracore.distillation.autonomy.rules import PromotionRules
 from ultracore.distillation.autonomy.traffic import Model, fresh_traffic, pairs
-from ultracore.distillation.autonomy.workshop import compare_candidate
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.models import last_good, model_states
 

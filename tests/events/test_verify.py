@@ -18,7 +18,7 @@ from ultracore.distillation.cli import main
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events import AgentDecisionEvent, DecisionOutcomeEvent, Event, RetrainTriggeredEvent
 from ultracore.distillation.events.block import GENESIS, Block, link, pack, rows
-from ultracore.distillation.events.checkpoints import Checkpoint, Notary, read_checkpoints
+from ultracore.distillation.events.checkpoints import Checkpoint, CheckpointSigner, read_checkpoints
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.rows import index_of
 from ultracore.distillation.events.sqlite import SqliteEventStore
@@ -315,9 +315,9 @@ def test_a_cut_write_ahead_log_opens_to_the_last_whole_append(tmp_path: Path) ->
 
 class TestCheckpoints:
     def test_key_and_file(self, tmp_path: Path) -> None:
-        notary = Notary(tmp_path / "out")
-        notary.sign(3, b"\1" * 32, "s")
-        Notary(tmp_path / "out").sign(5, b"\2" * 32, "s")
+        signer = CheckpointSigner(tmp_path / "out")
+        signer.sign(3, b"\1" * 32, "s")
+        CheckpointSigner(tmp_path / "out").sign(5, b"\2" * 32, "s")
         assert stat.S_IMODE((tmp_path / "out" / "key.pem").stat().st_mode) == 0o600
         first, second = read_checkpoints(tmp_path / "out")
         assert (first.position, second.position, second.hash, second.store_id) == (3, 5, "02" * 32, "s")
@@ -334,7 +334,7 @@ class TestCheckpoints:
         ids=["position", "hash", "line", "signature"],
     )
     def test_an_altered_line_is_refused(self, tmp_path: Path, alter: Callable[[str], str]) -> None:
-        Notary(tmp_path).sign(5, b"\2" * 32, "s")
+        CheckpointSigner(tmp_path).sign(5, b"\2" * 32, "s")
         file = tmp_path / "checkpoints.jsonl"
         assert alter(file.read_text()) != file.read_text()
         file.write_text(alter(file.read_text()))
@@ -343,8 +343,8 @@ class TestCheckpoints:
 
     @pytest.mark.parametrize("with_key", [True, False])
     def test_another_key_is_refused(self, tmp_path: Path, with_key: bool) -> None:
-        Notary(tmp_path / "a").sign(5, b"\2" * 32, "s")
-        Notary(tmp_path / "b").sign(5, b"\2" * 32, "s")
+        CheckpointSigner(tmp_path / "a").sign(5, b"\2" * 32, "s")
+        CheckpointSigner(tmp_path / "b").sign(5, b"\2" * 32, "s")
         forged = (tmp_path / "b" / "checkpoints.jsonl").read_bytes()
         file = tmp_path / "a" / "checkpoints.jsonl"
         file.write_bytes(forged if with_key else file.read_bytes() + forged)
@@ -354,17 +354,17 @@ class TestCheckpoints:
             list(read_checkpoints(tmp_path / "a"))
 
     def test_a_line_that_a_crash_cut_short_is_not_an_error(self, tmp_path: Path) -> None:
-        Notary(tmp_path).sign(5, b"\2" * 32, "s")
+        CheckpointSigner(tmp_path).sign(5, b"\2" * 32, "s")
         file = tmp_path / "checkpoints.jsonl"
         file.write_bytes(file.read_bytes() + file.read_bytes()[:40])
         assert [c.position for c in read_checkpoints(tmp_path)] == [5]
-        Notary(tmp_path).sign(6, b"\2" * 32, "s")
+        CheckpointSigner(tmp_path).sign(6, b"\2" * 32, "s")
         assert [c.position for c in read_checkpoints(tmp_path)] == [5, 6]
 
     def test_a_key_that_is_none_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "key.pem").write_text("no key")
         with pytest.raises(LogError, match=r"key\.pem is not a key"):
-            Notary(tmp_path).sign(5, b"\2" * 32, "s")
+            CheckpointSigner(tmp_path).sign(5, b"\2" * 32, "s")
 
     def test_they_are_signed_now_and_then_and_at_the_end(self, tmp_path: Path) -> None:
         store = SqliteEventStore(tmp_path / "log.db", checkpoints=tmp_path / "out", checkpoint_seconds=0.0)

@@ -12,7 +12,7 @@ import pytest
 from tests.privacy.stored import everything
 
 from ultracore.distillation.cli import main
-from ultracore.distillation.erasure import Erasure, Plan, erase, forget_again, plan
+from ultracore.distillation.erasure import Erasure, Plan, erase, erase_again, plan
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import (
     AgentDecisionEvent,
@@ -26,7 +26,7 @@ from ultracore.distillation.events import (
 )
 from ultracore.distillation.events.privacy import tombstones
 from ultracore.distillation.events.privacy.protection import Protection
-from ultracore.distillation.events.privacy.tombstones import Tombstone, bury, read_tombstones
+from ultracore.distillation.events.privacy.tombstones import Tombstone, append_tombstone, read_tombstones
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
@@ -317,13 +317,13 @@ def test_a_keyring_from_before_the_erasure_forgets_again(world: World) -> None:
     world.store.append([decision("alice", "after")])
     world.store.protection.persist()
     late = world.store.protection.keyring
-    assert forget_again(world.store, world.home, world.tombstones) == []
+    assert erase_again(world.store, world.home, world.tombstones) == []
     assert late.key_for(next(scope for scope, _ in late.scopes() if not scope.is_day)) is not None
     world.store.close()
     late.close()
     shutil.copy(world.home.parent / "old.db", world.home / "keys" / "keyring.db")
     world.open()
-    assert [planned.keys for planned in forget_again(world.store, world.home, world.tombstones)] == [1]
+    assert [planned.keys for planned in erase_again(world.store, world.home, world.tombstones)] == [1]
     assert [row["user_id"] for row in rows_from_log(world.store)] == ["bob"]
     assert world.events(SubjectErasedEvent)[-1].reason == "a backup was restored"
 
@@ -333,11 +333,11 @@ def test_the_file_of_erasures(tmp_path: Path) -> None:
     assert list(read_tombstones(file)) == []
     stones = [Tombstone(at="2026-01-01", tenant="t", subject="sub_1"), Tombstone(at="2026-01-02", before="2025-01-01")]
     for stone in stones:
-        bury(file, stone)
+        append_tombstone(file, stone)
     with file.open("ab") as out:
         out.write(b'{"at": "20')
     assert list(read_tombstones(file)) == stones
-    bury(file, later := Tombstone(at="2026-01-03", tenant="t"))  # after a crash cut the line before
+    append_tombstone(file, later := Tombstone(at="2026-01-03", tenant="t"))  # after a crash cut the line before
     assert list(read_tombstones(file)) == [*stones, later]
     file.write_bytes(b"{}\n")
     with pytest.raises(tombstones.LogError, match="line 1"):

@@ -12,8 +12,8 @@ import pytest
 
 from ultracore.distillation import replay as module
 from ultracore.distillation.agents import DataCuratorAgent, ModelTrainerAgent
+from ultracore.distillation.autonomy.backend import CompactBackend
 from ultracore.distillation.autonomy.rules import PromotionRules
-from ultracore.distillation.autonomy.workshop import CompactWorkshop
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, Event
 from ultracore.distillation.events.opening import open_store
@@ -168,7 +168,7 @@ def test_what_learned_from_audits_is_rebuilt_from_the_teachers_labels(
     store = open_store(tmp_path)
     store.append([event for i in range(110) for event in decision(i)])
     store.close()
-    shop = CompactWorkshop(tmp_path, load_settings(home=str(tmp_path)), PromotionRules())
+    shop = CompactBackend(tmp_path, load_settings(home=str(tmp_path)), PromotionRules())
     shop.train(None)
     trained = trainings(shop.store)[0]
     found = replay(shop.store, tmp_path, trained)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import apsw
 import msgspec
 
-from ultracore.distillation.erasure import Plan, forget_again
+from ultracore.distillation.erasure import Plan, erase_again
 from ultracore.distillation.errors import ConfigurationError, LogError
 from ultracore.distillation.events.checkpoints import read_checkpoints
 from ultracore.distillation.events.facts import utc_now
@@ -141,7 +141,7 @@ def restore(source: Path, places: Places, keys_from: Path | None = None, *, neve
     (places.home / f"{LOG}{PARTIAL}").rename(places.home / LOG)  # last: without it, it is begun again
     store = SqliteEventStore(places.home / LOG)
     try:
-        return forget_again(store, places.home, places.tombstones)
+        return erase_again(store, places.home, places.tombstones)
     finally:
         store.close()
 

@@ -33,9 +33,9 @@ from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.privacy.keyring import Scope
 from ultracore.distillation.events.privacy.protection import Protection
 from ultracore.distillation.events.privacy.sealing import SEALED
-from ultracore.distillation.events.privacy.tombstones import Tombstone, bury, read_tombstones
+from ultracore.distillation.events.privacy.tombstones import Tombstone, append_tombstone, read_tombstones
 
-__all__ = ["Erasable", "Erasure", "Plan", "erase", "forget_again", "plan"]
+__all__ = ["Erasable", "Erasure", "Plan", "erase", "erase_again", "plan"]
 
 REASON = "subject_erased"
 EXPIRED = "data_expired"
@@ -157,11 +157,11 @@ def erase(store: Erasable, planned: Plan, tombstones: Path, *, keep_files: bool 
     erasure, subject = planned.erasure, planned.subject
     if not planned.unfinished:
         now = utc_now().isoformat()
-        bury(tombstones, Tombstone(at=now, tenant=erasure.tenant, subject=subject, before=erasure.before))
+        append_tombstone(tombstones, Tombstone(at=now, tenant=erasure.tenant, subject=subject, before=erasure.before))
     return _carry_out(store, planned, keep_files)
 
 
-def forget_again(store: Erasable, home: Path, tombstones: Path) -> list[Plan]:
+def erase_again(store: Erasable, home: Path, tombstones: Path) -> list[Plan]:
     """After a backup was put back: erase again what had been erased since it was made.
 
     Returns:

@@ -32,10 +32,10 @@ from ultracore.distillation.settings import Settings
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.train.parts import of_one_teacher
 
-__all__ = ["CompactWorkshop", "Compared", "compare_candidate", "stopped_actions", "training_decisions"]
+__all__ = ["CompactBackend", "Compared", "compare_candidate", "stopped_actions", "training_decisions"]
 
 
-class CompactWorkshop:
+class CompactBackend:
     """The compact student's; a process of its own opens it by name.
 
     Args:
@@ -50,12 +50,12 @@ class CompactWorkshop:
         self.store = open_store(home, self.settings)
 
     def train(self, causation_id: str | None) -> dict[str, Any]:
-        """See `Workshop.train`."""
+        """See `TrainingBackend.train`."""
         decisions = training_decisions(self.store, self.settings.tenant)
         return asyncio.run(self._train(decisions))
 
     def compare(self) -> Compared:
-        """See `Workshop.compare`."""
+        """See `TrainingBackend.compare`."""
         registry = ModelRegistry(self.settings.home_path, self.store)
         return compare_candidate(self.store, registry, self.settings.tenant, utc_now)
 

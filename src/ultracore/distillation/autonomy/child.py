@@ -22,9 +22,9 @@ from ultracore.distillation.autonomy.work import Compared
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.settings import Settings
 
-__all__ = ["ChildError", "ChildWorkshop", "main"]
+__all__ = ["ChildBackend", "ChildError", "main"]
 
-COMPACT = "ultracore.distillation.autonomy.workshop:CompactWorkshop"
+COMPACT = "ultracore.distillation.autonomy.backend:CompactBackend"
 PROGRAM = "from ultracore.distillation.autonomy.child import main; main()"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FORESEEN = 2
@@ -39,28 +39,28 @@ class _Job(msgspec.Struct, frozen=True):
     """What a child is told."""
 
     work: str
-    workshop: str
+    backend: str
     settings: Settings
     rules: PromotionRules
     limits: Limits
     causation_id: str | None = None
 
 
-class ChildWorkshop:
-    """A `Workshop` whose work is done by children, one at a time.
+class ChildBackend:
+    """A `TrainingBackend` whose work is done by children, one at a time.
 
     Args:
         settings: With the home folder.
         rules: Of promotion.
         limits: What a child may take.
-        workshop: `module:class` of the workshop that the child opens.
+        backend: `module:class` of the backend that the child opens.
     """
 
-    def __init__(self, settings: Settings, rules: PromotionRules, limits: Limits, *, workshop: str = COMPACT) -> None:
-        self._settings, self._rules, self._limits, self._workshop = settings, rules, limits, workshop
+    def __init__(self, settings: Settings, rules: PromotionRules, limits: Limits, *, backend: str = COMPACT) -> None:
+        self._settings, self._rules, self._limits, self._backend = settings, rules, limits, backend
 
     def train(self, causation_id: str | None) -> dict[str, Any]:
-        """See `Workshop.train`.
+        """See `TrainingBackend.train`.
 
         Raises:
             ChildError: It raised, hung, was killed, or took too much memory.
@@ -68,7 +68,7 @@ class ChildWorkshop:
         return msgspec.json.decode(self._run("train", causation_id), type=dict[str, Any])
 
     def compare(self) -> Compared:
-        """See `Workshop.compare`.
+        """See `TrainingBackend.compare`.
 
         Raises:
             ChildError: As for `train`.
@@ -77,7 +77,7 @@ class ChildWorkshop:
 
     def _run(self, work: str, causation_id: str | None) -> bytes:
         limits = self._limits
-        job = _Job(work, self._workshop, self._settings, self._rules, limits, causation_id)
+        job = _Job(work, self._backend, self._settings, self._rules, limits, causation_id)
         environment = {**dict.fromkeys(THREADS, "1"), **os.environ}
         command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(job).decode()]
         process = subprocess.Popen(  # noqa: S603  our own program
@@ -103,7 +103,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (job.limits.megabytes * MEGABYTE,) * 2)
     os.nice(job.limits.nice)
     end_with_parent()
-    module, _, name = job.workshop.partition(":")
+    module, _, name = job.backend.partition(":")
     try:
         shop = getattr(import_module(module), name)(Path(job.settings.home), job.settings, job.rules)
         found = shop.train(job.causation_id) if job.work == "train" else shop.compare()

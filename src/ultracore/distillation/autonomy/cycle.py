@@ -1,6 +1,6 @@
 """One round of the loop: look, roll back, promote, ask for a training, train; each step its own event.
 
-The four agents share it: the evaluation watches and decides, the curator and the trainer work in the workshop, and the
+The four agents share it: the evaluation watches and decides, the curator and the trainer work in its backend, and the
 prompt optimizer says why it has nothing to do. Nothing is remembered but the log, so that a round after a crash goes
 on where the last one was. What this file does not know: how long to wait between rounds, and what a stage does inside.
 """
@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ultracore.distillation.autonomy.decisions import Diary
+from ultracore.distillation.autonomy.decisions import DecisionRecorder
 from ultracore.distillation.autonomy.promotion import candidate_of, next_stage, revocation_of, roll_back
 from ultracore.distillation.autonomy.rules import PromotionRules, RetrainRules
 from ultracore.distillation.autonomy.situation import FAILED, Situations
 from ultracore.distillation.autonomy.triggers import capped, due
-from ultracore.distillation.autonomy.work import Workshop
+from ultracore.distillation.autonomy.work import TrainingBackend
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events import (
     CertificateDecidedEvent,
@@ -54,7 +54,7 @@ class Cycle:
         store: The log.
         home: The home folder.
         tenant: Whose models.
-        workshop: Where the heavy work is done.
+        backend: Where the heavy work is done.
         look: Reads audits and drift and appends what follows, such as `Watcher.look`.
         promotion: Rules, declared before.
         retraining: Likewise.
@@ -67,7 +67,7 @@ class Cycle:
         store: EventStore,
         home: Path,
         tenant: str,
-        workshop: Workshop,
+        backend: TrainingBackend,
         *,
         look: Callable[[], Any] = lambda: None,
         promotion: PromotionRules | None = None,
@@ -76,13 +76,13 @@ class Cycle:
         registry: ModelRegistry | None = None,
     ) -> None:
         self.store, self.tenant, self.clock = store, tenant, clock
-        self._workshop = workshop
+        self._backend = backend
         self._look = look
         self._promotion = promotion or PromotionRules()
         self._retraining = retraining or RetrainRules()
         self._registry = registry or ModelRegistry(home, store)
         self._situations = Situations(store, home / "state")
-        self._diary = Diary(store, tenant, clock)
+        self._recorder = DecisionRecorder(store, tenant, clock)
         self._seen = _Seen()
 
     @property
@@ -101,7 +101,7 @@ class Cycle:
 
     def failed(self, stage: str, why: str) -> None:
         """Write down that a stage failed."""
-        self._diary.note(EVALUATION, FAILED, f"{stage}: {why}", key=stage)
+        self._recorder.note(EVALUATION, FAILED, f"{stage}: {why}", key=stage)
 
     def watch(self) -> None:
         """Perceive: audits and drift; what follows from them is in the log afterwards."""
@@ -115,7 +115,7 @@ class Cycle:
         event = roll_back(self.store, self._registry, self.tenant, self._reason(models), clock=self.clock)
         if event is not None:
             to = getattr(event, "to_model_id", None) or "the teacher alone"
-            self._diary.act([event], EVALUATION, "roll_back", f"revoked, {to} answers")
+            self._recorder.act([event], EVALUATION, "roll_back", f"revoked, {to} answers")
 
     def promote(self) -> None:
         """Compare the candidate once there is enough that is new, and take the step that follows."""
@@ -129,17 +129,17 @@ class Cycle:
         if not self._enough_news(candidate.model_id):
             return None
         try:
-            found = self._workshop.compare()
+            found = self._backend.compare()
         except DistillationError as error:
             return self._refuse(candidate.model_id, str(error))
         event = next_stage(self.store, self.tenant, candidate, found.comparison, found.canary_units, clock=self.clock)
         evidence = {"units": found.comparison.units, "canary_units": found.canary_units}
         if event is None:
             words = found.comparison.reason
-            self._diary.note(EVALUATION, "wait", words, model_id=candidate.model_id, key=candidate.stage, **evidence)
+            self._recorder.note(EVALUATION, "wait", words, model_id=candidate.model_id, key=candidate.stage, **evidence)
         else:
             action = {"MODEL_STAGED": "canary", "MODEL_DEPLOYED": "promote"}.get(event.event_type, "refuse")
-            self._diary.act([event], EVALUATION, action, found.comparison.reason, candidate.model_id, **evidence)
+            self._recorder.act([event], EVALUATION, action, found.comparison.reason, candidate.model_id, **evidence)
         return None
 
     def trigger(self) -> None:
@@ -152,13 +152,13 @@ class Cycle:
         if wanted is None:
             return
         if why := capped(seen, self._retraining, now):
-            self._diary.note(EVALUATION, "wait", f"{wanted.words}; but {why}", key=wanted.reason)
+            self._recorder.note(EVALUATION, "wait", f"{wanted.words}; but {why}", key=wanted.reason)
             return
         event = RetrainTriggeredEvent.record(
             model_id=self._active() or "", reason=wanted.reason, tenant_id=self.tenant, clock=self.clock
         )
         evidence = {"labelled": seen.labelled, "new": seen.new}
-        self._diary.act([event], EVALUATION, "retrain", wanted.words, self._active(), **evidence)
+        self._recorder.act([event], EVALUATION, "retrain", wanted.words, self._active(), **evidence)
 
     def train(self) -> None:
         """Do a training that was asked for; one that fails three times is given up until the next reason."""
@@ -166,19 +166,19 @@ class Cycle:
         if not seen.owed:
             return
         if seen.failures >= MOST_FAILURES:
-            self._diary.note(TRAINER, "give_up", f"failed {seen.failures} times", key=seen.asked[-1])
+            self._recorder.note(TRAINER, "give_up", f"failed {seen.failures} times", key=seen.asked[-1])
             return
-        self._diary.note(CURATOR, "curate", f"{seen.labelled:,} labelled decisions", key=seen.asked[-1])
-        self._diary.note(OPTIMIZER, "skip", "the compact student reads no prompt of ours", key="compact")
+        self._recorder.note(CURATOR, "curate", f"{seen.labelled:,} labelled decisions", key=seen.asked[-1])
+        self._recorder.note(OPTIMIZER, "skip", "the compact student reads no prompt of ours", key="compact")
         try:
-            found = self._workshop.train(None)
+            found = self._backend.train(None)
         except DistillationError as error:
-            self._diary.note(TRAINER, FAILED, str(error), key=f"{seen.asked[-1]} {seen.failures}")
+            self._recorder.note(TRAINER, FAILED, str(error), key=f"{seen.asked[-1]} {seen.failures}")
             return
         action = "skip" if found.get("status") == "waiting" else "train"
         words = f"{found.get('status')}: {found.get('reason', '')}"
         numbers = {name: found[name] for name in ("coverage", "decisions") if name in found}
-        self._diary.note(TRAINER, action, words, model_id=found.get("model_id"), key=seen.asked[-1], **numbers)
+        self._recorder.note(TRAINER, action, words, model_id=found.get("model_id"), key=seen.asked[-1], **numbers)
 
     def _enough_news(self, model_id: str) -> bool:
         """Whether a fifth more is labelled than at the last look, counted from when this candidate was first seen."""
@@ -191,7 +191,7 @@ class Cycle:
 
     def _refuse(self, model_id: str, why: str) -> None:
         event = ModelRejectedEvent.record(model_id=model_id, reason=why, tenant_id=self.tenant, clock=self.clock)
-        self._diary.act([event], EVALUATION, "refuse", why, model_id)
+        self._recorder.act([event], EVALUATION, "refuse", why, model_id)
 
     def _active(self) -> str | None:
         return self._registry.active_id(self.tenant)

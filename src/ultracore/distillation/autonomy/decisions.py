@@ -11,11 +11,11 @@ from typing import Any
 
 from ultracore.distillation.events import Event, EventStore, LoopDecidedEvent
 
-__all__ = ["Diary"]
+__all__ = ["DecisionRecorder"]
 
 
-class Diary:
-    """The loop's pen.
+class DecisionRecorder:
+    """Appends what the loop decided, `LOOP_DECIDED`.
 
     Args:
         store: The log.

@@ -18,7 +18,7 @@ from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.settings import Settings
 
-__all__ = ["Seat", "Supervisor", "seat_at"]
+__all__ = ["LeaderLock", "Supervisor", "leader_lock_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 
 
-class Seat(Protocol):
-    """A seat for one leader; it is lost with the process."""
+class LeaderLock(Protocol):
+    """A lock for one leader; it is lost with the process."""
 
     def win(self) -> bool:
         """Whether it is this one's, now or already."""
@@ -43,15 +43,15 @@ class Supervisor:
 
     Args:
         cycle: Whose stages.
-        seat: Only who has it does anything.
+        lock: Only who has it does anything.
         every_seconds: Between rounds.
         clock: Seconds, monotonic.
     """
 
     def __init__(
-        self, cycle: Cycle, seat: Seat, *, every_seconds: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self, cycle: Cycle, lock: LeaderLock, *, every_seconds: float = 5.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._cycle, self._seat, self._every, self._clock = cycle, seat, every_seconds, clock
+        self._cycle, self._lock, self._every, self._clock = cycle, lock, every_seconds, clock
         self._pauses: dict[str, _Pause] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -61,7 +61,7 @@ class Supervisor:
                 self.round(stop)
                 stop.wait(self._every)
         finally:
-            self._seat.resign()
+            self._lock.resign()
 
     def round(self, stop: threading.Event | None = None) -> bool:
         """One round, without the stages that rest after a failure; returns whether this is the leader."""
@@ -94,7 +94,7 @@ class Supervisor:
 
     def _wins(self) -> bool:
         try:
-            return self._seat.win()
+            return self._lock.win()
         except (DistillationError, OSError) as error:
             logger.error("no leader can be elected: %s", type(error).__name__)
             return False
@@ -112,16 +112,16 @@ class _Pause:
         self.until = now + self.seconds
 
 
-def seat_at(settings: Settings) -> Seat:
-    """The seat of a log's loop: a lock file in the home folder, or a lock in the log's PostgreSQL."""
+def leader_lock_at(settings: Settings) -> LeaderLock:
+    """The lock of a log's loop: a lock file in the home folder, or a lock in the log's PostgreSQL."""
     if settings.log_url is not None:
-        return _PostgresSeat(settings.log_url, settings.tenant)
+        return _PostgresLock(settings.log_url, settings.tenant)
     folder = settings.home_path / "state"
     folder.mkdir(parents=True, exist_ok=True)
     return Election(Path(folder / f"loop-{zlib.crc32(settings.tenant.encode()):08x}.lock"))
 
 
-class _PostgresSeat:
+class _PostgresLock:
     """A session's advisory lock: the server gives it up when the connection ends."""
 
     def __init__(self, url: str, tenant: str) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from ultracore.distillation.autonomy.compare import Comparison
 
-__all__ = ["Compared", "Workshop"]
+__all__ = ["Compared", "TrainingBackend"]
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Compared(msgspec.Struct, frozen=True):
     canary_units: int
 
 
-class Workshop(Protocol):
+class TrainingBackend(Protocol):
     """Where the heavy work is done; may raise whatever goes wrong."""
 
     def train(self, causation_id: str | None) -> dict[str, Any]:

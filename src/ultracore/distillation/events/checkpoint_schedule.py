@@ -10,23 +10,23 @@ import logging
 import time
 
 from ultracore.distillation.errors import LogError
-from ultracore.distillation.events.checkpoints import Notary
+from ultracore.distillation.events.checkpoints import CheckpointSigner
 
-__all__ = ["Witness"]
+__all__ = ["CheckpointSchedule"]
 
 logger = logging.getLogger(__name__)
 
 
-class Witness:
+class CheckpointSchedule:
     """Remembers the newest end of the chain until it is due.
 
     Args:
-        notary: Who signs.
+        signer: Who signs.
         seconds: Between two signatures, while events come.
     """
 
-    def __init__(self, notary: Notary, seconds: float) -> None:
-        self._notary = notary
+    def __init__(self, signer: CheckpointSigner, seconds: float) -> None:
+        self._signer = signer
         self._seconds = seconds
         self._due = time.monotonic() + seconds
         self._seen: tuple[int, bytes] | None = None
@@ -45,7 +45,7 @@ class Witness:
             return wait
         self._due = time.monotonic() + self._seconds
         try:
-            self._notary.sign(*self._seen, store_id)
+            self._signer.sign(*self._seen, store_id)
         except (OSError, LogError) as error:
             logger.error("no checkpoint of the decision log could be signed: %s", error)
             return self._seconds

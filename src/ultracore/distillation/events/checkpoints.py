@@ -23,7 +23,7 @@ from ultracore.distillation.events.line_file import append_line, whole_lines
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["Checkpoint", "Notary", "read_checkpoints"]
+__all__ = ["Checkpoint", "CheckpointSigner", "read_checkpoints"]
 
 FILE = "checkpoints.jsonl"
 KEY = "key.pem"
@@ -53,7 +53,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     signature: str
 
 
-class Notary:
+class CheckpointSigner:
     """Signs checkpoints and appends them to a file.
 
     Args:

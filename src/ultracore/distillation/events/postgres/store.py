@@ -13,14 +13,14 @@ from pathlib import Path
 
 from ultracore.distillation.errors import LogUnavailableError
 from ultracore.distillation.events.block_store import BlockStore
-from ultracore.distillation.events.checkpoints import Notary
+from ultracore.distillation.events.checkpoint_schedule import CheckpointSchedule
+from ultracore.distillation.events.checkpoints import CheckpointSigner
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.postgres.connection import Bell
 from ultracore.distillation.events.postgres.reader import Reader
 from ultracore.distillation.events.postgres.schema import check_keyring, migrate
 from ultracore.distillation.events.postgres.writer import Writer
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
-from ultracore.distillation.events.witness import Witness
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["PostgresEventStore"]
@@ -65,8 +65,8 @@ class PostgresEventStore(BlockStore):
         self.durability = "strict: an acknowledged event was synced by the server"
         protection = protection_at(load_settings().home_path) if protection is None else protection
         self._patience = patience
-        witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
-        writer = Writer(url, patience, protection.persist, witness)
+        schedule = CheckpointSchedule(CheckpointSigner(checkpoints), checkpoint_seconds) if checkpoints else None
+        writer = Writer(url, patience, protection.persist, schedule)
         try:
             migrate(writer.open(), url)
             check_keyring(writer.open(), url, protection.fingerprint)

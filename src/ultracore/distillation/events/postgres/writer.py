@@ -14,13 +14,13 @@ import psycopg
 
 from ultracore.distillation.errors import LogError, LogUnavailableError
 from ultracore.distillation.events.block import Block, Chained
+from ultracore.distillation.events.checkpoint_schedule import CheckpointSchedule
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.kept_parts import KeptParts
 from ultracore.distillation.events.packer import Packer
 from ultracore.distillation.events.postgres.blocks import Group
 from ultracore.distillation.events.postgres.connection import CHANNEL, Connection, connect, explain, name_of
 from ultracore.distillation.events.postgres.schema import LOCK
-from ultracore.distillation.events.witness import Witness
 
 __all__ = ["Writer"]
 
@@ -47,14 +47,16 @@ class Writer:
         url: Where the database is.
         patience: Seconds to wait for a server that went away in the middle of a commit.
         before_commit: Called before each commit; what it raises undoes the group.
-        witness: Told where the chain stands, now and then; null for none.
+        schedule: Told where the chain stands, now and then; null for none.
     """
 
-    def __init__(self, url: str, patience: float, before_commit: Callable[[], None], witness: Witness | None) -> None:
+    def __init__(
+        self, url: str, patience: float, before_commit: Callable[[], None], schedule: CheckpointSchedule | None
+    ) -> None:
         self._url = url
         self._patience = patience
         self._before_commit = before_commit
-        self._witness = witness
+        self._schedule = schedule
         self._packer = Packer()
         self._kept = KeptParts()
         self._acknowledged = 0
@@ -110,15 +112,15 @@ class Writer:
                 raise explain(error, self._url) from None
         self._acknowledged = group.next - 1
         self._kept.committed()
-        if self._witness is not None:
-            self._witness.saw(self._acknowledged, group.hash)
+        if self._schedule is not None:
+            self._schedule.saw(self._acknowledged, group.hash)
 
     def tend(self, *, closing: bool) -> float | None:
-        """See `Target`; has the chain witnessed."""
-        if self._witness is None or self._connection is None:
+        """See `Target`; has the chain signed."""
+        if self._schedule is None or self._connection is None:
             return None
         (store_id,) = self._connection.execute("SELECT store_id FROM distill.store").fetchone() or ("",)
-        return self._witness.tend(store_id, closing=closing)
+        return self._schedule.tend(store_id, closing=closing)
 
     def abandon(self, error: Exception) -> LogError:
         """See `Target`; the server undoes what was not committed."""

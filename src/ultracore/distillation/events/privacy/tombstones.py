@@ -14,7 +14,7 @@ import msgspec
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.line_file import append_line, whole_lines
 
-__all__ = ["Tombstone", "bury", "read_tombstones"]
+__all__ = ["Tombstone", "append_tombstone", "read_tombstones"]
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,7 +33,7 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: str | None = None
 
 
-def bury(file: Path, tombstone: Tombstone) -> None:
+def append_tombstone(file: Path, tombstone: Tombstone) -> None:
     """Append a line and sync it.
 
     Raises:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ultracore.distillation.errors import LogError
 from ultracore.distillation.events.block_store import BlockStore
-from ultracore.distillation.events.checkpoints import Notary
+from ultracore.distillation.events.checkpoint_schedule import CheckpointSchedule
+from ultracore.distillation.events.checkpoints import CheckpointSigner
 from ultracore.distillation.events.facts import Event
 from ultracore.distillation.events.privacy.protection import Protection, protection_at
 from ultracore.distillation.events.sqlite.reader import Reader
 from ultracore.distillation.events.sqlite.writer import Writer
-from ultracore.distillation.events.witness import Witness
 
 __all__ = ["SqliteEventStore"]
 
@@ -72,8 +72,8 @@ class SqliteEventStore(BlockStore):
         except OSError as error:
             raise LogError(f"cannot create the folder of the decision log: {error}") from None
         protection = protection_at(self.path.parent) if protection is None else protection
-        witness = Witness(Notary(checkpoints), checkpoint_seconds) if checkpoints else None
-        writer = Writer(self.path, synchronous, busy_timeout, loss_window, protection.persist, witness)
+        schedule = CheckpointSchedule(CheckpointSigner(checkpoints), checkpoint_seconds) if checkpoints else None
+        writer = Writer(self.path, synchronous, busy_timeout, loss_window, protection.persist, schedule)
         writer.open(create=True)
         self.durability = _durability(synchronous, loss_window)
         super().__init__(writer, Reader(self.path, busy_timeout), protection, self.path.parent)

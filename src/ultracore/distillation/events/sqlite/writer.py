@@ -16,6 +16,7 @@ import apsw
 
 from ultracore.distillation.errors import ConcurrencyError, DistillationError, EventError, LogError
 from ultracore.distillation.events.block import DamagedBlockError
+from ultracore.distillation.events.checkpoint_schedule import CheckpointSchedule
 from ultracore.distillation.events.election import Election
 from ultracore.distillation.events.group_commit import Batch
 from ultracore.distillation.events.kept_parts import KeptParts
@@ -24,7 +25,6 @@ from ultracore.distillation.events.sqlite.blocks import HEAD, BlockWriter, chain
 from ultracore.distillation.events.sqlite.file import connect, explain
 from ultracore.distillation.events.sqlite.reader import OF_AGGREGATE, findable
 from ultracore.distillation.events.store import Expected
-from ultracore.distillation.events.witness import Witness
 
 __all__ = ["Writer"]
 
@@ -40,7 +40,7 @@ class Writer:
         busy_timeout: Seconds to wait while another process writes.
         loss_window: Seconds after which what was committed is synced, where commits are not.
         before_commit: Called before each commit; what it raises undoes the group.
-        witness: Told where the chain stands, now and then; null for none.
+        schedule: Told where the chain stands, now and then; null for none.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Writer:
         busy_timeout: float,
         loss_window: float,
         before_commit: Callable[[], None] = lambda: None,
-        witness: Witness | None = None,
+        schedule: CheckpointSchedule | None = None,
     ) -> None:
         self._path = path
         self._synchronous = synchronous
@@ -61,7 +61,7 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self._blocks: BlockWriter | None = None
         self._suspect = False
-        self._witness = witness
+        self._schedule = schedule
         self._packer = Packer()
         self._kept = KeptParts()
         self._acknowledged = 0
@@ -128,15 +128,15 @@ class Writer:
         self.open().execute("COMMIT")
         self._kept.committed()
         self._acknowledged = blocks.next - 1
-        if self._witness is not None:
-            self._witness.saw(self._acknowledged, blocks.tip)
+        if self._schedule is not None:
+            self._schedule.saw(self._acknowledged, blocks.tip)
         self._blocks = None
 
     def tend(self, *, closing: bool) -> float | None:
-        """See `Target`; has the chain witnessed, and the write-ahead log moved."""
+        """See `Target`; has the chain signed, and the write-ahead log moved."""
         waits = [self._move_wal()]
-        if self._witness is not None and self._connection is not None:
-            waits.append(self._witness.tend(self._store_id, closing=closing))
+        if self._schedule is not None and self._connection is not None:
+            waits.append(self._schedule.tend(self._store_id, closing=closing))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _move_wal(self) -> float | None:
