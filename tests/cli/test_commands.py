@@ -18,7 +18,7 @@ from ultracore.distillation.cli.advice import next_steps
 from ultracore.distillation.cli.edge import Group
 from ultracore.distillation.cli.progress import stages
 from ultracore.distillation.cli.serve import gateway
-from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.errors import ConfigurationError, DataError
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.log.of_files import read_traces
@@ -109,6 +109,29 @@ def test_without_a_log_the_message_says_what_to_do(distill: Any) -> None:
     outcome = distill("log", "stats")
     assert outcome.code == 2
     assert "distill run" in outcome.err
+
+
+def test_examples_never_go_into_a_log_of_real_traffic(
+    distill: Any, home: Path, tmp_path: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ultracore.distillation.cli.run.EXAMPLES", 30)
+    used: list[Path] = []
+
+    def stop(_: Any, home: Path, **__: Any) -> None:
+        used.append(home)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("ultracore.distillation.loop.run", stop)
+    open_store(home)
+    assert "far enough" in distill("run").err
+    assert used == [tmp_path / "distill-report" / ".distill"]
+    monkeypatch.setenv("DISTILL_LOG_URL", "postgresql://user@db/log")
+    outcome = distill("run")
+    assert (outcome.code, "synthetic" in outcome.err) == (2, True)
+    monkeypatch.delenv("DISTILL_LOG_URL")
+    read_traces([traces], open_store(tmp_path / "distill-report" / ".distill"))
+    outcome = distill("run")
+    assert (outcome.code, "traces.jsonl" in outcome.err, "--out" in outcome.err) == (2, True, True)
 
 
 def test_settings_show_what_the_environment_says(distill: Any, monkeypatch: pytest.MonkeyPatch) -> None:

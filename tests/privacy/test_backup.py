@@ -19,7 +19,7 @@ from ultracore.distillation.events import (
     ModelTrainedEvent,
     SubjectErasedEvent,
 )
-from ultracore.distillation.events.checkpoints import Notary, read_checkpoints
+from ultracore.distillation.events.checkpoints import CheckpointSigner, read_checkpoints
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite.ledger import SqliteLedger
 from ultracore.distillation.events.verify import verify
@@ -50,7 +50,7 @@ def sign(store: SqliteEventStore) -> None:
     ledger = SqliteLedger(store.path)
     report, store_id = verify(ledger, []), ledger.store_id()
     ledger.close()
-    Notary(home_of(store) / "checkpoints").sign(report.events, bytes.fromhex(report.hash), store_id)
+    CheckpointSigner(home_of(store) / "checkpoints").sign(report.events, bytes.fromhex(report.hash), store_id)
 
 
 @pytest.mark.parametrize("backups", [3, pytest.param(20, marks=pytest.mark.slow)])

@@ -18,7 +18,7 @@ import msgspec
 
 from ultracore.distillation.errors import ConfigurationError
 
-__all__ = ["AgentPolicy", "Settings", "load_settings"]
+__all__ = ["PREFIX", "AgentPolicy", "Settings", "load_settings"]
 
 PREFIX = "DISTILL_"
 FILE_VARIABLE = "DISTILL_CONFIG"

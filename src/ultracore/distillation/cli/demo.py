@@ -85,7 +85,7 @@ def _play(stack: contextlib.ExitStack, home: Path, seed: int, fast: bool, consol
     rules = home.parent / "rules.toml"
     rules.write_text(RULES)
     bank, port = Bank(seed), free_port()
-    store = open_store(home, load_settings(home=str(home)))
+    store = open_store(home, load_settings(env={}, home=str(home)))  # never the log that the environment names
     stack.callback(store.close)
     url = stack.enter_context(teacher_server(bank.decide, TEACHER))
     variables = {

@@ -16,13 +16,14 @@ from rich.console import Console
 from ultracore.distillation.cli.advice import next_steps
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.files import write_result
-from ultracore.distillation.cli.home import DEFAULT_OUT, LOG, find_home, home_of_run
+from ultracore.distillation.cli.home import DEFAULT_OUT, LOG, find_home, home_of_run, refuse_postgres
 from ultracore.distillation.cli.progress import stages
+from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["run_command"]
 
-EXAMPLES = 900
+EXAMPLES, EXAMPLE_FILE = 900, "example-traces.jsonl"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
 OF_LOG = ("home", "agent", "since", "imported")
@@ -78,7 +79,7 @@ def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: b
     console, err = Console(), Console(stderr=True)
     out.mkdir(parents=True, exist_ok=True)
     command = _command(train, test, out, from_log, chosen)
-    home = find_home(chosen["home"]) if from_log else home_of_run(out)
+    home = find_home(chosen["home"]) if from_log else home_of_run(out) if train else _home_of_examples(out)
     files = (home / LOG,) if from_log else train or (_examples(out, err),)
     source = LogQuery(**{name: chosen[name] for name in ("agent", "since", "imported")}) if from_log else files
     options = _options(chosen)
@@ -99,10 +100,31 @@ def _show(result: dict[str, Any], out: Path, console: Console) -> None:
     console.print(f"\nReport: {out / 'report.html'}   Figures: {out / 'result.json'}", markup=False, highlight=False)
 
 
+def _home_of_examples(out: Path) -> Path:
+    """A log of their own: a student of synthetic traces must not take the place of a real one.
+
+    Raises:
+        ConfigurationError: Other traces are in the log of that folder.
+    """
+    from ultracore.distillation.events import TracesImportedEvent
+    from ultracore.distillation.events.opening import open_store
+
+    refuse_postgres("name your traces; synthetic examples do not belong there")
+    home = (out / ".distill").absolute()
+    if (home / LOG).exists():
+        for event in open_store(home).read(types=[TracesImportedEvent.event_type]):
+            if isinstance(event, TracesImportedEvent) and event.file_name != EXAMPLE_FILE:
+                raise ConfigurationError(
+                    f"the log in {home} holds {event.file_name}: name your traces, or another folder with --out for "
+                    "synthetic examples"
+                )
+    return home
+
+
 def _examples(out: Path, err: Console) -> Path:
     from ultracore.distillation.teachers.scripted.traces import write_traces
 
-    file = out / "example-traces.jsonl"
+    file = out / EXAMPLE_FILE
     n = write_traces(file, n=EXAMPLES)
     err.print(
         f"No file was given: {n} SYNTHETIC example conversations were written to {file}. They show the loop; "

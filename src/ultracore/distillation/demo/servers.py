@@ -21,6 +21,7 @@ from typing import Any
 
 from ultracore.distillation.demo.bank import Answer, Message
 from ultracore.distillation.errors import ConfigurationError
+from ultracore.distillation.settings import PREFIX
 
 __all__ = ["Client", "free_port", "process", "teacher_server", "wait_until_ready"]
 
@@ -80,8 +81,12 @@ def _handler(decide: Decide, model: str) -> type[BaseHTTPRequestHandler]:
 def process(
     words: Sequence[str], log: Path, variables: Mapping[str, str] | None = None, *, stop_seconds: float = STOP_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A `distill` command that runs beside this one; what it says goes to a file, and it ends within `stop_seconds`."""
-    environment = {**os.environ, **(variables or {})}
+    """A `distill` command that runs beside this one; what it says goes to a file, and it ends within `stop_seconds`.
+
+    Of the settings in the environment it gets `variables` alone: what is synthetic goes into no real log.
+    """
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = {**others, **(variables or {})}
     with log.open("wb") as said:
         child = subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-c", PROGRAM, *words], stdin=subprocess.PIPE, stdout=said, stderr=said, env=environment,
