@@ -1,7 +1,7 @@
 """Where does the CPU of an answer from memory go? The gateway's own stages, one after the other, in this process.
 
 Each stage does what the gateway does with the same requests; the least of the passes counts, so that other work on
-the machine adds little. What the server needs besides (HTTP, event loop, ASGI, the thread that writes the log) is
+the machine adds little. What the server needs besides (HTTP, the event loop, the thread that writes the log) is
 what `gateway` measures of the whole process, less these. What this file does not know: rates and latencies.
 """
 
@@ -113,6 +113,6 @@ def stages_table(times: dict[str, dict[str, float]], n: int, whole: float) -> Ta
     rows.append(["the whole process, as measured above", "", number(whole, 0)])
     note = (
         f"{n} requests, each read once (new), then {PASSES} times again, least pass; thread CPU. What is left of the "
-        "whole is HTTP, event loop, ASGI, and the thread that writes the log, with caches colder than here."
+        "whole is HTTP, the event loop, and the thread that writes the log, with caches colder than here."
     )
     return Table("An answer from memory, stage by stage", ["stage", "new, CPU us", "again, CPU us"], rows, note)

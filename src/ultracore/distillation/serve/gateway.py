@@ -222,7 +222,7 @@ class Gateway:
             self._once.keep(place, 200, answer.headers, answer.body)
         return answer
 
-    def recalled(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: bytes) -> Exchange | None:
+    def recalled(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: memoryview) -> Exchange | None:
         """The exchange over a request, where the student's answer is known by heart; it leaves no trace yet.
 
         Args:
@@ -245,7 +245,7 @@ class Gateway:
         self._note(exchange)
         return self._student(exchange, headers)
 
-    def _asked(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: bytes) -> _Asked:
+    def _asked(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: bytes | memoryview) -> _Asked:
         """All that is known of a request before the gate is asked."""
         parsed = self._recent.parse(dialect, caller.tenant, body)
         started = time.perf_counter()

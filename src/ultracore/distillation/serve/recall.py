@@ -53,14 +53,14 @@ class Heads:
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
-    def find(self, piece: bytes) -> tuple[Head, bytes] | None:
-        """Head and body, where a piece of input is exactly one request with a known head."""
+    def find(self, piece: bytes) -> tuple[Head, memoryview] | None:
+        """Head and body, where a piece of input is exactly one request with a known head; the body is not copied."""
         end = piece.find(END) + len(END)
         length = LENGTH.search(piece, 0, end)
         if length is None or len(piece) != end + int(length[1]):
             return None
         head = self._known.get(piece[: length.start(1)] + piece[length.end(1) : end])
-        return None if head is None else (head, piece[end:])
+        return None if head is None else (head, memoryview(piece)[end:])
 
     def learn(self, piece: bytes, cycle: RequestResponseCycle) -> None:
         """Keep the head of a piece that the parser read as this one request, if it is a plain one."""
@@ -114,7 +114,7 @@ class Recall:
         self._dialects = dialects
         self._scopes = scopes
 
-    def ask(self, head: Head, body: bytes) -> Recalled | None:
+    def ask(self, head: Head, body: memoryview) -> Recalled | None:
         """The answer; `None` where the request must go the long way, of which no trace is left here."""
         let_in: Key | None = None
         try:

@@ -36,20 +36,20 @@ class Recent:
         self._kept: OrderedDict[bytes, ChatRequest] = OrderedDict()
         self._bytes = 0
 
-    def parse(self, dialect: Dialect, tenant: str, body: bytes) -> ChatRequest:
+    def parse(self, dialect: Dialect, tenant: str, body: bytes | memoryview) -> ChatRequest:
         """What `dialect.parse` makes of a body.
 
         Raises:
             RequestError: As `Dialect.parse`; such a body is not kept.
         """
         if len(body) > MAX_BODY:
-            return dialect.parse(body)
+            return dialect.parse(bytes(body))
         hashed = hashlib.sha256(f"{tenant}\0{dialect.path}\0".encode())
         hashed.update(body)
         digest = hashed.digest()
         request = self._kept.get(digest)
         if request is None:
-            request = msgspec.structs.replace(dialect.parse(body), digest=digest)
+            request = msgspec.structs.replace(dialect.parse(bytes(body)), digest=digest)
             self._keep(request)
         else:
             self._kept.move_to_end(digest)
