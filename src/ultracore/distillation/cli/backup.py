@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, refuse_postgres, settings_at
+from ultracore.distillation.cli.home import find_home, home_option, refuse_postgres, settings_at
 from ultracore.distillation.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FOLDER = click.Path(path_type=Path)
 )
 @click.argument("to", type=FOLDER)
 @click.option("--keys-to", type=FOLDER, help="Another folder for the keyring, so that neither opens anything alone.")
-@click.option("--home", type=FOLDER, help="Folder of the log, or of a report.")
+@home_option
 def backup_command(to: Path, keys_to: Path | None, home: Path | None) -> None:
     """Copy the log and what belongs to it to the new folder TO, while it is in use, and verify the copy."""
     from ultracore.distillation.backup import back_up

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home
+from ultracore.distillation.cli.home import find_home, home_option
 
 if TYPE_CHECKING:
     from ultracore.distillation.watch.costs import Costs
@@ -22,7 +22,7 @@ __all__ = ["costs_command"]
 
 
 @click.command("costs", epilog=examples("distill costs", "distill costs --home distill-report --tenant acme"))
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 @click.option("--tenant", help="Only this tenant's.")
 def costs_command(home: Path | None, tenant: str | None) -> None:
     """Add up what the teacher's servers were asked by a gateway: answers, retries and audits.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import find_home, home_option, settings_at
 
 if TYPE_CHECKING:
     from ultracore.distillation.erasure import Erasure, Plan
@@ -41,7 +41,7 @@ __all__ = ["erase_command"]
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 def erase_command(
     subject: str | None,
     tenant: str | None,

@@ -9,13 +9,27 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import Settings, load_settings
 
-__all__ = ["DEFAULT_OUT", "LOG", "find_home", "home_of_run", "home_or_new", "refuse_postgres", "settings_at"]
+__all__ = [
+    "DEFAULT_OUT",
+    "LOG",
+    "find_home",
+    "home_of_run",
+    "home_option",
+    "home_or_new",
+    "refuse_postgres",
+    "settings_at",
+]
 
 DEFAULT_OUT = "distill-report"
 LOG = "log.db"
+
+home_option = click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+"""Which log: for every command that reads one."""
 
 
 def home_of_run(out: Path) -> Path:

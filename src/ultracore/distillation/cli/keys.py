@@ -11,14 +11,12 @@ from pathlib import Path
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, home_or_new
+from ultracore.distillation.cli.home import find_home, home_option, home_or_new
 from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["keys_group"]
-
-HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
 
 
 @click.group("keys", epilog=examples("distill keys add support --agent support", "distill keys list"))
@@ -41,7 +39,7 @@ def keys_group() -> None:
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="Most requests, with a minute's burst.")
 @click.option("--concurrent", type=click.IntRange(min=1), help="Most requests at once.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="Valid for so long.  [default: until it is revoked]")
-@HOME
+@home_option
 def add(
     name: str,
     scope: str,
@@ -72,7 +70,7 @@ def add(
 
 
 @keys_group.command("list", epilog=examples("distill keys list --home distill-report"))
-@HOME
+@home_option
 def list_keys(home: Path | None) -> None:
     """List the keys, without their secrets."""
     from ultracore.distillation.events.facts import utc_now
@@ -90,7 +88,7 @@ def list_keys(home: Path | None) -> None:
 @keys_group.command("revoke", epilog=examples("distill keys revoke 4f1c0a9be77d --reason rotated"))
 @click.argument("key_id")
 @click.option("--reason", default="", help="For the log.")
-@HOME
+@home_option
 def revoke(key_id: str, reason: str, home: Path | None) -> None:
     """Revoke a key by its id. Running gateways refuse it within a second."""
     from ultracore.distillation.events import KeyRevokedEvent

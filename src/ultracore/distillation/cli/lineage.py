@@ -15,8 +15,8 @@ import msgspec
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.files import whole_file
-from ultracore.distillation.cli.home import settings_at
-from ultracore.distillation.cli.log import of_home, open_log
+from ultracore.distillation.cli.home import home_option, settings_at
+from ultracore.distillation.cli.log import open_log
 
 __all__ = ["lineage_command"]
 
@@ -29,7 +29,7 @@ STYLE = "body{font:16px/1.5 system-ui;margin:2rem;max-width:70rem}li{margin:.3re
 @click.option("--tenant", help="Whose model.  [default: the tenant of the settings]")
 @click.option("--json", "as_json", is_flag=True, help="OpenLineage run events, one a line.")
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write the tree as a page.")
-@of_home
+@home_option
 def lineage_command(model: str, tenant: str | None, as_json: bool, page: Path | None, home: Path | None) -> None:
     """Print what MODEL was made of and what came of it, each with the event that says so."""
     from ultracore.distillation.products.lineage import of_model

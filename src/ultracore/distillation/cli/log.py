@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import LOG, find_home, refuse_postgres
+from ultracore.distillation.cli.home import LOG, find_home, home_option, refuse_postgres
 from ultracore.distillation.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ FIRST_SPAN = 200
 Command = Callable[..., None]
 
 
-def of_home(command: Command) -> Command:
-    """The option that says which log."""
-    return click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")(command)
-
-
 def filters(command: Command) -> Command:
     """The options that say which events."""
     for option in (
@@ -57,9 +52,8 @@ def filters(command: Command) -> Command:
     return command
 
 
-def at_moment(command: Command) -> Command:
-    """The option that goes back."""
-    return click.option("--as-of", help="As it was then: a position, or a time (ISO 8601).")(command)
+at_moment = click.option("--as-of", help="As it was then: a position, or a time (ISO 8601).")
+"""The option that goes back."""
 
 
 @click.group("log", epilog=examples("distill log stats", "distill log tail -f", "distill log show 17 --trace"))
@@ -68,7 +62,7 @@ def log_group() -> None:
 
 
 @log_group.command("tail", epilog=examples("distill log tail -n 3", "distill log tail -f --type ALERT_RAISED"))
-@of_home
+@home_option
 @filters
 @click.option("-n", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many events.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they come, until Ctrl-C.")
@@ -88,7 +82,7 @@ def tail(home: Path | None, count: int, follow: bool, as_json: bool, **chosen: A
 
 @log_group.command("show", epilog=examples("distill log show 17", "distill log show 17 --trace"))
 @click.argument("event")
-@of_home
+@home_option
 @click.option("--trace", is_flag=True, help="What led to it, and what came of it.")
 @click.option("--json", "as_json", is_flag=True, help="The event alone, as one line of JSON.")
 def show(event: str, home: Path | None, trace: bool, as_json: bool) -> None:
@@ -111,7 +105,7 @@ def show(event: str, home: Path | None, trace: bool, as_json: bool) -> None:
 
 
 @log_group.command("models", epilog=examples("distill log models", "distill log models --as-of 2026-11-01"))
-@of_home
+@home_option
 @at_moment
 @click.option("--tenant", help="Only this tenant's models.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model.")

@@ -14,14 +14,15 @@ import msgspec
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.files import whole_file
-from ultracore.distillation.cli.log import at_moment, filters, log_file, of_home, open_log, wanted_of
+from ultracore.distillation.cli.home import home_option
+from ultracore.distillation.cli.log import at_moment, filters, log_file, open_log, wanted_of
 from ultracore.distillation.cli.tables import print_rows, print_table
 
 __all__ = ["export_command", "sql_command", "stats_command"]
 
 
 @click.command("stats", epilog=examples("distill log stats", "distill log stats --as-of 5000"))
-@of_home
+@home_option
 @at_moment
 @click.option("--tenant", help="Only this tenant's events.")
 @click.option("--agent", help="Only this agent's decisions and sessions.")
@@ -52,7 +53,7 @@ def stats_command(home: Path | None, as_of: str | None, tenant: str | None, agen
     "export",
     epilog=examples("distill log export --to log.jsonl.zst", "distill log export --to x.jsonl --type ALERT_RAISED"),
 )
-@of_home
+@home_option
 @filters
 @at_moment
 @click.option(
@@ -79,7 +80,7 @@ def export_command(home: Path | None, target: Path, as_of: str | None, **chosen:
     ),
 )
 @click.argument("query")
-@of_home
+@home_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 def sql_command(query: str, home: Path | None, as_json: bool) -> None:
     """Ask a log in SQLite in SQL: table `events`, view `log` with each event's `payload`; nothing can be changed."""

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import home_or_new, settings_at
+from ultracore.distillation.cli.home import home_option, home_or_new, settings_at
 from ultracore.distillation.errors import ConfigurationError
 
 __all__ = ["loop_command"]
@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path)
         "distill loop --once                        one round, for cron",
     ),
 )
-@click.option("--home", type=FILE, help="Folder of the log, or of a report.")
+@home_option
 @click.option("--config", type=FILE, envvar="DISTILL_CONFIG", help="TOML file; see docs/gateway.md.")
 @click.option("--rules", type=FILE, help="TOML file: [promotion], [retraining], [limits]; see docs/loop.md.")
 @click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between rounds.")

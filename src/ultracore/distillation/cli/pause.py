@@ -10,18 +10,17 @@ from pathlib import Path
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import home_or_new
+from ultracore.distillation.cli.home import home_option, home_or_new
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["pause_command", "resume_command"]
 
-HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
 REASON = click.option("--reason", default="", help="For the log.")
 
 
 @click.command("pause", epilog=examples("distill pause --reason 'incident 12'"))
 @REASON
-@HOME
+@home_option
 def pause_command(reason: str, home: Path | None) -> None:
     """Send everything to the teacher; every gateway on this log obeys within a second."""
     from ultracore.distillation.events import GatewayPausedEvent
@@ -34,7 +33,7 @@ def pause_command(reason: str, home: Path | None) -> None:
 
 @click.command("resume", epilog=examples("distill resume"))
 @REASON
-@HOME
+@home_option
 def resume_command(reason: str, home: Path | None) -> None:
     """Let the student answer again what it may."""
     from ultracore.distillation.events import GatewayResumedEvent

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import settings_at
-from ultracore.distillation.cli.log import of_home, open_log
+from ultracore.distillation.cli.home import home_option, settings_at
+from ultracore.distillation.cli.log import open_log
 from ultracore.distillation.cli.tables import print_rows, print_table
 
 __all__ = ["products_group"]
@@ -33,7 +33,7 @@ def products_group() -> None:
 
 def of_tenant(command: Any) -> Any:
     """The options that say whose rows."""
-    return of_home(click.option("--tenant", help="Whose rows.  [default: the tenant of the settings]")(command))
+    return home_option(click.option("--tenant", help="Whose rows.  [default: the tenant of the settings]")(command))
 
 
 where = click.option("--where", multiple=True, help="Such as agent_id=support, or timestamp.gte=2026-11-01.")

@@ -14,14 +14,13 @@ from rich.console import Console
 
 from ultracore.distillation.cli.edge import examples
 from ultracore.distillation.cli.files import check_target, whole_file
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import find_home, home_option, settings_at
 from ultracore.distillation.cli.prompts_serving import compare_command, deploy_command, given_parts
 from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.settings import load_settings
 
 __all__ = ["prompts_group"]
 
-HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
 AGENT = click.option("--agent", help="Only this agent's.")
 
 
@@ -63,7 +62,7 @@ prompts_group.add_command(deploy_command)
 @click.option("--imported", is_flag=True, help="Learn from decisions imported from files, too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the optimized prompt there.")
 @AGENT
-@HOME
+@home_option
 def optimize(prompt: Path, agent: str | None, home: Path | None, out: Path | None, **options: Any) -> None:
     """Optimize the prompt in the file PROMPT on the teacher's decisions in the log.
 
@@ -141,7 +140,7 @@ def _tell(result: Any, *, by_reader: bool) -> None:
 
 @prompts_group.command("list", epilog=examples("distill prompts list --agent support"))
 @AGENT
-@HOME
+@home_option
 def list_versions(agent: str | None, home: Path | None) -> None:
     """List the versions, oldest first."""
     from ultracore.distillation.optimize.versions import prompt_versions
@@ -159,7 +158,7 @@ def list_versions(agent: str | None, home: Path | None) -> None:
 
 @prompts_group.command("show", epilog=examples("distill prompts show 4f1c0a9b", "distill prompts show 4f1c > p.txt"))
 @click.argument("version")
-@HOME
+@home_option
 def show(version: str, home: Path | None) -> None:
     """Print the text of VERSION, named by its id or the beginning of it."""
     from ultracore.distillation.optimize.versions import find_version
@@ -170,7 +169,7 @@ def show(version: str, home: Path | None) -> None:
 @prompts_group.command("diff", epilog=examples("distill prompts diff 4f1c0a9b 77d2e5c1"))
 @click.argument("old")
 @click.argument("new")
-@HOME
+@home_option
 def diff(old: str, new: str, home: Path | None) -> None:
     """Show what changed from version OLD to version NEW."""
     from ultracore.distillation.optimize.versions import difference_of, find_version
@@ -185,7 +184,7 @@ def diff(old: str, new: str, home: Path | None) -> None:
 )
 @click.argument("version")
 @click.option("--reason", default="", help="For the log.")
-@HOME
+@home_option
 def use(version: str, reason: str, home: Path | None) -> None:
     """Put VERSION in use for its agent; to roll back, use an older one."""
     from ultracore.distillation.optimize.versions import choose, find_version
@@ -200,7 +199,7 @@ def use(version: str, reason: str, home: Path | None) -> None:
 @prompts_group.command("tree", epilog=examples("distill prompts tree --html prompts.html"))
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page instead, with texts and the curve.")
 @AGENT
-@HOME
+@home_option
 def tree(html: Path | None, agent: str | None, home: Path | None) -> None:
     """Draw which version came of which."""
     from ultracore.distillation.optimize.versions import prompt_versions

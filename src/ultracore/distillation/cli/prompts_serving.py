@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import find_home, home_option, settings_at
 
 __all__ = ["Given", "compare_command", "deploy_command", "given_parts"]
 
@@ -35,7 +35,7 @@ def given_parts(store: Any, settings: Any, agent: str | None, *, imported: bool)
 
 def _shared(command: Any) -> Any:
     for option in (
-        click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report."),
+        home_option,
         click.option("--imported", is_flag=True, help="Decisions imported from files, too."),
         click.option("--key-env", default="OPENAI_API_KEY", show_default=True, help="Variable with the server's key."),
         click.option("--model", default="default", show_default=True, help="The model there."),

@@ -14,7 +14,7 @@ import msgspec
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home
+from ultracore.distillation.cli.home import find_home, home_option
 from ultracore.distillation.cli.tables import print_table
 from ultracore.distillation.settings import load_settings
 
@@ -30,7 +30,7 @@ STYLES = {"same": "green", "identical decisions": "yellow", "different": "bold r
 @click.command("replay", epilog=examples("distill replay", "distill replay --all --home distill-report"))
 @click.argument("model", required=False)
 @click.option("--all", "every", is_flag=True, help="Every model that the log knows.")
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model.")
 def replay_command(model: str | None, every: bool, home: Path | None, as_json: bool) -> None:
     """Rebuild data set, model, certificate and verdict of MODEL from the log alone, and compare.

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home
+from ultracore.distillation.cli.home import find_home, home_option
 
 if TYPE_CHECKING:
     from ultracore.distillation.dashboard.overview import Overview
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 @click.command("top", epilog=examples("distill top", "distill top --window 7d", "distill top --once --json"))
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 @click.option("--tenant", help="Whose figures.  [default: the setting]")
 @click.option("--window", type=click.Choice(["1h", "24h", "7d", "30d", "all"]), default="24h", show_default=True)
 @click.option("--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between looks.")

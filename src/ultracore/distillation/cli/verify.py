@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import LOG, find_home, settings_at
+from ultracore.distillation.cli.home import LOG, find_home, home_option, settings_at
 from ultracore.distillation.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ DAMAGED = 1
 
 
 @click.command("verify", epilog=examples("distill verify", "distill verify --checkpoints /media/audit/checkpoints"))
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 @click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of the signed checkpoints.")
 @click.pass_context
 def verify_command(context: click.Context, home: Path | None, checkpoints: Path | None) -> None:

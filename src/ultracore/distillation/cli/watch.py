@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ultracore.distillation.cli.edge import examples
-from ultracore.distillation.cli.home import find_home, settings_at
+from ultracore.distillation.cli.home import find_home, home_option, settings_at
 
 if TYPE_CHECKING:
     from ultracore.distillation.watch.watcher import Look
@@ -34,7 +34,7 @@ NAME, MESSAGE = 60, 400
         "distill watch --tenant acme || page-somebody",
     ),
 )
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of the log, or of a report.")
+@home_option
 @click.option("--tenant", help="Whose decisions; the setting's by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.pass_context

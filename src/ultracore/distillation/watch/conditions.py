@@ -44,7 +44,7 @@ def agreement(settings: Settings, upper: float | None, estimate: float | None) -
         limit=limit,
         beyond=upper is not None and upper <= limit + 1e-9,
         within=upper is None or upper >= min(1.0, limit + BACK),
-        message=f"live agreement with the teacher: {said} (alert below {limit:.0%})",
+        message=f"live agreement with the teacher: {said} (alert below {100 * limit:g}%)",
     )
 
 
