@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
 from ultracore.distillation.students.compact.crf import may_follow
+from ultracore.distillation.train.lbfgs import minimise
 
 __all__ = ["CrfWeights", "Packing", "fit_crf", "pack"]
 
@@ -79,9 +79,9 @@ def fit_crf(
         iterations: Of L-BFGS, at most.
     """
     likelihood = _Likelihood(features, path, packing, slots, l2)
-    options = {"maxiter": iterations, "maxcor": HISTORY, "ftol": TOLERANCE}
-    found = minimize(likelihood, np.zeros(likelihood.size), jac=True, method="L-BFGS-B", options=options)
-    weights, transitions = likelihood.parts(found.x)
+    start = np.zeros(likelihood.size)
+    found = minimise(likelihood, start, iterations=iterations, tolerance=TOLERANCE, memory=HISTORY)
+    weights, transitions = likelihood.parts(found)
     return CrfWeights(weights.astype(np.float32), transitions.astype(np.float32))
 
 

@@ -31,7 +31,10 @@ LEAST_SHARE = 0.3
 L2 = 0.3
 """Best calibrated of 0.15, 0.3 and 0.6 on 1,500 held-out sentences; agreement is the same within noise."""
 
-ITERATIONS = 60
+ITERATIONS = 40
+"""60 took half as long again, and found no more: of 1,955 held-out values of SNIPS 91.0 % (60: 91.1) were more likely
+than not, mean log probability -.254 (-.255); of 592 of SGD 86.2 % (86.2) and -.340 (-.340). 30 said less of SNIPS."""
+
 MIN_COUNT = 2
 """Tokens that a feature must describe; features seen once made it slower and no better."""
 
