@@ -54,7 +54,9 @@ Say = Callable[[str], None]
 FOLDS = 4
 
 # Picked by hand among some ten settings on tau-bench airline and tau2 telecom, 4-fold by task; no systematic search.
-ACTION_NETWORK = {"hidden": 64, "networks": 4, "epochs": 25, "decay": 0.2}
+# The rate of the actions' by held-out log loss: on folds of SGD, SNIPS and telecom .112, .062 and .669, and .133, .070
+# and .686 at a quarter of it.
+ACTION_NETWORK = {"hidden": 64, "networks": 4, "epochs": 25, "decay": 0.2, "learning_rate": 0.016}
 ARGUMENT_NETWORK = {"hidden": 64, "networks": 3, "epochs": 30, "decay": 0.05}
 CALL_NETWORK = {"hidden": 32, "networks": 4, "epochs": 40, "decay": 0.02, "batch_rows": 512}
 

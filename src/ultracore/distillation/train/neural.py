@@ -13,8 +13,14 @@ from ultracore.distillation.students.compact.ranker import CLIP, Ranker
 __all__ = ["fit_ranker"]
 
 Floats = NDArray[np.float32]
-MAX_STEPS = 800
-"""Bounds the time on large sets; on the example bank, the one set compared, whole-call agreement stayed the same."""
+MAX_STEPS = 400
+"""Bounds the time on large sets."""
+
+HIGHEST_RATE = 0.016
+"""Where passes are cut short the rate rises as much, up to this. Held-out log loss of arguments, two folds each: .226
+to .225 (SGD) and .087 to .086 (SNIPS) against twice as many steps at .004; .243 with these steps at .004, .230 with
+300 steps, .234 with batches of 1,024 rows (SGD). Where no pass is cut, a higher rate was worse: .284 to .329 on
+telecom."""
 
 Parameters = dict[str, Floats]
 Moments = dict[str, tuple[Floats, Floats]]
@@ -44,7 +50,7 @@ def fit_ranker(
         hidden: Hidden units of each network.
         networks: How many are averaged.
         epochs: Passes over the data; fewer where they would take more than MAX_STEPS batches.
-        learning_rate: Of Adam, falling to 5 % of itself along a cosine.
+        learning_rate: Of Adam, falling to 5 % of itself along a cosine; see HIGHEST_RATE.
         batch_rows: Rows in a batch, about.
         decay: Decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101).
         seed: Seed of the initial weights and of the order of batches.
@@ -57,7 +63,8 @@ def fit_ranker(
     rng = np.random.default_rng(seed)
     p = _initial(rows.shape[1], hidden, networks, rng)
     moments = {name: (np.zeros_like(value), np.zeros_like(value)) for name, value in p.items()}
-    epochs = min(epochs, max(1, -(-MAX_STEPS // max(batches.count, 1))))
+    wanted, epochs = epochs, min(epochs, max(1, -(-MAX_STEPS // max(batches.count, 1))))
+    learning_rate = max(learning_rate, min(HIGHEST_RATE, learning_rate * wanted / epochs))
     steps = max(1, epochs * batches.count)
     step = 0
     for _ in range(epochs):
