@@ -7,7 +7,7 @@ import pytest
 
 from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.train import linear
-from ultracore.distillation.train.linear import fit_binary, fit_softmax
+from ultracore.distillation.train.linear import fit_softmax
 
 WIDTH, ROWS = 400, 60
 
@@ -31,13 +31,9 @@ def drawn(seed: int) -> tuple[list[Vector], list[str], np.ndarray]:
 def test_few_rows_are_fitted_as_many_are(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, labels, weights = drawn(seed)
     few = fit_softmax(rows, WIDTH, labels, weights, c=1.0)
-    yes, bias = fit_binary(rows, WIDTH, np.array(labels) == "a", weights, c=1.0)
     monkeypatch.setattr(linear, "FEW_ROWS", 0)
     many = fit_softmax(rows, WIDTH, labels, weights, c=1.0)
     np.testing.assert_allclose(few.weights, many.weights, atol=0.02)
     assert np.abs(many.weights).max() > 0.2
     for row in drawn(seed + 10)[0]:
         assert few.softmax(row) == pytest.approx(many.softmax(row), abs=0.01)
-    other, other_bias = fit_binary(rows, WIDTH, np.array(labels) == "a", weights, c=1.0)
-    np.testing.assert_allclose(yes, other, atol=0.02)
-    assert bias == pytest.approx(other_bias, abs=0.02)
