@@ -107,6 +107,21 @@ def test_equal_seeds_give_equal_students_and_saving_changes_nothing(fit: FitResu
     assert loaded.propose_batch(states) == [fit.student.propose(state) for state in states]
 
 
+def test_equal_states_of_a_batch_are_answered_once_and_others_for_themselves(
+    fit: FitResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (decision.state for decision in world(1, seed=5)[:2])
+    bare = State(first.messages, [Tool(tool.name) for tool in TOOLS])
+    asked: list[State] = []
+    propose = CompactStudent.propose
+    monkeypatch.setattr(
+        CompactStudent, "propose", lambda student, state: asked.append(state) or propose(student, state)
+    )
+    states = [first, second, State(json.loads(json.dumps(first.messages)), TOOLS), bare, second]
+    assert fit.student.propose_batch(states) == [propose(fit.student, state) for state in states]
+    assert asked == [first, second, bare]
+
+
 def forget() -> None:
     """As a process that has read nothing yet."""
     transcript._remembered.clear()

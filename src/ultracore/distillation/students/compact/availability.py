@@ -27,9 +27,6 @@ AVAILABILITY_FEATURES = 8
 LIKELY = 0.03
 """Prior from which on a candidate counts as a value of the slot."""
 
-_USED, _MENTIONED = 8, 10
-"""Columns of `Candidates.static`: already in the newest call, and where the user said it."""
-
 
 def availability(tools: Sequence[Tool], pool: Candidates, knowledge: Knowledge) -> Floats:
     """What is at hand for the scarcest required argument of each tool.
@@ -75,7 +72,7 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
             given[row] = len(before)
             unused[row, [pool.index[key] for key in before if key in pool.index]] = False
     latest = np.where(unused, pool.largest(pool.turns), -1).max(1)
-    mentioned = unused @ pool.static[:, [_USED, _MENTIONED]]
+    mentioned = unused @ np.array([[at >= 0 for at in pool.said_at], pool.said_last], np.float32).T
     found = np.column_stack(
         [
             np.minimum(likely, 30) / 30,

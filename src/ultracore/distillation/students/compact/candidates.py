@@ -227,6 +227,23 @@ class Candidates:
         return np.add.reduceat(per_source, self.start[:-1]) if len(self) else per_source[:0]
 
     @cached_property
+    def said_at(self) -> list[int]:
+        """Where the user said each candidate first, -1 where they did not; of single characters it says nothing."""
+        said = self.transcript.user_text.lower()
+        return [said.find(key) if len(key) > 1 else -1 for key in self.lowered]
+
+    @cached_property
+    def said_last(self) -> list[bool]:
+        """Whether the user said each candidate last; likewise."""
+        last = self.transcript.last_user_text.lower()
+        return [len(key) > 1 and key in last for key in self.lowered]
+
+    @cached_property
+    def lowered(self) -> list[str]:
+        """`keys` in small letters."""
+        return [key.lower() for key in self.keys]
+
+    @cached_property
     def static(self) -> Floats:
         """What can be said of each candidate whatever the slot: [candidates, STATIC_FEATURES] float32."""
         if not len(self):
@@ -245,7 +262,7 @@ class Candidates:
     def named(self) -> list[int]:
         """The candidates of a tool result that the agent's last reply names."""
         reply = self.transcript.last_reply.lower()
-        said = [place for place, key in enumerate(self.keys) if len(key) >= LEAST_NAMED and key.lower() in reply]
+        said = [place for place, key in enumerate(self.lowered) if len(key) >= LEAST_NAMED and key in reply]
         return [place for place in said if any(path.startswith("result:") for path in self.paths_of[place])]
 
     def _places(self) -> list[NDArray[Any]]:
@@ -266,17 +283,16 @@ class Candidates:
 
     def _mentions(self) -> list[NDArray[Any]]:
         t = self.transcript
-        lowered = [key.lower() for key in self.keys]
-        said, last, reply = t.user_text.lower(), t.last_user_text.lower(), t.last_reply.lower()
+        reply = t.last_reply.lower()
         newest = {key_of(v) for call in t.calls[-1:] for _, v in scalars(call.arguments or {})}
-        positions = np.array([said.find(key) if len(key) > 1 else -1 for key in lowered], np.float32)
+        positions = np.array(self.said_at, np.float32)
         return [
             np.array([min(t.used.get(key, 0), 5) / 5 for key in self.keys]),
             np.array([key in newest for key in self.keys]),
             positions >= 0,
-            np.where(positions >= 0, positions / max(len(said), 1), -1.0),
-            np.array([len(key) > 1 and key in last for key in lowered]),
-            np.array([len(key) > 1 and key in reply for key in lowered]),
+            np.where(positions >= 0, positions / max(len(t.user_text.lower()), 1), -1.0),
+            np.array(self.said_last),
+            np.array([len(key) > 1 and key in reply for key in self.lowered]),
         ]
 
     def _overlaps(self) -> list[NDArray[Any]]:

@@ -27,7 +27,7 @@ from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 from ultracore.distillation.students.schema import is_valid
-from ultracore.distillation.tools import ToolCall
+from ultracore.distillation.tools import ToolCall, canonical_json
 
 __all__ = ["CompactStudent", "Rankers", "select", "whole_message"]
 
@@ -122,8 +122,15 @@ class CompactStudent:
         return self.memory.recall(state)
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
-        """As `propose` on each state."""
-        return [self.propose(state) for state in states]
+        """As `propose` on each state; equal states are answered once."""
+        answers: dict[tuple[bytes, tuple[int, ...]], Proposal] = {}
+        proposals = []
+        for state in states:
+            asked = canonical_json(state.messages), tuple(map(id, state.tools))  # tools of one name may differ
+            if asked not in answers:
+                answers[asked] = self.propose(state)
+            proposals.append(answers[asked])
+        return proposals
 
     def save(self, folder: Path) -> str:
         """Write the student to a folder; returns the id under which `load_student` brings it back."""
