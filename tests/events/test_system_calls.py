@@ -40,13 +40,29 @@ store.close()
 """
 
 
+OPENER = """
+import sys
+from pathlib import Path
+from ultracore.distillation.errors import LogError
+from ultracore.distillation.events.sqlite import SqliteEventStore
+try:
+    SqliteEventStore(Path(sys.argv[1]))
+except LogError as error:
+    print(error)
+"""
+
+
 def traced(*words: str, path: Path, appends: int) -> tuple[list[str], str]:
     """What the appender printed, and the trace of its system calls."""
     trace = path.with_suffix(".trace")
     command = [STRACE, "-f", "-y", "-o", str(trace), *words, sys.executable, "-c", APPENDER, str(path), str(appends)]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1500, check=False)
+    done = run(command)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines(), trace.read_text(errors="replace")
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1500, check=False)
 
 
 def unsynced_acks(trace: str) -> tuple[int, int]:
@@ -101,11 +117,22 @@ def check_failing_sync(path: Path, when: str) -> list[str]:
 
 
 @with_strace
-@pytest.mark.parametrize("when", [6, 13, *(pytest.param(n, marks=pytest.mark.slow) for n in range(7, 24) if n != 13)])
+@pytest.mark.parametrize("when", [8, 13, *(pytest.param(n, marks=pytest.mark.slow) for n in range(9, 24) if n != 13)])
 def test_one_failed_sync_is_told_and_heals(tmp_path: Path, when: int) -> None:
     kinds = [line.split()[0] for line in check_failing_sync(tmp_path / "log.db", str(when))]
     assert kinds.count("error") <= 1
     assert kinds[-1] == "ack"
+
+
+@with_strace
+@pytest.mark.parametrize("when", ["1+", "7+"])
+def test_a_log_that_could_not_be_made_says_why_and_can_be_made_later(tmp_path: Path, when: str) -> None:
+    path = tmp_path / "log.db"
+    inject = ["-e", "trace=fdatasync,fsync", "-e", f"inject=fdatasync,fsync:error=EIO:when={when}"]
+    done = run([STRACE, "-f", "-o", "/dev/null", *inject, sys.executable, "-c", OPENER, str(path)])
+    assert done.stdout.startswith(f"the decision log {path}")
+    assert "disk I/O error" in done.stdout
+    assert intact(path) == set()
 
 
 @with_strace

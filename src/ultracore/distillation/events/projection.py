@@ -190,7 +190,8 @@ class Projector:
         try:
             yield
         except BaseException:
-            self.state.execute("ROLLBACK")
+            if self.state.in_transaction:  # where a disk is full, SQLite has rolled back itself
+                self.state.execute("ROLLBACK")
             raise
         self.state.execute("COMMIT")
 

@@ -161,7 +161,8 @@ def _bring_up(connection: apsw.Connection, path: Path, version: int) -> None:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # where COMMIT failed, SQLite has rolled back itself
+            connection.execute("ROLLBACK")
         raise
 
 
