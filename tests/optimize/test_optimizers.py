@@ -7,6 +7,7 @@ import importlib.metadata
 import inspect
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -349,3 +350,9 @@ def test_a_cancelled_run_stops(rubric: Rubric) -> None:
         return len(rubric.asked) - asked
 
     assert asyncio.run(script()) == 0
+
+
+def test_a_run_belongs_to_the_tenant_of_the_settings(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILL_TENANT", "acme")
+    run(DSPyOptimizer(budget=20), lambda prompt, examples: 0.5)
+    assert {event.metadata.tenant_id for event in open_store(home).read()} == {"acme"}

@@ -29,6 +29,7 @@ from ultracore.distillation.optimize.notes import NotesReflection
 from ultracore.distillation.optimize.reflection import Ask, LanguageReflection, Reflection, ask_of
 from ultracore.distillation.optimize.result import OptimizationResult, Outcome, Tried, result_of
 from ultracore.distillation.optimize.run import BudgetSpent, Candidate, Run
+from ultracore.distillation.settings import load_settings
 
 __all__ = ["Optimizer", "Stage"]
 
@@ -64,7 +65,7 @@ class Optimizer(ABC):
         agent_id: Whose prompt it is, for the log.
         key_env: Environment variable with the key of the reflection's server.
         store: The log; by default that of the home folder, opened with the first event.
-        tenant: Whose run it is.
+        tenant: Whose run it is; the settings' by default.
         clock: Tells the time of the events.
         say: Told what happens, a line at a time.
 
@@ -93,7 +94,7 @@ class Optimizer(ABC):
         agent_id: str = "",
         key_env: str = "OPENAI_API_KEY",
         store: EventStore | None = None,
-        tenant: str = "default",
+        tenant: str | None = None,
         clock: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -117,7 +118,7 @@ class Optimizer(ABC):
         self.engine = engine
         self.agent_id = agent_id
         self.key_env = key_env
-        self.tenant = tenant
+        self.tenant = tenant or load_settings().tenant
         self.clock = clock
         self.say = say
         if store is not None:
@@ -127,7 +128,6 @@ class Optimizer(ABC):
     def store(self) -> EventStore:
         """The log in the home folder, unless another was given."""
         from ultracore.distillation.events.opening import open_store  # only with the first event
-        from ultracore.distillation.settings import load_settings
 
         settings = load_settings()
         return open_store(settings.home_path, settings)
