@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from benchmarks.traffic import STUDENT, lifecycle, traffic
 
 from ultracore.distillation.dashboard.agreement import LiveAgreement
 from ultracore.distillation.dashboard.figures import KEPT_DECISIONS, STORY, TRIM_EVERY, LiveFigures
+from ultracore.distillation.dashboard.live import Live
 from ultracore.distillation.dashboard.overview import Overview
 from ultracore.distillation.dashboard.reading import WINDOWS, overview
 from ultracore.distillation.errors import LogError
@@ -271,3 +273,14 @@ def test_figures_go_on_after_an_erasure_deleted_their_file(store: EventStore, tm
     shutil.rmtree(tmp_path / "projections")
     store.append([AgentDecisionEvent.record(agent_id="a", serving={"reason": "no_model"})])
     assert overview.read("default", "all", PATIENCE)["totals"]["decisions"] == 2
+
+
+def test_what_stops_the_figures_is_said(store: EventStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def locked(_: apsw.Connection) -> None:
+        raise apsw.BusyError("database is locked")
+
+    live = Live(store, LiveFigures(), tmp_path / "live.db", [locked])
+    live.follow(PATIENCE)
+    with live.reading() as (_, progress):
+        assert "database is locked" in progress.problem
+    assert "do not follow the log: BusyError" in caplog.text

@@ -112,6 +112,6 @@ class Live:
             for catch_up in self._also:
                 catch_up(self._projector.state)
             self._problem = ""
-        except DistillationError as error:
+        except (DistillationError, apsw.Error) as error:
             self._problem = str(error)
             logger.error("the live figures do not follow the log: %s", type(error).__name__)
