@@ -136,7 +136,7 @@ class World:
         self.audits = 0
         watcher = Watcher(self.store, Settings(home=str(folder)), clock=self.clock)
         self.cycle = Cycle(
-            self.store, folder, "default", self, look=watcher.look, promotion=promotion, retraining=retraining,
+            self.store, folder, "default", self, look=watcher.look, retraining=retraining,
             clock=self.clock, registry=self.registry,
         )  # fmt: skip
         self._active: Model | None = None
@@ -169,7 +169,7 @@ class World:
         self._canary = self._model(candidate.model_id) if candidate is not None and tried else None
         self._active = self._model(self.registry.active_id())
 
-    def train(self, causation_id: str | None) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         """See `TrainingBackend.train`: the table, with a certificate for words of which it is sure."""
         decisions = training_decisions(self.store, "default")
         student = self.after_fit(TableStudent.fit(decisions))

@@ -18,9 +18,9 @@ class Misbehaving:
         self.what = settings.tenant
 
     def compare(self) -> Any:
-        return self.train(None)
+        return self.train()
 
-    def train(self, causation_id: str | None) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         if self.what == "raises":
             raise ValueError("jane.doe@example.com")
         if self.what == "foreseen":
@@ -36,4 +36,4 @@ class Misbehaving:
         if self.what == "talks":
             print("a library says hello")
             print("and warns", file=sys.stderr)
-        return {"status": "trained", "cause": causation_id}
+        return {"status": "trained"}

@@ -145,7 +145,7 @@ def test_a_worse_candidate_is_refused_after_a_comparison(world: Any) -> None:
 def test_a_training_that_fails_three_times_is_given_up_until_the_next_reason(world: Any) -> None:
     w = world()
 
-    def fails(_: Any) -> Any:
+    def fails() -> Any:
         raise DataError("train: asked for more memory than it may have")
 
     works, w.train = w.train, fails

@@ -169,7 +169,7 @@ def test_what_learned_from_audits_is_rebuilt_from_the_teachers_labels(
     store.append([event for i in range(110) for event in decision(i)])
     store.close()
     shop = CompactBackend(tmp_path, load_settings(home=str(tmp_path)), PromotionRules())
-    shop.train(None)
+    shop.train()
     trained = trainings(shop.store)[0]
     found = replay(shop.store, tmp_path, trained)
     assert set(verdicts(found).values()) == {"same"}

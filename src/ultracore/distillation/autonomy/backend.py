@@ -49,7 +49,7 @@ class CompactBackend:
         self.rules = rules
         self.store = open_store(home, self.settings)
 
-    def train(self, causation_id: str | None) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         """See `TrainingBackend.train`."""
         decisions = training_decisions(self.store, self.settings.tenant)
         return asyncio.run(self._train(decisions))

@@ -43,7 +43,6 @@ class _Job(msgspec.Struct, frozen=True):
     settings: Settings
     rules: PromotionRules
     limits: Limits
-    causation_id: str | None = None
 
 
 class ChildBackend:
@@ -59,13 +58,13 @@ class ChildBackend:
     def __init__(self, settings: Settings, rules: PromotionRules, limits: Limits, *, backend: str = COMPACT) -> None:
         self._settings, self._rules, self._limits, self._backend = settings, rules, limits, backend
 
-    def train(self, causation_id: str | None) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         """See `TrainingBackend.train`.
 
         Raises:
             ChildError: It raised, hung, was killed, or took too much memory.
         """
-        return msgspec.json.decode(self._run("train", causation_id), type=dict[str, Any])
+        return msgspec.json.decode(self._run("train"), type=dict[str, Any])
 
     def compare(self) -> Compared:
         """See `TrainingBackend.compare`.
@@ -73,11 +72,11 @@ class ChildBackend:
         Raises:
             ChildError: As for `train`.
         """
-        return msgspec.json.decode(self._run("compare", None), type=Compared)
+        return msgspec.json.decode(self._run("compare"), type=Compared)
 
-    def _run(self, work: str, causation_id: str | None) -> bytes:
+    def _run(self, work: str) -> bytes:
         limits = self._limits
-        job = _Job(work, self._backend, self._settings, self._rules, limits, causation_id)
+        job = _Job(work, self._backend, self._settings, self._rules, limits)
         environment = {**dict.fromkeys(THREADS, "1"), **os.environ}
         command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(job).decode()]
         process = subprocess.Popen(  # noqa: S603  our own program
@@ -106,7 +105,7 @@ def main() -> None:
     module, _, name = job.backend.partition(":")
     try:
         shop = getattr(import_module(module), name)(Path(job.settings.home), job.settings, job.rules)
-        found = shop.train(job.causation_id) if job.work == "train" else shop.compare()
+        found = shop.train() if job.work == "train" else shop.compare()
     except DistillationError as error:
         print(str(error), file=sys.stderr)
         sys.exit(FORESEEN)

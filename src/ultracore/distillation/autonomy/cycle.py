@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ultracore.distillation.autonomy.decisions import DecisionRecorder
 from ultracore.distillation.autonomy.promotion import candidate_of, next_stage, revocation_of, roll_back
-from ultracore.distillation.autonomy.rules import PromotionRules, RetrainRules
+from ultracore.distillation.autonomy.rules import RetrainRules
 from ultracore.distillation.autonomy.situation import FAILED, Situations
 from ultracore.distillation.autonomy.triggers import capped, due
 from ultracore.distillation.autonomy.work import TrainingBackend
@@ -56,8 +56,7 @@ class Cycle:
         tenant: Whose models.
         backend: Where the heavy work is done.
         look: Reads audits and drift and appends what follows, such as `Watcher.look`.
-        promotion: Rules, declared before.
-        retraining: Likewise.
+        retraining: Rules, declared before.
         clock: Tells the time.
         registry: The models; those of the home by default.
     """
@@ -70,7 +69,6 @@ class Cycle:
         backend: TrainingBackend,
         *,
         look: Callable[[], Any] = lambda: None,
-        promotion: PromotionRules | None = None,
         retraining: RetrainRules | None = None,
         clock: Callable[[], datetime] = utc_now,
         registry: ModelRegistry | None = None,
@@ -78,7 +76,6 @@ class Cycle:
         self.store, self.tenant, self.clock = store, tenant, clock
         self._backend = backend
         self._look = look
-        self._promotion = promotion or PromotionRules()
         self._retraining = retraining or RetrainRules()
         self._registry = registry or ModelRegistry(home, store)
         self._situations = Situations(store, home / "state")
@@ -171,7 +168,7 @@ class Cycle:
         self._recorder.note(CURATOR, "curate", f"{seen.labelled:,} labelled decisions", key=seen.asked[-1])
         self._recorder.note(OPTIMIZER, "skip", "the compact student reads no prompt of ours", key="compact")
         try:
-            found = self._backend.train(None)
+            found = self._backend.train()
         except DistillationError as error:
             self._recorder.note(TRAINER, FAILED, str(error), key=f"{seen.asked[-1]} {seen.failures}")
             return

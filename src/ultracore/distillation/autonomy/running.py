@@ -41,6 +41,6 @@ def supervisor_at(
     cycle = Cycle(
         store, settings.home_path, settings.tenant,
         ChildBackend(settings, rules, limits or Limits(), backend=backend),
-        look=Watcher(store, settings, notify=notifiers(settings)).look, promotion=rules, retraining=retraining,
+        look=Watcher(store, settings, notify=notifiers(settings)).look, retraining=retraining,
     )  # fmt: skip
     return Supervisor(cycle, leader_lock_at(settings), every_seconds=every_seconds)

@@ -24,7 +24,7 @@ class Compared(msgspec.Struct, frozen=True):
 class TrainingBackend(Protocol):
     """Where the heavy work is done; may raise whatever goes wrong."""
 
-    def train(self, causation_id: str | None) -> dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         """Curate, train and certify what the log holds, and append the facts; returns `status` and `reason`."""
         ...
 

@@ -6,17 +6,14 @@ More rows than `PART` are cut into clusters, each with its share of the budget. 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ultracore.distillation.curate.greedy import Objective, most_worth
 from ultracore.distillation.curate.kmeans import Matrix, Places, cluster
 
 __all__ = ["PART", "Facility", "facility_location", "in_parts", "shares"]
 
-Weights: TypeAlias = NDArray[np.float64]
 
 PART = 4000
 """Rows compared with each other at a time: 64 MB of similarities."""

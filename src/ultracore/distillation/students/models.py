@@ -29,7 +29,6 @@ from ultracore.distillation.events.projection import project
 
 __all__ = ["ModelState", "Models", "Stage", "active_model", "last_good", "model_states", "states_in"]
 
-Values = dict[str, Any]
 Stage = Literal["candidate", "shadow", "canary", "active", "retired"]
 
 STAGES: dict[str, Stage] = {"trained": "candidate", "certified": "candidate", "shadow": "shadow", "canary": "canary"}
