@@ -7,6 +7,7 @@ this file does not know: what is asked.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -72,8 +73,12 @@ class Whole:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
         scope["distill.body"] = bytes(self._cycle.body)
+        line = Line(self._cycle, self._flow)
         try:
-            await self._front.app(scope, receive, Line(self._cycle, self._flow))
+            try:
+                await self._front.app(scope, receive, line)
+            finally:
+                await line.flush()
         except Exception:
             if not self._cycle.response_started:
                 failed = RequestError(500, "the gateway failed; its log says more", code="internal_error")
@@ -81,17 +86,62 @@ class Whole:
             raise
 
 
-class Line:
-    """`send` of ASGI, and a way to send an answer in one piece."""
+class _Cork:
+    """Stands for a transport while head and first bytes of an answer are written, which leave in one piece."""
 
-    __slots__ = ("_cycle", "_flow")
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+
+    def close(self) -> None:
+        self.pull()
+        self._transport.close()
+
+    def pull(self) -> None:
+        written, self._written = self._written, []
+        if written:
+            self._transport.write(b"".join(written))
+
+
+class Line:
+    """`send` of ASGI, and a way to send an answer in one piece.
+
+    The head of an answer waits for its first bytes: each write is a system call, and wakes the client.
+    """
+
+    __slots__ = ("_cycle", "_flow", "_head")
 
     def __init__(self, cycle: RequestResponseCycle, flow: FlowControl) -> None:
         self._cycle = cycle
         self._flow = flow
+        self._head: Message | None = None
 
     async def __call__(self, message: Message) -> None:
-        await self._cycle.send(message)  # type: ignore[arg-type]
+        if message["type"] == "http.response.start" and self._head is None:
+            self._head = message
+        elif self._head is None:
+            await self._cycle.send(message)  # type: ignore[arg-type]
+        else:
+            await self._with_head(message)
+
+    async def flush(self) -> None:
+        """Send a head that no bytes followed."""
+        head, self._head = self._head, None
+        if head is not None:
+            await self._cycle.send(head)  # type: ignore[arg-type]
+
+    async def _with_head(self, message: Message) -> None:
+        transport = self._cycle.transport
+        self._cycle.transport = cork = _Cork(transport)  # type: ignore[assignment]
+        try:
+            await self.flush()
+            await self._cycle.send(message)  # type: ignore[arg-type]
+        finally:
+            self._cycle.transport = transport
+            cork.pull()
 
     def whole(self, lines: bytes, body: bytes) -> bool | None:
         """Send status 200, header lines of our own (`content-length` among them) and a body.
