@@ -75,7 +75,7 @@ def stage_times(model: Path, keys: Path, bodies: Sequence[bytes]) -> dict[str, d
         yield "what it has in common with those before", recurring_of, exchanges
         yield "decision event", decision, exchanges
         yield "decision: encode, redact, seal", store, [decision(e) for e in exchanges]
-        yield "headers and body", lambda e: (recurring_of(e).headers(e), recurring_of(e).body(e, utc_now())), exchanges
+        yield "headers and body", lambda e: (recurring_of(e).lines(e), recurring_of(e).body(e, utc_now())), exchanges
         yield "outcome event", outcome, exchanges
         yield "outcome: encode, redact", store, [outcome(e) for e in exchanges]
 
