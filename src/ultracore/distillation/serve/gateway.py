@@ -234,8 +234,6 @@ class Gateway:
         Raises:
             RequestError: As `decide`.
         """
-        if self.gate is None:
-            return None
         asked = self._asked(dialect, caller, headers, body)
         verdict = None if asked.refused else self._decider.at_once(asked.gate, asked.request)
         return self._exchange(asked, verdict) if isinstance(verdict, Send) else None

@@ -114,6 +114,11 @@ class Recall:
         self._dialects = dialects
         self._scopes = scopes
 
+    @property
+    def possible(self) -> bool:
+        """Whether there is a student that could know anything."""
+        return self._gateway.gate is not None
+
     def ask(self, head: Head, body: memoryview) -> Recalled | None:
         """The answer; `None` where the request must go the long way, of which no trace is left here."""
         let_in: Key | None = None

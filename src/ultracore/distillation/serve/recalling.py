@@ -68,7 +68,7 @@ class RecallingProtocol(BoundedProtocol):
         return answered and not half_a_head and not self._refused and not self.flow.write_paused
 
     def _recalls(self, front: Front, data: bytes) -> bool:
-        found = front.heads.find(data)
+        found = front.heads.find(data) if front.recall.possible else None
         recalled = None if found is None else front.recall.ask(*found)
         if recalled is None:
             return False
