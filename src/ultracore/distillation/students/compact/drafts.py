@@ -61,10 +61,11 @@ def draft_calls(
     action_ranker: Ranker,
     argument_ranker: Ranker | None,
     most: int = MAX_DRAFTS,
+    least: float = LEAST_SHARE,
     described: tuple[list[str], Floats] | None = None,
     sources: Sources | None = None,
 ) -> list[Draft]:
-    """The likeliest actions, likeliest first, with arguments filled; at least one and so many at most.
+    """The likeliest actions, likeliest first, with arguments filled: one, then up to `most` from `least` on.
 
     `described` is what `action_rows` gives, where it is known already; so are `sources` of the same pool and row.
     """
@@ -79,7 +80,7 @@ def draft_calls(
     drafts = []
     for rank, place in enumerate(order[:most]):
         share = float(shares[place])
-        if rank and share < LEAST_SHARE:
+        if rank and share < least:
             break
         tool = transcript.tools.get(names[place])
         slots = evidence.learned.knowledge.slots_of(tool) if tool is not None else ()
