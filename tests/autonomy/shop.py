@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ultracore.distillation.errors import DataError
+from ultracore.distillation.errors import DataError, LogError
 
 
 class Misbehaving:
@@ -25,6 +25,8 @@ class Misbehaving:
             raise ValueError("jane.doe@example.com")
         if self.what == "foreseen":
             raise DataError("no labelled decision")
+        if self.what == "no log":
+            raise LogError("the decision log cannot be read")
         if self.what == "hangs":
             time.sleep(600)
         if self.what == "eats":

@@ -10,6 +10,7 @@ import pytest
 
 from ultracore.distillation.autonomy.child import ChildBackend, ChildError
 from ultracore.distillation.autonomy.rules import Limits, PromotionRules
+from ultracore.distillation.errors import LogError
 from ultracore.distillation.settings import Settings
 
 
@@ -44,6 +45,11 @@ def test_how_it_failed_is_said_without_anybodys_data(child, misdeed: str, said: 
     with pytest.raises(ChildError) as error:
         child(misdeed).train()
     assert str(error.value) == said
+
+
+def test_that_the_log_was_away_is_no_word_on_the_work(child) -> None:
+    with pytest.raises(LogError, match=r"compare: the decision log cannot be read"):
+        child("no log").compare()
 
 
 def test_one_that_hangs_is_ended(child) -> None:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.autonomy import PROMOTION, RETRAINING, TableStudent, World, run_once
 
 from ultracore.distillation.autonomy.supervisor import Supervisor
-from ultracore.distillation.errors import DataError
+from ultracore.distillation.errors import DataError, LogError
 from ultracore.distillation.events import LoopDecidedEvent, ModelDeployedEvent, RetrainTriggeredEvent
 from ultracore.distillation.students.models import model_states
 
@@ -130,6 +130,22 @@ def test_a_candidate_that_cannot_be_asked_is_refused_and_the_other_goes_on(world
     assert states["0badbadbad"].stage == "retired"
     assert states["0badbadbad"].reason == "compare: ended after 5 s, the time that it may take"
     assert w.registry.active_id() == good
+
+
+def test_a_log_that_is_away_while_a_candidate_is_compared_says_nothing_of_it(world: Any) -> None:
+    w = world()
+    until(w, w.registry.active_id)
+    w.after_fit = spoilt
+    w.store.append([RetrainTriggeredEvent.record(model_id=w.registry.active_id(), reason="by hand", clock=w.clock)])
+    w.round()
+
+    def away() -> Any:
+        raise LogError("the decision log cannot be read")
+
+    w.compare = away
+    with pytest.raises(LogError):
+        w.round()
+    assert [m.stage for m in model_states(w.store)] == ["active", "shadow"]
 
 
 def test_a_worse_candidate_is_refused_after_a_comparison(world: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ultracore.distillation import backup
 from ultracore.distillation.backup import Places, back_up, restore
 from ultracore.distillation.cli import main
 from ultracore.distillation.erasure import Erasure, erase, plan
@@ -160,6 +161,56 @@ def test_keys_kept_apart(live: SqliteEventStore, tmp_path: Path) -> None:
     again = SqliteEventStore(tmp_path / "r" / "log.db")
     assert list(again.read()) == list(live.read())
     again.close()
+
+
+def test_a_restore_that_was_stopped_is_begun_again(
+    live: SqliteEventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home_of(live) / "models" / "m").mkdir(parents=True)
+    (home_of(live) / "models" / "m" / "weights").write_bytes(b"1")
+    back_up(places(home_of(live)), tmp_path / "backup")
+    sync = backup._sync
+
+    def stopped(folder: Path | None) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(backup, "_sync", stopped)
+    with pytest.raises(OSError, match="space"):
+        restore(tmp_path / "backup", places(tmp_path / "r"), never_erased=True)
+    monkeypatch.setattr(backup, "_sync", sync)
+    restore(tmp_path / "backup", places(tmp_path / "r"), never_erased=True)
+    again = SqliteEventStore(tmp_path / "r" / "log.db")
+    assert list(again.read()) == list(live.read())
+    again.close()
+
+
+def test_another_keyring_is_not_overwritten(live: SqliteEventStore, tmp_path: Path) -> None:
+    back_up(places(home_of(live)), tmp_path / "backup")
+    (tmp_path / "r" / "keys").mkdir(parents=True)
+    (tmp_path / "r" / "keys" / "keyring.db").write_bytes(b"another")
+    with pytest.raises(ConfigurationError, match="another keyring"):
+        restore(tmp_path / "backup", places(tmp_path / "r"), never_erased=True)
+    assert (tmp_path / "r" / "keys" / "keyring.db").read_bytes() == b"another"
+
+
+def test_keys_do_not_stay_behind_where_the_backup_fails(live: SqliteEventStore, tmp_path: Path) -> None:
+    (tmp_path / "to.partial").mkdir()
+    to = tmp_path / "to"
+
+    class Taken(type(to)):  # type: ignore[misc]
+        """A name that somebody takes while the backup is made."""
+
+        def exists(self, **_: Any) -> bool:
+            found = super().exists()
+            if not found and self.name == "to":
+                self.mkdir()
+                (self / "theirs").touch()
+            return found
+
+    with pytest.raises(LogError):
+        back_up(places(home_of(live)), Taken(to), tmp_path / "keys-only")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["live", "to"]
+    assert [path.name for path in to.iterdir()] == ["theirs"]
 
 
 def test_a_backup_that_was_altered_is_not_put_back(live: SqliteEventStore, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def test_an_export_holds_the_rows_that_pass(world: World, tmp_path: Path, form: 
     assert (b"secret words" in done.file.read_bytes()) is personal
     (told,) = world.store.read(types=["PRODUCT_EXPORTED"])
     assert (told.sha256, told.holds_personal, told.rows) == (done.sha256, personal, done.rows)
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [done.file.name]
+    assert [path.name for path in tmp_path.iterdir() if "rows" in path.name] == [done.file.name]
+    assert (done.file.stat().st_mode & 0o077 == 0) is personal
 
 
 def test_no_copy_is_there_that_the_log_does_not_know(
@@ -46,7 +47,7 @@ def test_no_copy_is_there_that_the_log_does_not_know(
     monkeypatch.setattr(product.rows.log, "append", full)
     with pytest.raises(LogError):
         export(product, tmp_path / "rows.csv", personal=True)
-    assert [file for file in tmp_path.iterdir() if file.is_file()] == []
+    assert [path for path in tmp_path.iterdir() if "rows" in path.name] == []
 
 
 def test_what_the_database_refuses_is_an_error_of_ours(

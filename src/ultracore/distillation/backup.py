@@ -8,6 +8,7 @@ how often to make one, and where to keep it.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
@@ -101,7 +102,12 @@ def back_up(places: Places, to: Path, keys_to: Path | None = None, protection: P
             _sync(folder)
         if apart is not None and keys_to is not None:
             apart.rename(keys_to)
-        draft.rename(to)
+        try:
+            draft.rename(to)
+        except OSError:
+            if apart is not None and keys_to is not None:
+                keys_to.rename(apart)  # keys without a log would be in the way of the next try
+            raise
     return manifest
 
 
@@ -124,6 +130,8 @@ def restore(source: Path, places: Places, keys_from: Path | None = None, *, neve
     manifest = _read_manifest(source)
     secrets = source if keys_from is None else keys_from
     _check_places(places, manifest, keys_from, never_erased)
+    if (places.keys / KEYRING).exists() and not _same(places.keys / KEYRING, secrets / KEYRING):
+        raise ConfigurationError(f"there is another keyring in {places.keys} already; move it away first")
     now = _verified(source, keys=manifest.keys)
     if (now.events, now.hash, now.store_id) != (manifest.events, manifest.hash, manifest.store_id):
         raise LogError(
@@ -149,8 +157,6 @@ def restore(source: Path, places: Places, keys_from: Path | None = None, *, neve
 def _check_places(places: Places, manifest: Manifest, keys_from: Path | None, never_erased: bool) -> None:
     if (places.home / LOG).exists():
         raise ConfigurationError(f"there is a log in {places.home} already; move it away, or name another --home")
-    if (places.keys / KEYRING).exists():
-        raise ConfigurationError(f"there is a keyring in {places.keys} already; move it away first")
     if keys_from is not None and not (keys_from / KEYRING).exists():
         raise ConfigurationError(f"there is no {KEYRING} in {keys_from}; name the folder that `--keys-to` made")
     if not manifest.keys and keys_from is None:
@@ -195,9 +201,16 @@ def _copy_log(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Whole or not at all."""
     if source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        draft = target.with_name(target.name + PARTIAL)
+        shutil.copy2(source, draft)
+        draft.replace(target)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and filecmp.cmp(one, other, shallow=False)
 
 
 def _copy_models(source: Path, target: Path) -> None:
@@ -205,7 +218,9 @@ def _copy_models(source: Path, target: Path) -> None:
     for item in sorted(source.glob("[!.]*")) if source.is_dir() else ():
         with contextlib.suppress(FileNotFoundError, shutil.Error):
             target.mkdir(exist_ok=True)
-            shutil.copytree(item, target / item.name) if item.is_dir() else shutil.copy2(item, target / item.name)
+            shutil.copytree(item, target / item.name, dirs_exist_ok=True) if item.is_dir() else shutil.copy2(
+                item, target / item.name
+            )
 
 
 def _draft(folder: Path) -> Path:

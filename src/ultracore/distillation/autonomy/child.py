@@ -19,7 +19,7 @@ import msgspec
 
 from ultracore.distillation.autonomy.rules import Limits, PromotionRules
 from ultracore.distillation.autonomy.work import Compared
-from ultracore.distillation.errors import DistillationError
+from ultracore.distillation.errors import DistillationError, LogError
 from ultracore.distillation.settings import Settings
 
 __all__ = ["ChildBackend", "ChildError", "main"]
@@ -27,7 +27,7 @@ __all__ = ["ChildBackend", "ChildError", "main"]
 COMPACT = "ultracore.distillation.autonomy.backend:CompactBackend"
 PROGRAM = "from ultracore.distillation.autonomy.child import main; main()"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-FORESEEN = 2
+FORESEEN, NO_LOG = 2, 3
 MEGABYTE = 1024 * 1024
 
 
@@ -63,6 +63,7 @@ class ChildBackend:
 
         Raises:
             ChildError: It raised, hung, was killed, or took too much memory.
+            LogError: The log failed it.
         """
         return msgspec.json.decode(self._run("train"), type=dict[str, Any])
 
@@ -70,7 +71,7 @@ class ChildBackend:
         """See `TrainingBackend.compare`.
 
         Raises:
-            ChildError: As for `train`.
+            ChildError, LogError: As for `train`.
         """
         return msgspec.json.decode(self._run("compare"), type=Compared)
 
@@ -89,6 +90,8 @@ class ChildBackend:
             raise ChildError(f"{work}: ended after {limits.seconds:g} s, the time that it may take") from None
         finally:
             _end(process)
+        if process.returncode == NO_LOG:
+            raise LogError(f"{work}: {_why(NO_LOG, complaint)}")
         if process.returncode != 0:
             raise ChildError(f"{work}: {_why(process.returncode, complaint)}")
         return said.splitlines()[-1] if said else b"{}"
@@ -108,7 +111,7 @@ def main() -> None:
         found = shop.train() if job.work == "train" else shop.compare()
     except DistillationError as error:
         print(str(error), file=sys.stderr)
-        sys.exit(FORESEEN)
+        sys.exit(NO_LOG if isinstance(error, LogError) else FORESEEN)
     sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
 
 
@@ -138,7 +141,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _why(code: int, complaint: bytes) -> str:
     lines = complaint.decode(errors="replace").strip().splitlines()
     last = lines[-1][:500] if lines else ""
-    if code == FORESEEN:
+    if code in (FORESEEN, NO_LOG):
         return last
     if "MemoryError" in last or "allocate" in last:
         return "asked for more memory than it may have"

@@ -18,7 +18,7 @@ from ultracore.distillation.autonomy.rules import RetrainRules
 from ultracore.distillation.autonomy.situation import FAILED, Situations
 from ultracore.distillation.autonomy.triggers import capped, due
 from ultracore.distillation.autonomy.work import TrainingBackend
-from ultracore.distillation.errors import DistillationError
+from ultracore.distillation.errors import DistillationError, LogError
 from ultracore.distillation.events import (
     CertificateDecidedEvent,
     Event,
@@ -127,6 +127,8 @@ class Cycle:
             return None
         try:
             found = self._backend.compare()
+        except LogError:
+            raise  # it says nothing of the candidate: the next round compares again
         except DistillationError as error:
             return self._refuse(candidate.model_id, str(error))
         event = next_stage(self.store, self.tenant, candidate, found.comparison, found.canary_units, clock=self.clock)

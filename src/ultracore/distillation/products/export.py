@@ -6,6 +6,8 @@ What this file does not know: how rows are made.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +82,7 @@ def export(
     if chosen not in FORMATS:
         raise ProductError(f"there is no format {chosen!r}; there are: {', '.join(FORMATS)}")
     skipped = 0
-    with _whole_file(target) as draft:
+    with _whole_file(target, private=personal or chosen in FORMS) as draft:
         if chosen in FORMS:
             rows, skipped = _examples(product, draft, chosen, filters, as_of)
         elif personal or as_of is not None:
@@ -111,19 +113,14 @@ def _row_by_row(
     as_of: Moment | None,
 ) -> int:
     """Personal columns are in the log, the past is projected: rows come singly, and DuckDB writes the form."""
-    lines = draft.with_suffix(".lines")
+    lines = draft.with_name(f"{draft.name}.lines")
     names = [*product.contract.plain, *(product.contract.personal if personal else ())]
-    try:
-        with lines.open("wb") as file:
-            for row in product.every(filters, personal=personal, as_of=as_of):
-                file.write(msgspec.json.encode(row) + b"\n")
-        with duckdb.connect(config={"threads": 1}) as connection:
-            query = (
-                f"SELECT * FROM read_json(?, format = 'newline_delimited', columns = {_shape(product.contract, names)})"
-            )
-            return _write(connection, query, (str(lines),), draft, chosen)
-    finally:
-        lines.unlink(missing_ok=True)
+    with lines.open("wb") as file:
+        for row in product.every(filters, personal=personal, as_of=as_of):
+            file.write(msgspec.json.encode(row) + b"\n")
+    with duckdb.connect(config={"threads": 1}) as connection:
+        query = f"SELECT * FROM read_json(?, format = 'newline_delimited', columns = {_shape(product.contract, names)})"
+        return _write(connection, query, (str(lines),), draft, chosen)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, values: tuple[Any, ...], draft: Path, chosen: str) -> int:
@@ -197,18 +194,22 @@ def _shape(contract: Contract, names: list[str]) -> str:
 
 
 @contextmanager
-def _whole_file(target: Path) -> Iterator[Path]:
+def _whole_file(target: Path, *, private: bool) -> Iterator[Path]:
+    """A draft in a folder that is nobody else's; `private`: nor is the file that it becomes."""
     if not target.parent.is_dir():
         raise ProductError(f"there is no folder {target.parent}; make it first")
-    draft = target.with_name(f".{target.name}.draft")
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    draft = folder / target.name
     try:
         yield draft
+        if private:
+            draft.chmod(0o600)
         draft.replace(target)
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise ProductError(f"{target} could not be written: {reason}; check the space on its disk") from error
     finally:
-        draft.unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def _sha256(file: Path) -> str:

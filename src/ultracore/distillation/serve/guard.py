@@ -113,7 +113,8 @@ class Guard:
             return key
         if not self._control.healthy:
             raise _unknown()
-        raise RequestError(401, "a valid key is needed", code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+        message = "a valid key is needed; whoever runs this gateway makes one with `distill keys add NAME`"
+        raise RequestError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
 def _unknown() -> RequestError:
