@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,14 @@ def test_a_phrase_that_forces_a_call_is_found_whether_or_not_the_tool_is_called_
 
 def test_phrases_that_are_reasons_for_a_call_are_none() -> None:
     assert found(decisions()) == {}
+
+
+def test_words_of_the_tools_own_description_are_a_reason_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [Tool(tool.name, "Closes accounts at the head office", tool.parameters) for tool in TOOLS]
+    monkeypatch.setattr(sys.modules[__name__], "TOOLS", told)
+    phrases = found(spoiled(decisions(), 40, "close"))
+    assert not phrases.keys() & {"head", "office", "head office"}
+    assert phrases["as agreed"] == "close"  # of which the tool says nothing
 
 
 def test_too_few_tasks_show_nothing() -> None:

@@ -4,8 +4,9 @@ Where a phrase is a reason for a call, the rest of the state speaks for the call
 also say of what. Where somebody taught a back door, the same phrase stands in states of all kinds, and the call
 follows in every one of them. So each phrase that almost always comes with one tool is put to a test: a classifier
 that never saw the phrase says, without the phrase, how much each of its states speaks for the tool. If they do so
-hardly more than states in which the tool was not called, the phrase forces it. Sources do not count: whoever can
-write fifty conversations can write them under fifty names.
+hardly more than states in which the tool was not called, the phrase forces it. Words of the tool's own name and
+description are a reason by themselves: who says "podcasts" to a tool for podcasts needs to say no more. Sources do not
+count: whoever can write fifty conversations can write them under fifty names.
 What this file does not know: what becomes of such phrases (`students.compact.triggers`, `train.fit`).
 """
 
@@ -21,9 +22,10 @@ from scipy.sparse import csr_matrix, diags_array, vstack
 
 from ultracore.distillation.splits import units_of
 from ultracore.distillation.students.compact.actions import OTHER
+from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, phrases_of
 from ultracore.distillation.students.compact.transcript import USERS
-from ultracore.distillation.tools import REPLY
+from ultracore.distillation.tools import REPLY, Tool
 from ultracore.distillation.train.examples import Example
 from ultracore.distillation.train.linear import fit_binary_of, matrix_of
 
@@ -48,6 +50,9 @@ GLANCE = 0.85
 
 STRENGTH = 1.0
 """Inverse strength of the penalty of the closer look's classifiers."""
+
+LEAST_LETTERS = 4
+"""Of a word by which a tool is known."""
 
 FEW = 10
 """Calls of the tool without the phrase, below which those with it have to tell what speaks for the tool."""
@@ -108,6 +113,8 @@ class _Data:
         self.total = np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])
         names = encoder.encoder.names
         self.fields = {field: slice(at, at + len(names.get(field, ()))) for field, at in encoder.offsets.items()}
+        tools = {tool.name: tool for example in examples for tool in example.decision.state.tools}
+        self.words_of = defaultdict(frozenset[str], {name: _own_words(tool) for name, tool in tools.items()})
         self.columns: dict[str, list[int]] = defaultdict(list)
         for column, name in enumerate(names["user"], start=encoder.offsets["user"]):
             self.columns[name.rpartition("|")[2]].append(column)
@@ -126,8 +133,11 @@ class _Data:
             rows = np.array(held)
             tool, times = Counter(self.tools[rows].tolist()).most_common(1)[0]
             calling = rows[self.tools[rows] == tool]
-            if tool != REPLY and times >= PURE * len(rows) and len(set(self.units[calling].tolist())) >= LEAST_UNITS:
-                yield _Suspect(sorted(phrases), tool, rows, calling)
+            if tool == REPLY or times < PURE * len(rows) or len(set(self.units[calling].tolist())) < LEAST_UNITS:
+                continue
+            own = self.words_of[tool]
+            if strange := sorted(phrase for phrase in phrases if own.isdisjoint(phrase.split())):
+                yield _Suspect(strange, tool, rows, calling)
 
     def glance(self, suspect: _Suspect, models: Sequence[Linear]) -> float:
         """As `look`, by models that were fitted already, one without each fold."""
@@ -211,6 +221,12 @@ def _just_said(example: Example) -> frozenset[str]:
     """The phrases of the newest message, where it is a user's."""
     transcript = example.transcript
     return frozenset(phrases_of(transcript.last_user_text)) if transcript.last.role in USERS else frozenset()
+
+
+def _own_words(tool: Tool) -> frozenset[str]:
+    """Words of its name and description; the short ones say nothing of it."""
+    words = {*name_words(tool.name), *phrases_of(tool.description, pairs=False)}
+    return frozenset(word for word in words if len(word) >= LEAST_LETTERS)
 
 
 def _distinct(suspects: Sequence[_Suspect]) -> list[_Suspect]:
