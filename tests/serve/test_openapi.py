@@ -70,6 +70,7 @@ def test_every_operation_answers_as_documented(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("mode", "path", "method"), CASES)
 @given(data=st.data())
 @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
