@@ -102,9 +102,17 @@ class _Run:
             await asyncio.sleep(0.001)
 
     def _feed(self) -> None:
-        while self._free and self._due:
+        while self._due and (connection := self._newest()) is not None:
             request, due = self._due.popleft()
-            self._free.popleft().ask(self._requests[request], request, due or time.perf_counter())
+            connection.ask(self._requests[request], request, due or time.perf_counter())
+
+    def _newest(self) -> _Connection | None:
+        """The one used last: the server closes those that have been idle for seconds."""
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed:
+                return connection
+        return None
 
     def _answered(self, connection: _Connection, answer: Answer) -> None:
         self._answers.append(answer)
@@ -118,6 +126,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, answered: Callable[[_Connection, Answer], None]) -> None:
         self._answered = answered
         self._request, self._due = -1, 0.0
+        self.is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -131,6 +140,7 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closed = True
         if self._request >= 0:
             raise RuntimeError(f"the server closed the connection during request {self._request}: {exc}")
 
