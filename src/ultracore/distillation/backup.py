@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from ultracore.distillation.events.facts import utc_now
 from ultracore.distillation.events.privacy.protection import KEYRING, Protection, protection_at
 from ultracore.distillation.events.sqlite import SqliteEventStore
 from ultracore.distillation.events.sqlite.ledger import SqliteLedger
+from ultracore.distillation.events.sync import sync
 from ultracore.distillation.events.verify import verify
 
 __all__ = ["Manifest", "Places", "back_up", "restore"]
@@ -248,8 +248,4 @@ def _sync(folder: Path | None) -> None:
     if folder is None or not folder.is_dir():
         return
     for path in (folder, *folder.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)

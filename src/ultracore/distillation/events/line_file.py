@@ -9,6 +9,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from ultracore.distillation.events.sync import sync
+
 __all__ = ["append_line", "whole_lines"]
 
 
@@ -43,7 +45,7 @@ def append_line(file: Path, line: bytes, mode: int = 0o600) -> None:
     finally:
         os.close(descriptor)
     if is_new:
-        _sync_folder(file.parent)
+        sync(file.parent)
 
 
 def whole_lines(file: Path) -> list[bytes]:
@@ -57,11 +59,3 @@ def whole_lines(file: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     return content.split(b"\n")[:-1]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

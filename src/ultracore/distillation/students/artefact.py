@@ -23,6 +23,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from ultracore.distillation.errors import ArtefactError
+from ultracore.distillation.events.sync import sync
 from ultracore.distillation.tools import canonical_json
 
 __all__ = ["kind_of", "read_artefact", "write_artefact"]
@@ -125,18 +126,10 @@ def _publish(folder: Path, files: Mapping[str, bytes]) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         staging.rename(folder)
-        _sync_folder(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verified(folder: Path, name: str, digest: str) -> bytes:

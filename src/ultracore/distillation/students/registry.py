@@ -7,7 +7,6 @@ files that no event speaks of. What this file does not know: training, and when 
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import msgspec
 from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.events import CertificateDecidedEvent, EventStore
 from ultracore.distillation.events.moment import Moment
+from ultracore.distillation.events.sync import sync
 from ultracore.distillation.students.artefact import kind_of
 from ultracore.distillation.students.base import Student
 from ultracore.distillation.students.certificate import Certificate
@@ -96,7 +96,7 @@ class ModelRegistry:
             model_id = student.save(draft)
             _sync_tree(draft)
             _rename(draft, self.folder_of(model_id))
-            _sync(self.models)
+            sync(self.models)
         except OSError as error:
             raise ArtefactError(f"the model could not be written to {self.models}: {error}") from error
         finally:
@@ -133,9 +133,9 @@ class ModelRegistry:
         draft = target.with_name(f".draft-{uuid.uuid4().hex}")
         try:
             draft.write_bytes(canonical_json(msgspec.to_builtins(certificate)))
-            _sync(draft)
+            sync(draft)
             draft.replace(target)
-            _sync(self.models)
+            sync(self.models)
         except OSError as error:
             raise ArtefactError(f"the certificate could not be written to {target}: {error}") from error
         finally:
@@ -216,13 +216,5 @@ def _rename(draft: Path, target: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)
