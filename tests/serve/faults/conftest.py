@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.upstream.targets import Deadlines
 
@@ -247,3 +253,67 @@ def bench(fakes: Any) -> Bench:
 def teachers() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
         yield stack
+
+
+class Serving:
+    """`distill serve` in processes of its own."""
+
+    PROGRAM = (sys.executable, "-c", "from ultracore.distillation.cli import main; main()")
+
+    def __init__(self, home: Path, upstream: str | None = None, *, workers: int = 1, **env: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.home = home
+        command = [*self.PROGRAM, "serve", "--port", str(self.port)]
+        if upstream is not None:
+            command += ["--upstream", upstream]
+        if workers > 1:
+            command += ["--workers", str(workers)]
+        env = {**os.environ, "DISTILL_HOME": str(home), "OPENAI_API_KEY": "sk-test", **env}
+        self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, start_new_session=True)
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def ready(self, within: float = 30.0) -> Serving:
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(self.url.replace("/v1", "/healthz"), timeout=20).status_code == 200:
+                    return self
+            assert self.process.poll() is None, self.process.stderr.read()
+            time.sleep(0.05)
+        raise AssertionError("the gateway did not start")
+
+    @property
+    def children(self) -> list[int]:
+        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in found.split()]
+
+    def stop(self, within: float = 30.0) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        self.process.stderr.close()
+
+    def events(self, *types: str) -> list[Any]:
+        store = open_store(self.home)
+        try:
+            return list(store.read(types=types))
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Any]:
+    started: list[Serving] = []
+
+    def start(upstream: str | None = None, *, home: Path | None = None, **options: Any) -> Serving:
+        started.append(Serving(home or tmp_path / f"home{len(started)}", upstream, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

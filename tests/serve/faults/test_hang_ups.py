@@ -119,7 +119,7 @@ def test_a_request_cancelled_twice_gives_its_connection_back_and_is_written_once
                 await asyncio.gather(asking, return_exceptions=True)
                 assert bench.upstream.lent == 0
             slots = bench.upstream._servers[0].pool._slots
-            assert slots._value == 256
+            assert slots._free == 256
 
     asyncio.run(twice())
     outcomes = bench.world.store.of(OUTCOME, at_least=0)

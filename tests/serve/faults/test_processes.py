@@ -7,12 +7,10 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,71 +18,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.serve.workers import Supervisor, bind
 
-PROGRAM = "from ultracore.distillation.cli import main; main()"
 DECISION, OUTCOME = "AGENT_TOOL_SELECTED", "DECISION_OUTCOME_RECORDED"
-
-
-class Serving:
-    """`distill serve` in processes of its own."""
-
-    def __init__(self, home: Path, upstream: str, *, workers: int = 1) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.home = home
-        command = [sys.executable, "-c", PROGRAM, "serve", "--upstream", upstream, "--port", str(self.port)]
-        if workers > 1:
-            command += ["--workers", str(workers)]
-        env = {**os.environ, "DISTILL_HOME": str(home), "OPENAI_API_KEY": "sk-test"}
-        self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, start_new_session=True)
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-
-    def ready(self, within: float = 30.0) -> Serving:
-        until = time.monotonic() + within
-        while time.monotonic() < until:
-            with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(self.url.replace("/v1", "/healthz"), timeout=20).status_code == 200:
-                    return self
-            assert self.process.poll() is None, self.process.stderr.read()
-            time.sleep(0.05)
-        raise AssertionError("the gateway did not start")
-
-    @property
-    def children(self) -> list[int]:
-        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in found.split()]
-
-    def stop(self, within: float = 30.0) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self.process.stderr.close()
-
-    def events(self, *types: str) -> list[Any]:
-        store = open_store(self.home)
-        try:
-            return list(store.read(types=types))
-        finally:
-            store.close()
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Any]:
-    started: list[Serving] = []
-
-    def start(upstream: str, **options: Any) -> Serving:
-        started.append(Serving(tmp_path / f"home{len(started)}", upstream, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
 
 
 def gone(pid: int, within: float = 15.0) -> bool:
@@ -193,15 +129,11 @@ def killed_while_starting(bench: Any, fakes: Any, teachers: Any, serving: Any, t
     first = serving(teacher.url).ready()
     for number in range(times):
         first.close()
-        first = Serving(first.home, teacher.url)
+        first = serving(teacher.url, home=first.home)
         time.sleep(0.02 + (number * 0.37) % 1.2)
         os.killpg(first.process.pid, signal.SIGKILL)
         first.close()
-    last = Serving(first.home, teacher.url)
-    try:
-        assert ask(last.ready().url, fakes).status_code == 200
-    finally:
-        last.close()
+    assert ask(serving(teacher.url, home=first.home).ready().url, fakes).status_code == 200
 
 
 class Script:
@@ -244,7 +176,7 @@ def test_workers_that_cannot_be_configured_end_everything(monkeypatch: Any) -> N
 def test_an_address_that_is_taken_is_told(bench: Any, teachers: Any, serving: Any) -> None:
     gateway = serving(teachers.enter_context(bench.teacher()).url).ready()
     second = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "serve", "--workers", "2", "--upstream", "http://127.0.0.1:9/v1"],
+        [*gateway.PROGRAM, "serve", "--workers", "2", "--upstream", "http://127.0.0.1:9/v1"],
         env={**os.environ, "DISTILL_HOME": str(gateway.home), "DISTILL_PORT": str(gateway.port)},
         capture_output=True,
         timeout=60,

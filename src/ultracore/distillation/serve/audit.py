@@ -117,7 +117,7 @@ class Auditor:
 
     async def _ask(self, exchange: Exchange, headers: Mapping[str, str], attempts: list[Attempt]) -> Reply | None:
         request, dialect = exchange.request, exchange.dialect
-        call = Call("POST", dialect.path, headers, request.unstreamed, model=request.model)
+        call = Call("POST", dialect.path, headers, request.unstreamed, model=request.model, tenant=exchange.tenant)
         async with self._upstream.ask(call, attempts) as answer:
             reader = dialect.reader(stream=False)
             async for chunk in answer.chunks():

@@ -334,7 +334,8 @@ class Gateway:
         if self.upstream is None:
             raise RequestError(503, "no teacher is configured: set upstream_url", code="no_teacher")
         query = request.scope["query_string"].decode("latin-1")
-        call = Call(request.method, path, headers_of(request), body, query)
+        model = "" if exchange is None else exchange.request.model
+        call = Call(request.method, path, headers_of(request), body, query, model, caller_of(request).tenant)
         return Relay(self.upstream, call, self.journal, exchange)
 
 

@@ -40,7 +40,7 @@ class Relay:
 
     def __init__(self, upstream: Upstream, call: Call, journal: Journal, exchange: Exchange | None = None) -> None:
         self._upstream = upstream
-        self._call = call if exchange is None else call._replace(model=exchange.request.model)
+        self._call = call
         self._journal = journal
         self._exchange = exchange
         self._attempts: list[Attempt] = []

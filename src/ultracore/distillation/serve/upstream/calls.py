@@ -55,7 +55,17 @@ class AttemptError(RequestError):
 
 
 class Call(NamedTuple):
-    """What goes to the teacher: method, path below the base URL, the client's headers, body, query and the model."""
+    """What goes to the teacher.
+
+    Attributes:
+        method: Of HTTP.
+        path: Below the base URL.
+        headers: The client's.
+        body: As it came.
+        query: As it came.
+        model: The model asked for; "" where the path names none.
+        tenant: Who asks.
+    """
 
     method: str
     path: str
@@ -63,6 +73,7 @@ class Call(NamedTuple):
     body: bytes = b""
     query: str = ""
     model: str = ""
+    tenant: str = ""
 
     @property
     def repeatable(self) -> bool:

@@ -134,7 +134,7 @@ class Chain:
         request = server.request(self._call)
         self._server = server
         self._under_way = attempt = Attempt(upstream=server.name, number=number, started=time.perf_counter())
-        self._connection = connection = await server.connection(self._deadlines, fresh=self._stale)
+        self._connection = connection = await server.connection(self._call.tenant, self._deadlines, fresh=self._stale)
         self._stale = False
         attempt.sent = True
         first = await self._first_bytes(server, connection, request)

@@ -11,6 +11,7 @@ import ssl
 
 from ultracore.distillation.serve.upstream.addresses import Destination, addresses_of
 from ultracore.distillation.serve.upstream.connection import Connection
+from ultracore.distillation.serve.upstream.slots import Slots
 
 __all__ = ["Pool", "PoolFull"]
 
@@ -34,7 +35,7 @@ class Pool:
 
     def __init__(self, destination: Destination, *, limit: int = LIMIT, tls: ssl.SSLContext | None = None) -> None:
         self._destination = destination
-        self._slots = asyncio.Semaphore(limit)
+        self._slots = Slots(limit)
         self._idle: list[Connection] = []
         self._lent = 0
         self._tls = (tls or ssl.create_default_context()) if destination.tls else None
@@ -44,10 +45,13 @@ class Pool:
         """Connections in use."""
         return self._lent
 
-    async def take(self, slot_seconds: float, connect_seconds: float, *, fresh: bool = False) -> Connection:
+    async def take(
+        self, tenant: str, slot_seconds: float, connect_seconds: float, *, fresh: bool = False
+    ) -> Connection:
         """A connection, to be given back with `give`.
 
         Args:
+            tenant: Who wants it; where many wait, tenants are served by turns.
             slot_seconds: Longest wait for a slot.
             connect_seconds: Longest wait for a new connection.
             fresh: Do not use one that has waited: the server may have closed it.
@@ -56,20 +60,13 @@ class Pool:
             PoolFull: No slot became free in time.
             OSError: The server cannot be reached (`TimeoutError`: not in time), or TLS failed.
         """
-        if self._slots.locked():
-            try:
-                async with asyncio.timeout(slot_seconds):
-                    await self._slots.acquire()
-            except TimeoutError:
-                raise PoolFull from None
-        else:
-            await self._slots.acquire()
+        await self._slot(tenant, slot_seconds)
         try:
             connection = None if fresh else self._waiting()
             if connection is None:
                 connection = await self._connect(connect_seconds)
         except BaseException:
-            self._slots.release()
+            self._slots.give()
             raise
         self._lent += 1
         return connection
@@ -77,7 +74,7 @@ class Pool:
     def give(self, connection: Connection) -> None:
         """Take a connection back; one that cannot be used again is closed."""
         self._lent -= 1
-        self._slots.release()
+        self._slots.give()
         if connection.reusable:
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
@@ -89,6 +86,15 @@ class Pool:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
+
+    async def _slot(self, tenant: str, seconds: float) -> None:
+        if not self._slots.full:  # a deadline costs more than a slot that is free
+            return await self._slots.take(tenant)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._slots.take(tenant)
+        except TimeoutError:
+            raise PoolFull from None
 
     def _waiting(self) -> Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS

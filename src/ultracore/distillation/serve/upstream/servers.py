@@ -88,14 +88,14 @@ class Server:
         head = f"{call.method} {path} HTTP/1.1\r\ncontent-length: {len(call.body)}\r\n".encode()
         return head + self._host + authorization + _lines(call.headers, FORWARDED) + b"\r\n" + call.body
 
-    async def connection(self, deadlines: Deadlines, *, fresh: bool = False) -> Connection:
-        """A connection, to be given back to `pool`.
+    async def connection(self, tenant: str, deadlines: Deadlines, *, fresh: bool = False) -> Connection:
+        """A connection for a tenant, to be given back to `pool`.
 
         Raises:
             AttemptError: There is none.
         """
         try:
-            return await self.pool.take(deadlines.slot, deadlines.connect, fresh=fresh)
+            return await self.pool.take(tenant, deadlines.slot, deadlines.connect, fresh=fresh)
         except PoolFull:
             self.breaker.abandoned()
             raise AttemptError(503, "too many requests are waiting for the teacher", "upstream_busy") from None

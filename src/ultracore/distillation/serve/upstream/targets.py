@@ -71,7 +71,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         key_env: Environment variable that holds its key.
         pass_authorization: Send the client's own `Authorization` or `x-api-key` instead of a key.
         private: Whether its name may lead into a private network.
-        connections: At a time.
+        connections: At a time; where more requests wait for one, tenants are served by turns.
     """
 
     url: str
