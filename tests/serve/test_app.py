@@ -131,7 +131,8 @@ def test_a_relayed_answer_is_the_teachers_bytes(raw: httpx2.Client, world: Any, 
     assert decision.metadata.event_id == reply.headers["x-distill-receipt"]
     assert (decision.source, decision.teacher_model, decision.label_probability) == ("teacher", fakes.TEACHER, 1.0)
     assert decision.tool_calls == [{"name": "weather", "arguments": {"city": "Rome"}}]
-    assert (outcome.status, outcome.result["usage"]["total_tokens"]) == ("ok", 15)
+    (attempt,) = world.store.of("UPSTREAM_ATTEMPTED")
+    assert (outcome.status, attempt.usage["total_tokens"]) == ("ok", 15)
 
 
 def test_a_relayed_stream_is_the_teachers_bytes(raw: httpx2.Client, world: Any, fakes: Any) -> None:

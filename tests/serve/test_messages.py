@@ -99,7 +99,8 @@ def test_the_teachers_message_passes_and_is_logged(client: Any, body: Any, world
     (decision,), (outcome,) = world.store.of(DECISION), world.store.of(OUTCOME)
     assert (decision.source, decision.reply) == ("teacher", "I look.")
     assert decision.tool_calls == [{"name": "weather", "arguments": {"city": "Rome"}}]
-    assert (outcome.status, outcome.result["usage"]["cache_read_input_tokens"]) == ("ok", 3)
+    (attempt,) = world.store.of("UPSTREAM_ATTEMPTED")
+    assert (outcome.status, attempt.usage["cache_read_input_tokens"]) == ("ok", 3)
 
 
 def test_the_teachers_stream_passes_byte_for_byte(gateway_url: str, body: Any, world: Any, teacher: Any) -> None:
@@ -108,8 +109,8 @@ def test_the_teachers_stream_passes_byte_for_byte(gateway_url: str, body: Any, w
     assert reply.content == b"".join(teacher.said_events)
     (decision,), (outcome,) = world.store.of(DECISION), world.store.of(OUTCOME)
     assert decision.tool_calls == [{"name": "weather", "arguments": {"city": "Rome"}}]
-    assert outcome.result["usage"]["input_tokens"] == 10
-    assert outcome.result["usage"]["output_tokens"] == 5
+    (attempt,) = world.store.of("UPSTREAM_ATTEMPTED")
+    assert (outcome.status, attempt.usage["input_tokens"], attempt.usage["output_tokens"]) == ("ok", 10, 5)
 
 
 def test_a_stream_without_its_end_never_looks_whole(client: Any, body: Any, world: Any, teacher: Any) -> None:

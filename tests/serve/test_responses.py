@@ -83,7 +83,8 @@ def test_the_teachers_response_passes_and_is_logged(
         "teacher",
         [{"name": "weather", "arguments": {"city": "Rome"}}],
     )
-    assert (outcome.status, outcome.result["usage"]["total_tokens"]) == ("ok", 15)
+    (attempt,) = world.store.of("UPSTREAM_ATTEMPTED")
+    assert (outcome.status, attempt.usage["total_tokens"]) == ("ok", 15)
     assert decision.tools_available[0]["name"] == "weather"
 
 

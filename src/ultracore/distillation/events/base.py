@@ -169,7 +169,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return cls(metadata=metadata, **data)
 
     @property
-    def pattern(self) -> Pattern | None:
+    def pattern(self) -> Pattern[Any] | None:
         """What it has in common with others, where a `Pattern` made it; no part of the fact."""
         return self.__dict__.get("pattern")
 

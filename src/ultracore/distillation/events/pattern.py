@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,7 +39,7 @@ class _Ready(NamedTuple):
     parts: dict[str, bytes] = {}  # noqa: RUF012  a NamedTuple's default, never changed
 
 
-class Pattern:
+class Pattern(Generic[Fact]):
     """What such events have in common.
 
     Args:
@@ -48,21 +48,29 @@ class Pattern:
             that has something personal in one of them is stored as if it had no pattern.
     """
 
-    def __init__(self, first: Event, varying: Collection[str]) -> None:
+    def __init__(self, first: Fact, varying: Collection[str]) -> None:
         self._first = first
         self._varying = tuple(varying)
         self._ready: _Ready | None = None
 
     def again(
-        self, event_id: str, aggregate_id: str, timestamp: datetime, causation_id: str | None = None, **varying: Any
-    ) -> Event:
-        """Another of the events; of the same tenant, person and correlation as the first.
+        self,
+        event_id: str,
+        aggregate_id: str,
+        timestamp: datetime,
+        causation_id: str | None = None,
+        *,
+        subject: str | None = None,
+        **varying: Any,
+    ) -> Fact:
+        """Another of the events; of the same tenant and correlation as the first.
 
         Args:
             event_id: Its own, as what follows.
             aggregate_id: What it is about.
             timestamp: When it happened, aware.
             causation_id: The event that caused it.
+            subject: The person whose data it holds; that of the first by default.
             **varying: The fields that differ.
         """
         metadata = msgspec.structs.replace(
@@ -71,6 +79,7 @@ class Pattern:
             aggregate_id=aggregate_id,
             timestamp=timestamp.astimezone(UTC).isoformat(),
             causation_id=causation_id,
+            subject=subject or self._first.metadata.subject,
         )
         event = msgspec.structs.replace(self._first, metadata=metadata, **varying)
         event.__dict__["pattern"] = self

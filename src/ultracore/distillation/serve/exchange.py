@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ import msgspec
 from ultracore.distillation.agreement import Comparators, strict
 from ultracore.distillation.decisions import action_of
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, DecisionOutcomeEvent
+from ultracore.distillation.events.base import new_event_id
+from ultracore.distillation.events.pattern import Pattern
 from ultracore.distillation.serve.dialect import Dialect
 from ultracore.distillation.serve.gate import Escalate, Send
 from ultracore.distillation.serve.offer import Offer
@@ -91,8 +94,11 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def user_id(self) -> str | None:
         """The person on whose behalf it was asked, as far as the client says; their data are erased together."""
-        said = (self.request.options.get(name) for name in ("safety_identifier", "user"))
-        return next((value for value in said if isinstance(value, str) and value), None)
+        for name in ("safety_identifier", "user"):
+            said = self.request.options.get(name)
+            if isinstance(said, str) and said:
+                return said
+        return None
 
     @property
     def audited(self) -> bool:
@@ -122,27 +128,24 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         serving = {**(decision.serving or {}), "request_id": reply.id}
         return msgspec.structs.replace(decision, serving=serving)
 
-    def outcome(
-        self, status: str, error: str | None = None, usage: dict[str, Any] | None = None
-    ) -> DecisionOutcomeEvent:
+    def outcome(self, status: str, error: str | None = None, cost_usd: float | None = None) -> DecisionOutcomeEvent:
         """How the exchange ended.
 
         Args:
             status: `ok`, `error`, `cancelled` or `truncated`.
             error: Why, in our own words.
-            usage: The tokens that the teacher billed.
+            cost_usd: What the teacher cost; its tokens are told by each attempt.
         """
-        return DecisionOutcomeEvent.record(  # of which conversation, the decision says: here it would have to be sealed
-            decision_id=self.receipt,
-            success=status == "ok",
-            status=status,
-            execution_time_ms=self.elapsed_ms,
-            result={"usage": usage} if usage else None,
-            error=error,
+        receipt = self.receipt
+        return _outcomes(self.tenant, status, error).again(
+            new_event_id(),
+            receipt,
+            self.clock(),
+            receipt,
             subject=self.user_id,
-            causation_id=self.receipt,
-            tenant_id=self.tenant,
-            clock=self.clock,
+            decision_id=receipt,
+            execution_time_ms=self.elapsed_ms,
+            cost_usd=cost_usd,
         )
 
     def audit(self, teacher: tuple[ToolCall, ...] | None) -> AuditRecordedEvent:
@@ -204,6 +207,14 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             "endpoint": self.dialect.path,
             "partial": self.request.partial,
         }
+
+
+@lru_cache(maxsize=256)
+def _outcomes(tenant: str, status: str, error: str | None) -> Pattern[DecisionOutcomeEvent]:
+    """Outcomes that differ in numbers and ids; of which conversation, the decision says: here it would be sealed."""
+    success = status == "ok"
+    first = DecisionOutcomeEvent.record(decision_id="", success=success, status=status, error=error, tenant_id=tenant)
+    return Pattern(first, ("decision_id", "execution_time_ms", "cost_usd"))
 
 
 def _plain(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:

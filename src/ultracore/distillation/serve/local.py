@@ -66,7 +66,7 @@ class LocalAnswer:
     def sent(self, ok: bool) -> None:
         """Note the outcome, once: whether it has left."""
         exchange = self.exchange
-        self._journal.later(self._kept.outcome(exchange) if ok else exchange.outcome("cancelled"))
+        self._journal.later(exchange.outcome("ok" if ok else "cancelled"))
         self._then(exchange)
 
     def unlogged(self) -> RequestError:

@@ -10,7 +10,6 @@ import secrets
 from datetime import datetime
 
 from ultracore.distillation.events import Event
-from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.events.pattern import Pattern
 from ultracore.distillation.serve.answers import Answer
 from ultracore.distillation.serve.exchange import Exchange
@@ -34,7 +33,6 @@ class Recurring:
     def __init__(self, exchange: Exchange) -> None:
         first = exchange.student_decision()
         self._decision = Pattern(first, ("label_probability", "serving"))
-        self._outcome = Pattern(exchange.outcome("ok"), ("decision_id", "execution_time_ms"))
         self._serving = first.serving or {}
         self._verdict = exchange.verdict
         self._names = _names(exchange)
@@ -56,13 +54,6 @@ class Recurring:
         receipt = exchange.receipt
         serving = {**self._serving, "receipt": receipt, "latency_ms": round(exchange.elapsed_ms, 3)}
         return self._decision.again(receipt, receipt, moment, label_probability=exchange.audit_share, serving=serving)
-
-    def outcome(self, exchange: Exchange) -> Event:
-        """The event that follows an answer that went well."""
-        receipt, took = exchange.receipt, exchange.elapsed_ms
-        return self._outcome.again(
-            new_event_id(), receipt, exchange.clock(), receipt, decision_id=receipt, execution_time_ms=took
-        )
 
     def headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         """Of the answer."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from ultracore.distillation.serve.dialect import CHAT
@@ -161,8 +160,7 @@ class Relay:
         reply = None if self._reader is None else self._reader.reply
         usage = None if reply is None else reply.usage
         events = asked(self._exchange, "answer", self._attempts, usage, self._upstream.prices)
-        outcome = self._exchange.outcome(self._status, self._error or None, usage)
-        outcome = msgspec.structs.replace(outcome, cost_usd=total(events))
+        outcome = self._exchange.outcome(self._status, self._error or None, total(events))
         if reply is not None and reply.calls is not None and self._status == "ok":
             self._journal.later(self._exchange.teacher_decision(reply), *events, outcome)
         else:
