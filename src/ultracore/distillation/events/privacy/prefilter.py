@@ -43,12 +43,10 @@ class Prefilter:
         self._tokens = [rule for rule in rules if rule.start]
         self._start = re.compile("|".join(f"(?:{rule.start})" for rule in self._tokens).encode() or b"(?!)")
         self._run = b"a" * min((rule.shortest for rule in self._tokens), default=1)
-        self._worded: dict[tuple[tuple[bytes, ...], re.Pattern[bytes] | None], list[Rule]] = {}
+        self._worded: dict[tuple[bytes, re.Pattern[bytes] | None, re.Pattern[bytes] | None], list[Rule]] = {}
         for rule in rules:
-            if rule.needles:
-                key = (tuple(needle.encode() for needle in rule.needles), rule.around)
-                self._worded.setdefault(key, []).append(rule)
-        self._needles = [(n, around, rules) for (needles, around), rules in self._worded.items() for n in needles]
+            for needle in rule.needles:
+                self._worded.setdefault((needle.encode(), rule.after, rule.around), []).append(rule)
         self._cards = [rule for rule in rules if rule.digits == CARD_DIGITS]
         self._numbers = [rule for rule in rules if rule.digits and rule.digits != CARD_DIGITS]
         self._blind = [rule for rule in rules if not (rule.start or rule.needles or rule.digits)]
@@ -60,8 +58,8 @@ class Prefilter:
             found += self._tokens
         if self._worded:
             folded = encoded.lower()
-            for needle, around, rules in self._needles:  # a loop: half of all time went into calls that find nothing
-                if needle in folded and (around is None or _near(folded, needle, around)):
+            for (needle, after, around), rules in self._worded.items():  # in a loop: calls that find nothing cost half
+                if needle in folded and (around is None or _near(folded, needle, after, around)):
                     found += rules
         if self._cards and self._has_card(encoded):
             found += self._cards
@@ -94,10 +92,12 @@ class Prefilter:
         return False
 
 
-def _near(folded: bytes, needle: bytes, around: re.Pattern[bytes]) -> bool:
+def _near(folded: bytes, needle: bytes, after: re.Pattern[bytes] | None, around: re.Pattern[bytes]) -> bool:
     place = folded.find(needle)
     while place >= 0:
-        if around.search(folded, max(0, place - _BEFORE), place + _AFTER):
+        if (after is None or after.match(folded, place)) and around.search(
+            folded, max(0, place - _BEFORE), place + _AFTER
+        ):
             return True
         place = folded.find(needle, place + 1)
     return False

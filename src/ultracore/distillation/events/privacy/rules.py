@@ -26,7 +26,8 @@ class Rule(NamedTuple):
         start: How such a token begins, as a regular expression.
         shortest: Characters of the shortest such token.
         needles: Text of which some must occur, in lower case.
-        around: Must match near a needle in the encoded event in lower case.
+        after: Must match from a needle on in the encoded event in lower case; costs less than `around`.
+        around: Must match near a needle there.
         digits: So many digits must follow one another, spaces and dashes aside.
     """
 
@@ -36,6 +37,7 @@ class Rule(NamedTuple):
     start: str = ""
     shortest: int = 20
     needles: tuple[str, ...] = ()
+    after: re.Pattern[bytes] | None = None
     around: re.Pattern[bytes] | None = None
     digits: int = 0
 
@@ -76,8 +78,11 @@ def _is_token(value: str) -> bool:
 
 _NAMED = rf"(?i)(?<![A-Za-z])(?:{_NAMES})"
 _VALUE = r"[\"'\\]{0,4}(?P<value>[^\s\"',;&<>{}\\]{3,200})"
-_NAMED_NEAR = re.compile(rf"(?:{_NAMES})(?:[\"'\\\s]|\\[nrt]){{0,12}}(?:[:=]|(?:is|was|lautet|ist|es|est)\b)".encode())
+_NAMED_END = r"(?:[\"'\\\s]|\\[nrt]){0,12}(?:[:=]|(?:is|was|lautet|ist|es|est)\b)"
+_NAMED_NEAR = re.compile(rf"(?:{_NAMES}){_NAMED_END}".encode())
 _NAMED_NEEDLES = ("pass", "pwd", "secret", "key", "token")
+_NAMED_AFTER = re.compile(rf"(?:pass(?:word|wd|phrase|code)?|pwd|secret(?:[_ -]?key)?|key|token){_NAMED_END}".encode())
+"""What each of the names has from its last needle on; `completion_tokens` of a usage, say, has not."""
 
 SECRETS: tuple[Rule, ...] = (
     _key("anthropic_key", "sk-ant-", r"[A-Za-z0-9_-]{20,200}"),
@@ -127,6 +132,7 @@ SECRETS: tuple[Rule, ...] = (
         re.compile(rf"{_NAMED}[\"'\\]{{0,4}}\s{{0,3}}[:=]\s{{0,3}}{_VALUE}"),
         _is_named_secret,
         needles=_NAMED_NEEDLES,
+        after=_NAMED_AFTER,
         around=_NAMED_NEAR,
     ),
     Rule(
@@ -134,6 +140,7 @@ SECRETS: tuple[Rule, ...] = (
         re.compile(rf"{_NAMED}\s{{1,3}}(?:is|was|lautet|ist|es|est)\s{{1,3}}{_VALUE}"),
         _is_told_secret,
         needles=_NAMED_NEEDLES,
+        after=_NAMED_AFTER,
         around=_NAMED_NEAR,
     ),
     Rule(
