@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from ultracore.distillation import __version__
-from ultracore.distillation.cli import main
+from ultracore.distillation.cli import THREADS, main
 from ultracore.distillation.cli.advice import next_steps
 from ultracore.distillation.cli.edge import Group
 from ultracore.distillation.cli.progress import stages
@@ -256,3 +256,18 @@ def test_interrupted_run_leaves_a_valid_log_and_runs_again(traces: Path, home: P
     assert [event.metadata.position for event in events] == list(range(1, len(events) + 1))
     assert "MODEL_TRAINED" not in {event.event_type for event in events}
     assert read_traces([traces], open_store(home)).report.decisions == 0  # a second run finds all of it
+
+
+@pytest.mark.parametrize(("told", "expected"), [(None, "1"), ("4", "4")])
+def test_every_command_computes_with_one_thread_unless_told_otherwise(
+    distill: Any, monkeypatch: pytest.MonkeyPatch, told: str | None, expected: str
+) -> None:
+    for name in THREADS:
+        monkeypatch.setenv(name, told) if told else monkeypatch.delenv(name, raising=False)
+    assert distill("settings").code == 0
+    assert {os.environ[name] for name in THREADS} == {expected}
+
+
+def test_numpy_is_not_loaded_before_the_threads_are_set() -> None:
+    program = "import sys, ultracore.distillation.cli; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -5,7 +5,6 @@ What this file does not know: how the loop works.
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from ultracore.distillation.settings import load_settings
 __all__ = ["run_command"]
 
 EXAMPLES, EXAMPLE_FILE = 900, "example-traces.jsonl"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FILE = click.Path(path_type=Path)
 OF_LOG = ("home", "agent", "since", "imported")
 """Options that say which part of the log to learn from."""
@@ -71,8 +69,6 @@ def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from
 
 
 def _run(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
-    for name in THREADS:  # before numpy reads them: processes share the cores, and one thread is reproducible
-        os.environ.setdefault(name, "1")
     from ultracore.distillation import loop  # numpy and scikit-learn, only when they are needed
     from ultracore.distillation.log.of_log import LogQuery
 
