@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -51,6 +52,9 @@ FEW_ROWS = 1000
 310 or 340 rows took a quarter of the time, and their held-out log loss differed by .0004 at most; 2,250 rows took
 longer, and so did eleven questions of yes or no on 600."""
 
+SAME_WAY = 5
+"""Decimals to which columns of length 1 must be equal to be taken for one: rows are single precision."""
+
 RIDGE, TINY = 1e-6, 1e-9
 """Added to the products of rows, by their mean square, so that equal rows have a root."""
 
@@ -80,9 +84,10 @@ def fit_softmax(
         return Linear(classes, np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32))
     matrix = matrix_of(rows, width)
     active = np.unique(matrix.indices)  # the penalty leaves every other weight at zero
-    found, intercept, names = _fit(matrix[:, active], np.array(labels), weights, c)
+    joined = _joined(matrix[:, active])
+    found, intercept, names = _fit(joined.matrix, np.array(labels), weights, c)
     coefficients = np.zeros((width, len(found)))
-    coefficients[active] = found.T
+    coefficients[active] = found.T[joined.group] * joined.share[:, None]
     if len(classes) == 2:  # scikit-learn keeps one column for two classes
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
         intercept = np.array([0.0, intercept[0]])
@@ -168,6 +173,41 @@ def fit_binary_of(
     coefficients, intercept, _ = _regress(matrix[:, active], labels, weights, c)
     found[active] = coefficients[0]
     return found, float(intercept[0])
+
+
+class _Joined(NamedTuple):
+    """A matrix with one column for all those of one direction; `group` and `share` [columns] lead back."""
+
+    matrix: csr_matrix
+    group: NDArray[np.intp]
+    share: Doubles
+
+
+def _joined(matrix: csr_matrix) -> _Joined:
+    """Columns that differ by a factor at most, as one that is as long as all together.
+
+    The penalty divides a weight among them as their lengths are, so that nothing is lost, and L-BFGS takes the same
+    steps with fewer numbers: half as many where texts are long and their pieces come together.
+    """
+    columns = matrix.tocsc().astype(np.float64)
+    columns.eliminate_zeros()
+    columns.sort_indices()
+    bounds, owner = columns.indptr.tolist(), np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
+    length = np.sqrt(np.bincount(owner, columns.data**2, columns.shape[1]))
+    way = np.round(columns.data / length[owner], SAME_WAY)
+    groups: dict[tuple[bytes, bytes], int] = {}
+    group = np.array(
+        [
+            groups.setdefault((columns.indices[a:b].tobytes(), way[a:b].tobytes()), len(groups))
+            for a, b in pairwise(bounds)
+        ],
+        np.intp,
+    )
+    total = np.sqrt(np.bincount(group, length**2, len(groups)))
+    first = np.unique(group, return_index=True)[1]
+    scale = total / np.where(length[first] > 0.0, length[first], 1.0)
+    share = length / np.where(total > 0.0, total, 1.0)[group]
+    return _Joined(csr_matrix(columns[:, first] @ diags_array(scale)), group, share)
 
 
 class _Fitted(NamedTuple):
