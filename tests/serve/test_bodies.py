@@ -86,6 +86,8 @@ def seeds(fakes: Any) -> dict[str, bytes]:
         "model a number": valid(fakes, model=5),
         "model empty": valid(fakes, model=""),
         "stream a string": valid(fakes, stream="yes"),
+        "stream zero": valid(fakes, stream=0),
+        "stream one": valid(fakes, stream=1.0),
         "tools a dict": valid(fakes, tools={}),
         "tools of strings": valid(fakes, tools=["f"]),
         "100,000 tools": valid(fakes, tools=[name] * 100_000),
@@ -123,7 +125,7 @@ def test_must_have_seeds_are_refused(gateway: InProcess, fakes: Any) -> None:
         reply = gateway.post(body)
         assert reply.status_code == 400, name
         check(reply)
-        assert time.process_time() - began < 1.0, name
+        assert time.process_time() - began < 2.0, name
 
 
 def test_odd_but_legitimate_bodies_are_answered(gateway: InProcess, fakes: Any) -> None:

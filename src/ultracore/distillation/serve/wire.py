@@ -171,7 +171,7 @@ def check_common(model: Any, options: Mapping[str, Any]) -> None:
     """
     if not isinstance(model, str) or not model:
         raise RequestError(400, "'model' must be a non-empty string", code="invalid_model")
-    if options.get("stream") not in (None, True, False):
+    if not isinstance(options.get("stream"), bool | None):  # 0 equals False
         raise RequestError(400, "'stream' must be true or false", code="invalid_stream")
 
 
