@@ -236,7 +236,7 @@ def _measure(name: str, server: Callable[[], Process], mix: Mix, scale: Scale, c
 
 
 class Offered(NamedTuple):
-    """What came of a rate that was offered: answers a second, CPU of each, and how long they took."""
+    """What came of a rate that was offered: answers a second, CPU of each, how long they took, and who gave them."""
 
     name: str
     n: int
@@ -244,6 +244,9 @@ class Offered(NamedTuple):
     cpu_us: float
     p50: float
     p99: float
+    sent_p50: float
+    sent_p99: float
+    local: float
 
 
 def _offered(folder: Path, mix: Mix, scale: Scale) -> list[Offered]:
@@ -258,21 +261,24 @@ def _offered(folder: Path, mix: Mix, scale: Scale) -> list[Offered]:
                 before = server.cpu_seconds
                 load = run_load(server.port, mix.requests, order, connections=4 * CONNECTIONS, rate=OFFERED)
                 cpu = 1e6 * (server.cpu_seconds - before) / len(order)
-                p50, p99 = (float(np.percentile([a.milliseconds for a in load.answers], q)) for q in (50, 99))
-                rows.append(Offered(name, len(order), len(order) / load.seconds, cpu, p50, p99))
+                times = [[a.milliseconds for a in load.answers], [a.once_sent for a in load.answers]]
+                quantiles = [float(np.percentile(values, q)) for values in times for q in (50, 99)]
+                local = sum(a.source == b"student" for a in load.answers) / len(order)
+                rows.append(Offered(name, len(order), len(order) / load.seconds, cpu, *quantiles, local))
     return rows
 
 
 def _offered_table(rows: Sequence[Offered]) -> Table:
     cells = [
         [row.name, number(row.held, 0), number(row.cpu_us, 0), f"{number(row.p50, 1)} / {number(row.p99, 1)}",
-         number(row.n, 0)] for row in rows
+         f"{number(row.sent_p50, 1)} / {number(row.sent_p99, 1)}", share(row.local), number(row.n, 0)] for row in rows
     ]  # fmt: skip
     note = (
         f"256 connections, a request every {1e6 / OFFERED:.0f} us whether the last were answered or not; milliseconds "
-        "from when each was due, so where the rate is not held they are the length of the queue."
+        "from when each was due: where the rate is not held they are the length of the load generator's own queue. "
+        "Once sent: the server's part of it."
     )
-    columns = ["server", "answers/s", "CPU us a request", "p50 / p99 ms", "n"]
+    columns = ["server", "answers/s", "CPU us a request", "p50 / p99 ms", "once sent", "local %", "n"]
     return Table(f"{OFFERED:,} requests a second offered", columns, cells, note)
 
 

@@ -24,13 +24,19 @@ KEY = "sk-benchmark-9f2c4e7a1b6d8035"
 
 
 class Answer(NamedTuple):
-    """What came back: which request it answers, its status, who answered, the body, and the milliseconds."""
+    """What came back: which request it answers, its status, who answered, the body, and the milliseconds.
+
+    Attributes:
+        milliseconds: Since it was due.
+        once_sent: Milliseconds since it was sent.
+    """
 
     request: int
     status: int
     source: bytes
     body: bytes
     milliseconds: float
+    once_sent: float
 
 
 class Load(NamedTuple):
@@ -125,7 +131,7 @@ class _Run:
 class _Connection(asyncio.Protocol):
     def __init__(self, answered: Callable[[_Connection, Answer], None]) -> None:
         self._answered = answered
-        self._request, self._due = -1, 0.0
+        self._request, self._due, self._sent = -1, 0.0, 0.0
         self.is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,6 +140,7 @@ class _Connection(asyncio.Protocol):
     def ask(self, data: bytes, request: int, due: float) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._request, self._due, self._body, self._source = request, due, bytearray(), b""
+        self._sent = time.perf_counter()
         self._transport.write(data)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
@@ -152,8 +159,9 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        milliseconds = 1000.0 * (time.perf_counter() - self._due)
-        answer = Answer(self._request, self._parser.get_status_code(), self._source, bytes(self._body), milliseconds)
+        since_due, since_sent = (1000.0 * (time.perf_counter() - began) for began in (self._due, self._sent))
+        status = self._parser.get_status_code()
+        answer = Answer(self._request, status, self._source, bytes(self._body), since_due, since_sent)
         self._request = -1
         self._answered(self, answer)
 

@@ -266,7 +266,7 @@ def test_a_key_is_found_by_its_secret_alone_and_the_log_does_not_hold_it() -> No
 
 def test_limits_hold_for_each_key_and_say_how_long_to_wait() -> None:
     now = [0.0]
-    limits = Limits(lambda: now[0])
+    limits = Limits(1000, lambda: now[0])
     key = Key(key_id="a", tenant="t", scope=Scope.CLIENT, requests_per_minute=3)
     free = Key(key_id="b", tenant="t", scope=Scope.CLIENT)
     for _ in range(3):
@@ -285,6 +285,41 @@ def test_limits_hold_for_each_key_and_say_how_long_to_wait() -> None:
         limits.enter(key)
     with pytest.raises(RequestError):
         limits.enter(key)
+
+
+def test_a_tenant_has_so_many_requests_at_once_and_an_operator_is_let_in(
+    fakes: Any, teacher: Any, teacher_url: str
+) -> None:
+    crowded = fakes.World(audit_rate=0.0, max_requests=2)
+    keys = [
+        issue(name, tenant=tenant, scope=Scope.ADMIN) for name, tenant in (("a", "one"), ("b", "one"), ("c", "two"))
+    ]
+    crowded.store.append([key.event for key in keys])
+    teacher.mode = "slow"
+    first, second, other = (bearer(key.secret) for key in keys)
+    forced = {"x-distill-force": "teacher"}
+
+    async def ask() -> None:
+        async with crowded.client(Upstream(teacher_url, key="sk")) as client:
+
+            async def chat(headers: Any) -> Any:
+                return await client.post("/v1/chat/completions", json=fakes.chat(), headers=headers)
+
+            waiting = [asyncio.create_task(chat(headers | forced)) for headers in (first, second)]
+            await asyncio.sleep(0.2)
+            for headers in (first, second):  # whichever of its keys
+                refused = await chat(headers)
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.json()["error"]["code"] == "overloaded"
+            assert (await client.get("/v1/models", headers=other)).status_code == 200
+            assert (await client.get("/metrics", headers=first)).status_code == 200
+            assert (await client.post("/admin/pause", headers=first)).status_code == 200
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert (await client.get("/v1/models", headers=first)).status_code == 200
+
+    run(ask())
 
 
 def test_a_key_has_so_many_requests_at_once(world: Any, fakes: Any, teacher: Any, teacher_url: str) -> None:

@@ -43,6 +43,30 @@ def test_a_stuck_student_is_given_up_and_the_rest_is_overload(fakes: Any, world:
     assert time.monotonic() - began < 2
 
 
+def test_a_wait_that_can_be_foreseen_is_not_begun(fakes: Any, world: Any) -> None:
+    world.student.rule = lambda state: (time.sleep(0.05), world.student.weather(state))[1]
+    decider = Decider(timeout_seconds=5.0, queue_seconds=0.2)
+    request = parse_chat_request(json.dumps(fakes.chat()).encode())
+
+    async def timed() -> tuple[Any, float]:
+        began = time.monotonic()
+        return await decider.decide(world.gate, request), time.monotonic() - began
+
+    async def ask() -> list[tuple[Any, float]]:
+        await decider.decide(world.gate, request)  # now it is known what one takes
+        crowd = await asyncio.gather(*(timed() for _ in range(40)))
+        assert isinstance(await decider.decide(world.gate, request), Send)  # the queue is over, and so is its end
+        return crowd
+
+    crowd = asyncio.run(ask())
+    decider.close()
+    sent = [seconds for verdict, seconds in crowd if isinstance(verdict, Send)]
+    refused = [(verdict.reason, seconds) for verdict, seconds in crowd if not isinstance(verdict, Send)]
+    assert 1 <= len(sent) <= 5  # 0.2 s hold four of them before one
+    assert {reason for reason, _ in refused} == {Reason.OVERLOAD}
+    assert max(seconds for _, seconds in refused) < min(sent)  # at once, not when the wait is over
+
+
 def test_room_comes_back_once_the_student_does(fakes: Any, world: Any) -> None:
     decider = Decider(timeout_seconds=2.0, max_waiting=2)
     request = parse_chat_request(json.dumps(fakes.chat()).encode())

@@ -30,6 +30,7 @@ Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Places: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Processes: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=256)]
 
 
@@ -87,6 +88,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         agents: What holds for single agents instead, by their id; only in the configuration file.
         durability: `strict` answers nothing locally that is not in the log; `available` answers while the log
             is down, and keeps the events in a bounded file until it is back.
+        student_wait_ms: How long a request may wait for the student, as far as it can be foreseen; one that would wait
+            longer goes to the teacher at once (reason `overload`).
+        max_requests: Requests of one tenant under way in one process; more get status 503, to be tried again a second
+            later.
         idempotency_seconds: How long the answer to a request with an `Idempotency-Key` is kept for its retries.
         seed: Seed of everything random.
         redact: What is replaced before it is stored: `secrets`, `all` (personal data too, by pseudonyms) or `off`.
@@ -131,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     teacher_dollars_per_day: Amount | None = None
     agents: dict[str, AgentPolicy] = {}
     durability: Literal["strict", "available"] = "strict"
+    student_wait_ms: Amount = 250.0
+    max_requests: Places = 1000
     idempotency_seconds: Amount = 600.0
     seed: Count = 0
     redact: str = "secrets"

@@ -118,7 +118,7 @@ def create_app(
     if ring.required and upstream is not None and upstream.pass_authorization:
         raise ConfigurationError("with a gateway key the client's authorization is not the teacher's: set its own key")
     gate = gate if deployment is None else deployment.gate
-    decider = decider or Decider()
+    decider = decider or Decider(queue_seconds=settings.student_wait_ms / 1000)
     gateway = Gateway(
         store, upstream, gate, settings, clock=clock, decider=decider, switch=switch, shares=shares, spill=spill
     )
@@ -129,7 +129,7 @@ def create_app(
 
     def fronted(router: ASGIApp) -> ASGIApp:
         direct = Direct(router, posts, partial(_on_request_error, gateway))
-        guard = Guard(direct, ring, control, clock, settings.tenant, refused, open_paths)
+        guard = Guard(direct, ring, control, clock, settings.tenant, refused, open_paths, settings.max_requests)
         by_path = {f"/v1/{dialect.path}": dialect for dialect in DIALECTS}
         app.state.front = Front(guard, posts, Recall(guard, gateway, by_path, CLIENTS), Heads())
         return guard

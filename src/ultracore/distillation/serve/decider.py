@@ -3,8 +3,9 @@
 A student takes 1 to 10 ms of CPU. Run on the event loop that would stall every stream being relayed
 and every hang-up being noticed; in one thread the loop goes on, and a student need not be thread-safe.
 What needs no thought (a request that no student may answer, a context known by heart) does not make the
-detour. One that blocks costs its own request a local answer, and its thread is left behind; one that fails
-again and again is asked no more. What this file does not know: what is decided.
+detour. What would wait too long for its turn goes to the teacher at once, not when the wait is over. One
+that blocks costs its own request a local answer, and its thread is left behind; one that fails again and
+again is asked no more. What this file does not know: what is decided.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -26,6 +28,9 @@ logger = logging.getLogger(__name__)
 QUICK_BYTES = 64 * 1024
 """Longer requests are looked up in the thread too: hashing a context of this size takes a tenth of a millisecond."""
 
+NEWEST = 0.1
+"""How much the last job counts for what the next is thought to take."""
+
 Verdict = Send | Escalate
 Work = Callable[[], Verdict]
 
@@ -35,7 +40,8 @@ class Decider:
 
     Args:
         timeout_seconds: Longest wait for a verdict; then the teacher answers.
-        max_waiting: Requests that may wait for the thread; beyond them the teacher answers at once.
+        queue_seconds: Longest wait for the thread, as far as it can be foreseen; beyond it the teacher answers at once.
+        max_waiting: Requests that may wait for the thread, however quick it is.
         failures: In a row, after which a gate's student is not asked any more.
         on_disabled: Called with a gate whose student is not asked any more.
     """
@@ -44,12 +50,14 @@ class Decider:
         self,
         *,
         timeout_seconds: float = 1.0,
+        queue_seconds: float = 0.25,
         max_waiting: int = 64,
         failures: int = 5,
         on_disabled: Callable[[Gate], None] | None = None,
     ) -> None:
         self.on_disabled = on_disabled
         self._timeout_seconds = timeout_seconds
+        self._queue_seconds = queue_seconds
         self._max_waiting = max_waiting
         self._max_failures = failures
         self._failures = 0
@@ -62,7 +70,7 @@ class Decider:
         verdict = self.at_once(gate, request)
         if verdict is not None or gate is None:
             return verdict or Escalate(Reason.NOT_CERTIFIED, "no student is deployed")
-        if self._waiting >= self._max_waiting:
+        if self._full:
             return Escalate(Reason.OVERLOAD, "too many requests wait for the student")
         verdict = await self._ask(lambda: gate.decide(request))
         self._judge(gate, verdict)
@@ -87,6 +95,11 @@ class Decider:
         """Let go of the thread; a verdict that is being reached is not waited for."""
         if self._desk is not None:
             self._desk.close()
+
+    @property
+    def _full(self) -> bool:
+        each = 0.0 if self._desk is None else self._desk.job_seconds
+        return self._waiting >= self._max_waiting or self._waiting * each > self._queue_seconds
 
     async def _ask(self, work: Work) -> Verdict:
         desk = self._desk = self._desk or _Desk(asyncio.get_running_loop())
@@ -138,10 +151,12 @@ class _Desk:
 
     Attributes:
         current: The job being done.
+        job_seconds: What a job takes, those before long ago counting little.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.current: _Job | None = None
+        self.job_seconds = 0.0
         self._loop = loop
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._done: deque[tuple[_Job, Verdict | Exception]] = deque()
@@ -158,6 +173,7 @@ class _Desk:
     def replaced(self, stuck: _Job) -> _Desk:
         """A desk that goes on with what waits behind a job that is stuck."""
         desk = _Desk(self._loop)
+        desk.job_seconds = self.job_seconds
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None:
@@ -169,15 +185,19 @@ class _Desk:
         while (job := self._jobs.get()) is not None:
             if not job.wanted:
                 continue
-            self.current = job
+            self.current, began = job, time.perf_counter()
             try:
                 result: Verdict | Exception = job.work()
             except Exception as error:  # noqa: BLE001  raised where the verdict is awaited
                 result = error
             self.current = None
+            self._took(time.perf_counter() - began)
             self._done.append((job, result))
             if len(self._done) == 1:  # else the event loop has been told and is yet to look
                 self._tell()
+
+    def _took(self, seconds: float) -> None:
+        self.job_seconds += NEWEST * (seconds - self.job_seconds) if self.job_seconds else seconds
 
     def _tell(self) -> None:
         try:

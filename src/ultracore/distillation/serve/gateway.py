@@ -295,7 +295,8 @@ class Gateway:
                 message = (
                     f"this request needs the teacher ({exchange.reason}), and none is configured: set upstream_url"
                 )
-                raise RequestError(503, message, code="no_teacher", headers=exchange.headers)
+                again = {"retry-after": "1"} if exchange.reason == Reason.OVERLOAD else {}
+                raise RequestError(503, message, code="no_teacher", headers={**exchange.headers, **again})
             priced = self.upstream.prices.of(exchange.request.model) is not None
             self._budgets.take(*self._policy.budget(exchange.agent_id), priced=priced)
         except RequestError as error:

@@ -45,6 +45,7 @@ class Guard:
         tenant: Whose requests are made without a key, on a keyless loopback server.
         refused: Called with the status of each refusal.
         open_paths: What anybody may ask: probes, and pages that hold no data.
+        most: Requests of one tenant under way; more are refused.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Guard:
         tenant: str,
         refused: Callable[[int], None],
         open_paths: Collection[str] = (),
+        most: int = 1000,
     ) -> None:
         self._app = app
         self._ring = ring
@@ -63,7 +65,7 @@ class Guard:
         self._clock = clock
         self._anyone = Key(key_id="", tenant=tenant, scope=Scope.ADMIN)
         self._refused = refused
-        self._limits = Limits()
+        self._limits = Limits(most)
         self._open = frozenset(open_paths)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -73,7 +75,7 @@ class Guard:
         headers = QuickHeaders(scope)
         try:
             key = self.caller(headers)
-            self.enter(key)
+            self.enter(key, scope["path"])
         except RequestError as error:
             self._refused(error.status)
             return await error_response(error, scope["path"])(scope, receive, send)
@@ -83,13 +85,13 @@ class Guard:
         finally:
             self.leave(key)
 
-    def enter(self, key: Key) -> None:
-        """Begin a request; `leave` ends it.
+    def enter(self, key: Key, path: str) -> None:
+        """Begin a request to a path; `leave` ends it.
 
         Raises:
-            RequestError: 429; this key asks too much.
+            RequestError: 429; this key asks too much. 503; its tenant does.
         """
-        self._limits.enter(key)
+        self._limits.enter(key, always=not path.startswith("/v1/"))
 
     def leave(self, key: Key) -> None:
         """End a request that `enter` let in."""

@@ -129,7 +129,7 @@ class Recall:
             exchange = self._gateway.recalled(self._dialects[head.path], key, head.headers, body)
             if exchange is None:
                 return None
-            self._guard.enter(key)
+            self._guard.enter(key, head.path)
             let_in = key
             return Recalled(self._gateway.remembered(exchange, head.headers), key, head.path)
         except Exception:  # noqa: BLE001  a refusal or a fault: the long way meets it, too, and tells it
