@@ -49,6 +49,7 @@ def test_the_document_is_served_and_knows_the_fields_of_feedback(world: Any) -> 
 def served(fakes: Any, teacher_server: Any) -> Any:
     """The gateway over HTTP: schemathesis brings a client of its own."""
     world = fakes.World()
+    teacher_server[0].reset()  # a test before may have left it silent
     with fakes.Running(world.app(Upstream(teacher_server[1], key="sk"))) as url:
         yield schemathesis.openapi.from_dict(document()), url.removesuffix("/v1")
 
