@@ -312,3 +312,9 @@ def test_tokens_of_the_cache_cost_what_the_table_says() -> None:
     }  # fmt: skip
     assert Price(input=3.0, output=15.0, cached_input=0.3, cache_write=3.75).cost(usage) == pytest.approx(0.015)
     assert Price(input=1.0, output=1.0).cost(usage) == pytest.approx(0.0131)
+
+
+@pytest.mark.parametrize("block", [{"type": {}}, {"type": ["text"], "text": "hi"}, {"type": "text"}, {}])
+def test_a_block_of_no_kind_that_we_know_stays_as_it_came(body: Any, block: dict[str, Any]) -> None:
+    request = parsed(body, messages=[{"role": "user", "content": [block]}])
+    assert request.messages[-1] == {"role": "user", "content": [block]}

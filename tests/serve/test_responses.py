@@ -204,3 +204,9 @@ def test_only_a_completed_response_is_a_decision(fakes: Any) -> None:
         assert read(json.dumps(refused).encode(), stream=False).calls is None
         assert read(b"".join(fakes.events(refused)), stream=True).calls is None
     assert not read(fakes.events(fakes.response(call))[0], stream=True).finished
+
+
+@pytest.mark.parametrize("part", [{"type": {}}, {"type": ["input_text"], "text": "hi"}, {"type": "input_text"}, {}])
+def test_a_part_of_no_kind_that_we_know_stays_as_it_came(part: dict[str, Any]) -> None:
+    asked = {"model": "m", "store": False, "input": [{"role": "user", "content": [part]}]}
+    assert parse_response_request(json.dumps(asked).encode()).messages == [{"role": "user", "content": [part]}]

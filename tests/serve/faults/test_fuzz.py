@@ -146,50 +146,67 @@ async def ask(app: Any, path: str, body: bytes) -> tuple[int, bytes]:
     return status, b"".join(parts)
 
 
-def fuzz(fakes: Any, count: int, seed: int) -> None:
-    world = fakes.World()
-    app = world.app(Canned(fakes.ROME), store=Instant())
+def valid_bodies(fakes: Any) -> dict[str, list[dict[str, Any]]]:
+    """By path: what is asked, and with it each kind of item that a conversation may hold."""
+    call = {"id": "c", "type": "function", "function": {"name": "ping", "arguments": "{}"}}
+    told = [fakes.SYSTEM, {"role": "assistant", "tool_calls": [call]}]
+    told.append({"role": "tool", "tool_call_id": "c", "content": "pong"})
+    chosen = {"type": "function", "function": {"name": "weather"}}
     chat = [
         fakes.chat(),
         fakes.chat(stream=True, stream_options={"include_usage": True}),
-        fakes.chat(tool_choice={"type": "function", "function": {"name": "weather"}}, parallel_tool_calls=False),
-        fakes.chat(
-            messages=[
-                fakes.SYSTEM,
-                {
-                    "role": "assistant",
-                    "tool_calls": [{"id": "c", "type": "function", "function": {"name": "ping", "arguments": "{}"}}],
-                },
-                {"role": "tool", "tool_call_id": "c", "content": "pong"},
-            ]
-        ),
+        fakes.chat(tool_choice=chosen, parallel_tool_calls=False),
+        fakes.chat(messages=told),
     ]
-    respond = [
-        {
-            "model": fakes.TEACHER,
-            "input": "weather in Rome",
-            "tools": [{"type": "function", **fakes.WEATHER["function"]}],
-        }
+    weather = fakes.WEATHER["function"]
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "weather in Rome"}]},
+        {"type": "function_call", "call_id": "c", "name": "ping", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "pong"}]},
     ]
-    mutators = {"/v1/chat/completions": Mutator(chat, seed), "/v1/responses": Mutator(respond, seed)}
-    statuses: dict[int, int] = {}
+    common = {"model": fakes.TEACHER, "store": False, "tools": [{"type": "function", **weather}]}
+    respond = [{**common, "input": "weather in Rome"}, {**common, "input": items, "tool_choice": {"type": "function"}}]
+    blocks = [
+        {"role": "user", "content": [{"type": "text", "text": "weather in Rome"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "ping", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text"}]}]},
+    ]
+    tools = [{"name": "weather", "input_schema": weather["parameters"], "type": "custom"}]
+    ask = {"model": fakes.TEACHER, "max_tokens": 9, "system": "be brief", "messages": blocks, "tools": tools}
+    message = [ask, {**ask, "tool_choice": {"type": "tool", "name": "weather"}, "metadata": {"user_id": "u"}}]
+    return {"/v1/chat/completions": chat, "/v1/responses": respond, "/v1/messages": message}
+
+
+SHAPES = {"/v1/messages": {"type", "message"}}
+"""The fields of an error; OpenAI's where nothing else is said."""
+
+
+def fuzz(fakes: Any, count: int, seed: int) -> None:
+    world = fakes.World()
+    app = world.app(Canned(fakes.ROME), store=Instant())
+    mutators = {path: Mutator(bodies, seed) for path, bodies in valid_bodies(fakes).items()}
+    paths = ["/v1/chat/completions", "/v1/responses", "/v1/chat/completions", "/v1/messages"]
+    statuses: dict[str, dict[int, int]] = {path: {} for path in paths}
 
     async def all_of_them() -> None:
         async with app.router.lifespan_context(app):
             for number in range(count):
-                path = "/v1/responses" if number % 4 == 0 else "/v1/chat/completions"
+                path = paths[number % 4]
                 body = mutators[path].body()
                 began = time.thread_time()
                 status, answer = await ask(app, path, body)
                 assert time.thread_time() - began < 1.0, body
-                statuses[status] = statuses.get(status, 0) + 1
-                assert 200 <= status < 500, (status, body, answer)
+                statuses[path][status] = statuses[path].get(status, 0) + 1
+                assert 200 <= status < 500, (path, status, body, answer)
                 if status >= 400:
-                    assert json.loads(answer)["error"].keys() == {"message", "type", "param", "code"}, body
+                    shape = SHAPES.get(path, {"message", "type", "param", "code"})
+                    assert json.loads(answer)["error"].keys() == shape, body
 
     asyncio.run(all_of_them())
-    assert statuses[200] > count // 10  # not all of it is nonsense
-    assert statuses[400] > count // 10
+    for path, seen in statuses.items():
+        asked = sum(seen.values())
+        assert seen[200] > asked // 10, path  # not all of it is nonsense
+        assert seen[400] > asked // 10, path
     assert app.state.gateway.journal.lost == 0  # what was understood could also be written down
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.decisions import Message
+from ultracore.distillation.serve.content import content_as_chat
 from ultracore.distillation.serve.wire import ChatRequest, RequestError, check_common, decode_fields, decode_json
 
 __all__ = ["parse_message_request"]
@@ -23,7 +24,8 @@ DROPPED = frozenset({"cache_control", "system", "tool_choice", "top_k"})
 OF_TOOLS = frozenset({"cache_control", "description", "eager_input_streaming", "input_examples", "strict", "type"})
 """Beside name and schema, what a function may say of itself; with anything else only the teacher knows what to do."""
 
-THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+TEXTS = ("text",)
+THOUGHTS = ("thinking", "redacted_thinking")  # no set: a client may send a type that has no hash
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -49,7 +51,7 @@ def parse_message_request(body: bytes) -> ChatRequest:
             400, "'messages' must be a non-empty list of objects with 'role' and 'content'", code="invalid_messages"
         )
     system = values.get("system")
-    messages: list[Message] = [] if system is None else [{"role": "system", "content": _content(system)}]
+    messages: list[Message] = [] if system is None else [{"role": "system", "content": content_as_chat(system, TEXTS)}]
     for message in told:
         messages += _as_chat(message)
     return ChatRequest(
@@ -100,11 +102,13 @@ def _as_chat(message: Mapping[str, Any]) -> list[Message]:
         return [{"role": role, "content": content}]
     results = [_result(block) for block in content if block.get("type") == "tool_result"]
     calls = [_call(block) for block in content if block.get("type") == "tool_use"]
-    rest = [block for block in content if block.get("type") not in ("tool_result", "tool_use")]
-    rest = [block for block in rest if block.get("type") not in THOUGHTS]
+    rest = [block for block in content if block.get("type") not in ("tool_result", "tool_use", *THOUGHTS)]
     if calls:
-        return [*results, {"role": role, "content": _content(rest) if rest else None, "tool_calls": calls}]
-    return [*results, {"role": role, "content": _content(rest)}] if rest or not results else results
+        return [
+            *results,
+            {"role": role, "content": content_as_chat(rest, TEXTS) if rest else None, "tool_calls": calls},
+        ]
+    return [*results, {"role": role, "content": content_as_chat(rest, TEXTS)}] if rest or not results else results
 
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,24 +125,8 @@ def _result(block: Mapping[str, Any]) -> Message:
     return {
         "role": "tool",
         "tool_call_id": block.get("tool_use_id"),
-        "content": "" if content is None else _content(content),
+        "content": "" if content is None else content_as_chat(content, TEXTS),
     }
-
-
-def _content(content: Any) -> Any:
-    """Text blocks as chat has them; a single one as plain text, which is how chat traces hold it."""
-    if not isinstance(content, list):
-        return content
-    parts = [_part(block) for block in content]
-    if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text":
-        return parts[0]["text"]
-    return parts
-
-
-def _part(block: Any) -> Any:
-    if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
-        return {"type": "text", "text": block["text"]}
-    return block
 
 
 _tool_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])

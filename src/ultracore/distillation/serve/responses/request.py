@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.decisions import Message
+from ultracore.distillation.serve.content import content_as_chat
 from ultracore.distillation.serve.wire import ChatRequest, RequestError, check_common, decode_fields, decode_json
 
 __all__ = ["parse_response_request"]
@@ -32,7 +33,7 @@ SAME: dict[str, tuple[Any, ...]] = {
 """Options that, with these values, do not change what a correct call is; dropped."""
 
 FREE = frozenset({"max_tool_calls", "reasoning", "input", "instructions"})
-TEXT_PARTS = frozenset({"input_text", "output_text", "text"})
+TEXTS = ("input_text", "output_text", "text")
 
 
 def parse_response_request(body: bytes) -> ChatRequest:
@@ -112,11 +113,11 @@ class _Telling:
     def take(self, item: dict[str, Any]) -> None:
         kind = item.get("type", "message" if "role" in item else None)
         if kind == "message" and isinstance(item.get("role"), str):
-            self.messages.append({"role": item["role"], "content": _content(item.get("content"))})
+            self.messages.append({"role": item["role"], "content": content_as_chat(item.get("content"), TEXTS)})
         elif kind == "function_call":
             self._call(item)
         elif kind == "function_call_output":
-            answer = {"tool_call_id": item.get("call_id"), "content": _content(item.get("output"))}
+            answer = {"tool_call_id": item.get("call_id"), "content": content_as_chat(item.get("output"), TEXTS)}
             self.messages.append({"role": "tool", **answer})
         elif kind == "item_reference":
             self.problem = REFERENCE
@@ -131,19 +132,3 @@ class _Telling:
             last.setdefault("tool_calls", []).append(call)
         else:
             self.messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-
-
-def _content(content: Any) -> Any:
-    """Text parts as chat has them; a single one as plain text, which is how chat traces hold it."""
-    if not isinstance(content, list):
-        return content
-    parts = [_part(part) for part in content]
-    if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text":
-        return parts[0]["text"]
-    return parts
-
-
-def _part(part: Any) -> Any:
-    if isinstance(part, dict) and part.get("type") in TEXT_PARTS and isinstance(part.get("text"), str):
-        return {"type": "text", "text": part["text"]}
-    return part
