@@ -52,6 +52,29 @@ def test_a_turn_is_one_append_in_the_order_in_which_it_came(fakes: Any) -> None:
     assert ids(store) == [name for append in appends for name in append]
 
 
+def test_what_nobody_waits_for_lets_what_has_just_come_go_first(fakes: Any) -> None:
+    async def order(somebody_waits: bool) -> list[str]:
+        seen: list[str] = []
+
+        class Store(fakes.MemoryStore):  # type: ignore[misc, name-defined]
+            def submit(self, events: Iterable[Event], *, expected: Any = None) -> Future[list[int]]:
+                seen.append("append")
+                future: Future[list[int]] = super().submit(events)
+                return future
+
+        loop, journal = asyncio.get_running_loop(), Journal(Store())
+        loop.call_soon(loop.call_soon, seen.append, "request")  # it comes in the next turn of the loop
+        journal.later(decision("first"))
+        if somebody_waits:
+            await journal.durable(decision("second"))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return seen
+
+    assert asyncio.run(order(False)) == ["request", "append"]
+    assert asyncio.run(order(True)) == ["append", "request"]
+
+
 def test_durable_returns_after_the_sync_and_not_before(fakes: Any) -> None:
     store, _ = counting(fakes)
 

@@ -65,6 +65,9 @@ class _Entry:
 class Journal:
     """Writes to the decision log: what one turn of the event loop brings in one append, which wakes the loop once.
 
+    Events take a few tenths of a millisecond to encode, on the event loop. Those that somebody waits for are next;
+    others let the requests that have just come go first.
+
     Args:
         store: The log.
         wait_seconds: Longest wait of `durable`.
@@ -99,6 +102,7 @@ class Journal:
                 self._told[kind].append(witness.wrote)
         self._lock = threading.Lock()
         self._turn: list[_Entry] = []
+        self._awaited = False  # somebody waits for one of them
         self._loop: asyncio.AbstractEventLoop
 
     async def durable(self, *events: Event) -> None:
@@ -130,7 +134,7 @@ class Journal:
 
     def flush(self) -> None:
         """Hand over what this turn of the event loop has brought so far."""
-        entries, self._turn = self._turn, []
+        entries, self._turn, self._awaited = self._turn, [], False
         if entries:
             waiting, timer = _waiting(entries), None
             if waiting:  # one timer for all of them
@@ -146,9 +150,12 @@ class Journal:
         except RuntimeError:  # no event loop, no turn to wait for
             self._hand_over([entry])
             return
-        if not self._turn:
-            self._loop = loop
+        self._loop = loop
+        if entry.told is not None and not self._awaited:
+            self._awaited = True
             loop.call_soon(self.flush)
+        elif not self._turn:  # requests that have just come go first: nobody waits for this
+            loop.call_soon(loop.call_soon, self.flush)
         self._turn.append(entry)
 
     def _hand_over(self, entries: Sequence[_Entry], timer: asyncio.TimerHandle | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from ultracore.distillation.errors import ConfigurationError
@@ -112,6 +113,7 @@ def _lines(headers: Mapping[str, str], names: frozenset[bytes]) -> bytes:
     return b"".join(name + b": " + value + b"\r\n" for name, value in pairs if name in names)
 
 
+@lru_cache(maxsize=256)
 def _checked_path(path: str) -> str:
     segments = path.split("/")
     if any(segment in (".", "..") or not _SEGMENT.fullmatch(segment) for segment in segments):
