@@ -63,13 +63,21 @@ class Asked:
         self.local, self.status, self.seconds = local, status, seconds
 
 
-async def call(url: str, body: bytes, patience: float = 60.0, key: str = "") -> int:
-    """One request on a socket of its own; its status, 0 where patience ended first. Lighter than an HTTP client."""
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    return await asyncio.open_connection(host, int(port))
+
+
+def post(body: bytes, key: str = "", headers: str = "") -> bytes:
     head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     head += f"authorization: Bearer {key}\r\n" if key else ""
-    writer.write(f"{head}connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+    return f"{head}{headers}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def call(url: str, body: bytes, patience: float = 60.0, key: str = "") -> int:
+    """One request on a socket of its own; its status, 0 where patience ended first. Lighter than an HTTP client."""
+    reader, writer = await connected(url)
+    writer.write(post(body, key, "connection: close\r\n"))
     try:
         async with asyncio.timeout(patience):
             return int((await reader.read(-1)).split(b" ", 2)[1])
@@ -227,10 +235,15 @@ def flooded(bench: Any, fakes: Any, teachers: Any, serving: Any, folder: Path, s
         return Asked(False, await call(gateway.url, body, key=secret), time.monotonic() - began)
 
     async def stubborn(until: float) -> list[int]:
-        seen = []
+        seen, request = [], post(body, flood.secret)
+        reader, writer = await connected(gateway.url)
         while time.monotonic() < until:
-            seen.append((await one(flood.secret)).status)
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            seen.append(int(head.split(b" ", 2)[1]))
             await asyncio.sleep(0 if seen[-1] == 200 else 0.5)
+        writer.close()
         return seen
 
     async def go() -> Flooded:
