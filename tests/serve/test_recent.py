@@ -140,6 +140,19 @@ def test_the_student_thinks_once_about_the_same_bytes(fakes: Any) -> None:
     assert not isinstance(asking.decide(recent.parse(CHAT, "a", failed)), Escalate)
 
 
+def test_a_context_that_is_not_known_by_heart_is_looked_up_once(fakes: Any) -> None:
+    asking, recent = gate(fakes), Recent()
+    even = json.dumps(fakes.chat("weather in Rom")).encode()
+    assert [asking.at_once(recent.parse(CHAT, "a", even)) for _ in range(3)] == [None] * 3
+    assert asking.student.asked == 1  # type: ignore[attr-defined]
+    verdict = asking.decide(recent.parse(CHAT, "a", even))
+    assert isinstance(verdict, Send)
+    assert asking.at_once(recent.parse(CHAT, "a", even)) is verdict
+    assert asking.student.asked == 1  # type: ignore[attr-defined]
+    asking.revoked = True
+    assert asking.at_once(recent.parse(CHAT, "a", even)) == Escalate(Reason.REVOKED)
+
+
 def test_a_call_that_went_out_is_not_validated_twice_and_a_revocation_is_heard_at_once(fakes: Any) -> None:
     asking, recent = gate(fakes), Recent()
     asked = body(fakes, messages=[{"role": "user", "content": "weather in Rome"}])
@@ -195,7 +208,6 @@ def test_a_recurring_exchange_writes_what_it_would_have_written_alone(fakes: Any
         repeated, alone = exchange(recent.parse(CHAT, "t", asked), **changes), exchange(CHAT.parse(asked), **changes)
         kept = recurring_of(repeated)
         assert _without_times(kept.decision(repeated, WHEN)) == _without_times(alone.student_decision())
-        assert _without_times(kept.outcome(repeated)) == _without_times(alone.outcome("ok"))
         answer = Answer(alone.receipt, alone.model_id, int(WHEN.timestamp()), alone.calls)
         assert kept.body(repeated, WHEN) == CHAT.answer(answer, alone.request)
         headers = {name.decode(): value.decode() for name, value in kept.headers(repeated)}

@@ -73,6 +73,7 @@ class Escalate(msgspec.Struct, frozen=True):
 
 
 _Key = tuple[bytes, bool, frozenset[str]]
+Kept = TypeVar("Kept", dict[_Key, "Send | Escalate"], set[_Key])
 Found = TypeVar("Found", Send, Escalate, Send | Escalate, Send | Escalate | None)
 
 
@@ -113,6 +114,7 @@ class Gate:
         self.comparators = Comparators(declared=certificate.comparators)
         self._never = frozenset(never) | frozenset(certificate.never)
         self._verdicts: dict[_Key, Send | Escalate] = {}
+        self._open: set[_Key] = set()  # looked up, and found that only the student can say
 
     def decide(self, request: ChatRequest) -> Send | Escalate:
         """Who answers this request.
@@ -120,10 +122,12 @@ class Gate:
         Args:
             request: As parsed by a dialect.
         """
-        if self._recall is None:
-            return self._decided(request)
         key = self._key(request)
-        return self._verdicts.get(key) or self._remembered(key, self._decided(request))
+        looked_up = key in self._open
+        self._open.discard(key)
+        if self._recall is None:
+            return self._decided(request, looked_up)
+        return self._verdicts.get(key) or self._remembered(key, self._decided(request, looked_up))
 
     def at_once(self, request: ChatRequest) -> Send | Escalate | None:
         """What `decide` would say, where that costs microseconds; `None` where the student must think.
@@ -136,7 +140,13 @@ class Gate:
             request: As parsed by a dialect.
         """
         key = self._key(request)
-        return self._verdicts.get(key) or self._remembered(key, self._look_up(request))
+        known = self._verdicts.get(key)
+        if known is not None or key in self._open:  # it is asked where bytes arrive, and again before the student is
+            return known
+        verdict = self._remembered(key, self._look_up(request))
+        if verdict is None and request.digest:
+            _bounded(self._open).add(key)
+        return verdict
 
     def _key(self, request: ChatRequest) -> _Key:
         return request.digest, self.revoked, self.revoked_actions
@@ -144,14 +154,13 @@ class Gate:
     def _remembered(self, key: _Key, verdict: Found) -> Found:
         if not key[0] or verdict is None or (isinstance(verdict, Escalate) and verdict.reason == Reason.STUDENT_ERROR):
             return verdict
-        if len(self._verdicts) >= MAX_VERDICTS:
-            self._verdicts.clear()
-        self._verdicts[key] = verdict
+        _bounded(self._verdicts)[key] = verdict
         return verdict
 
-    def _decided(self, request: ChatRequest) -> Send | Escalate:
+    def _decided(self, request: ChatRequest, looked_up: bool) -> Send | Escalate:
         offer = read_offer(request.tools)
-        verdict = self._before(request, offer) or self._ask(request, offer, self.student.propose)
+        refused = None if looked_up else self._before(request, offer)
+        verdict = refused or self._ask(request, offer, self.student.propose)
         return verdict or Escalate(Reason.STUDENT_ERROR, "no proposal")
 
     def _look_up(self, request: ChatRequest) -> Send | Escalate | None:
@@ -226,6 +235,12 @@ class Gate:
         if self.certificate.level == "tool" and tool.takes_arguments:
             return Reason.NOT_CERTIFIED, f"{tool.name}: only the choice of the tool is certified, not its arguments"
         return None
+
+
+def _bounded(kept: Kept) -> Kept:
+    if len(kept) >= MAX_VERDICTS:
+        kept.clear()
+    return kept
 
 
 def _checked(proposal: Proposal, offer: Offer) -> Proposal:
