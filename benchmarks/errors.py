@@ -160,7 +160,7 @@ def whereabouts(value: Any, pool: Candidates) -> str:
 
 def _same_place(right: Any, chosen: Any, pool: Candidates) -> bool:
     places = [pool.index.get(key_of(value)) for value in (right, chosen)]
-    paths = [{pool.paths[s] for s in pool.sources(place)} if place is not None else set() for place in places]
+    paths = [set(pool.paths_of[place]) if place is not None else set() for place in places]
     return bool({path for path in paths[0] & paths[1] if not path.startswith("call:")})
 
 

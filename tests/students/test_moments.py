@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact import moments, text
 from ultracore.distillation.students.compact.days import Calendar, days_of, today_in
 from ultracore.distillation.students.compact.moments import latest_month, moments_of
 from ultracore.distillation.students.compact.prompts import Prompts
@@ -109,3 +114,35 @@ def test_a_prompt_that_says_the_date_is_believed() -> None:
     assert prompts.today == ""
     assert "2024-05-11" in [span.value for span in prompts.read(rows[0].state).turns[-1].spans]
     assert today_in("born 1988-99-99 and 2024-02-01") == "2024-02-01"
+
+
+@given(st.lists(st.sampled_from([
+    "half", "past", "to", "7", "seven", "19", "30", ":", ".", "pm", "P.M.", "o'clock", "in the morning", "at night",
+    "tonight", "evening", "quarter", "oneam", "May", "4th", "cloc\u212a", "morn\u0131ng", "2024", "\u0667", ",",
+]), max_size=8), st.sampled_from(["", " "]))  # fmt: skip
+@example(["7", "at night"], " ")
+@example(["7.30"], " ")
+@example(["7", "a.m."], " ")
+@example(["oneam"], " ")
+@example(["Evening", "at", "7"], " ")
+@example(["half", "past", "7"], " ")
+@example(["quarter", "to", "8"], " ")
+@example(["7", "in the morning"], " ")
+@example(["7", "o'clock"], " ")
+@settings(max_examples=500, deadline=None)
+def test_what_is_looked_for_first_is_in_every_time_and_date(pieces: list[str], between: str) -> None:
+    said, calendar = between.join(pieces), Calendar("2024-05", "2024-05-07")
+    found = list(moments_of(said, calendar))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_MAYBE_TIME", "_ANY_DIGIT"):
+            patch.setattr(moments, name, re.compile(""))
+        assert found == list(moments_of(said, calendar))
+
+
+@given(st.text("aB7 @-_.,\"'\u2018\u2019\u201c#\u0667", max_size=12))
+@settings(max_examples=500, deadline=None)
+def test_what_a_text_must_have_first_is_in_every_span(said: str) -> None:
+    found = list(spans_of(said))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_SPANS", tuple((kind, re.compile(""), pattern) for kind, _, pattern in text._SPANS))
+        assert found == list(spans_of(said))

@@ -89,9 +89,9 @@ def _link(
         if any(alternative.key in chosen for alternative in kept):
             rows[:, LINKS_AT.start + _CHOSEN] = [alternative.key in chosen for alternative in kept]
         return
-    turns = frozenset().union(*[pool.seen_in[place] for place in known])
+    turns = frozenset().union(*[pool.turns_of[place] for place in known])
     answers = pool.answers(chosen)
-    group, seen, latest = pool.group, pool.seen_in, known[-1]
+    group, seen, latest = pool.group, pool.turns_of, known[-1]
     ids = pool.around(latest).ids - {pool.keys[latest]} - chosen.keys()
     many = min(len(taken), 4) / 4
     flat: list[float] = []
@@ -103,8 +103,8 @@ def _link(
         shared = (pool.around(place).ids & ids) - {key} if ids else ids
         flat += (
             1.0,
-            not at.isdisjoint(turns),
-            not at.isdisjoint(answers),
+            not turns.isdisjoint(at),
+            not answers.isdisjoint(at),
             key in chosen or mine in chosen,
             min(len(shared), 5) / 5,
             *pool.likeness(group[place], group[latest]),

@@ -60,9 +60,9 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
     out[:, -1] = [slot.was_called for slot in slots]
     if not len(pool):
         return out
-    unique, place = pool.unique_paths
-    priors = known.priors(slots, unique)
-    best = np.maximum.reduceat(priors[:, place], pool.start[:-1], axis=1)
+    priors = known.priors(slots, list(pool.kinds))
+    candidates = _of_likely_kinds(priors, pool)
+    best = priors[:, candidates.kind]
     unused = np.asarray(best > LIKELY)
     given = np.zeros(len(slots))
     likely = unused.sum(1)
@@ -70,9 +70,10 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
         before = pool.transcript.given.get(slot.argument)
         if before:
             given[row] = len(before)
-            unused[row, [pool.index[key] for key in before if key in pool.index]] = False
-    latest = np.where(unused, pool.largest(pool.turns), -1).max(1)
-    mentioned = unused @ np.array([[at >= 0 for at in pool.said_at], pool.said_last], np.float32).T
+            unused[row, [candidates.column[key] for key in before if key in candidates.column]] = False
+    latest = np.where(unused, pool.latest[candidates.places], -1).max(1, initial=-1)
+    said = [[pool.said_at[place] >= 0, pool.said_last[place]] for place in candidates.places]
+    mentioned = unused @ np.array(said, np.float32).reshape(-1, 2)
     found = np.column_stack(
         [
             np.minimum(likely, 30) / 30,
@@ -80,11 +81,32 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
             np.minimum(mentioned, 10) / 10,
             np.minimum(given, 9) / 9,
             np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0),
-            np.where(unused, best, 0.0).max(1),
+            np.where(unused, best, 0.0).max(1, initial=0.0),
             np.ones(len(slots)),
         ]
     )
     return np.where(priors.any(axis=1, keepdims=True), found, out)
+
+
+class _Likely(NamedTuple):
+    """The candidates that are a likely value of any slot.
+
+    Attributes:
+        places: Of the candidates.
+        kind: For each of them, its kind (`Candidates.kinds`).
+        column: Text -> which of them it is.
+    """
+
+    places: list[int]
+    kind: list[int]
+    column: dict[str, int]
+
+
+def _of_likely_kinds(priors: Floats, pool: Candidates) -> _Likely:
+    kinds = list(pool.kinds.values())
+    pairs = [(place, kind) for kind in np.flatnonzero((priors > LIKELY).any(axis=0)).tolist() for place in kinds[kind]]
+    places, kind = [place for place, _ in pairs], [kind for _, kind in pairs]
+    return _Likely(places, kind, {pool.keys[place]: column for column, place in enumerate(places)})
 
 
 class _Wanted(NamedTuple):
@@ -138,10 +160,11 @@ class _Known:
             found = self._wanted[id(tool)] = tool, slots  # holds the tool: its identity stays its own
         return found[1]
 
-    def priors(self, slots: Sequence[_Wanted], paths: Sequence[str]) -> Floats:
-        """[slots, paths] float32."""
-        columns = [self._paths.get(path, -1) for path in paths]
-        return self._matrix[[slot.row for slot in slots]][:, columns]
+    def priors(self, slots: Sequence[_Wanted], kinds: Sequence[tuple[str, ...]]) -> Floats:
+        """The highest prior of any of the paths of each kind: [slots, kinds] float32."""
+        columns = [self._paths.get(path, -1) for paths in kinds for path in paths]
+        start = np.cumsum([0, *[len(paths) for paths in kinds[:-1]]])
+        return np.maximum.reduceat(self._matrix[[slot.row for slot in slots]][:, columns], start, axis=1)
 
 
 _known: WeakKeyDictionary[Knowledge, _Known] = WeakKeyDictionary()

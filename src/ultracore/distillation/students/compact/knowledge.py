@@ -220,10 +220,10 @@ def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> N
         elif isinstance(value, str):
             for affix in _affixes(value, pool):
                 _add(counts.affixes, affix)
-    for path in {pool.paths[source] for place in places for source in pool.sources(place)}:
+    for path in {path for place in places for path in pool.paths_of[place]}:
         _add(counts.gold, path)
     if values:
-        for path in pool.unique_paths[0]:
+        for path in pool.paths:
             _add(counts.seen, path)
 
 

@@ -28,6 +28,7 @@ _MONTHS = {
 }
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _ORDINAL = r"(?:st|nd|rd|th)"
+_ANY_DIGIT = re.compile(r"\d")
 _MONTH_DAY = re.compile(rf"\b({_MONTH})\.? (\d{{1,2}}){_ORDINAL}?\b(?:,? (\d{{4}}))?", re.IGNORECASE)
 _DAY_MONTH = re.compile(rf"\b(\d{{1,2}}){_ORDINAL}?(?: of)? ({_MONTH})\b\.?(?:,? (\d{{4}}))?", re.IGNORECASE)
 _DAY = re.compile(rf"\b(\d{{1,2}}){_ORDINAL}\b(?! (?:of )?(?:{_MONTH})\b)", re.IGNORECASE)
@@ -39,6 +40,8 @@ _TIME = re.compile(
     r"(?: ?(?:(?P<half>[ap])\.?m\b|in the (?P<day>morning|afternoon|evening)|(?P<night>at night)))?",
     re.IGNORECASE,
 )
+_MAYBE_TIME = re.compile(r"\d[:.]\d\d|morning|afternoon|evening|half|quarter|clock|[ap]\.?m\b|at night", re.IGNORECASE)
+"""In every time that is told from a mere number; asked of a text first, for `_TIME` looks at each of its words."""
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(NUMBERS)})\b", re.IGNORECASE)
 
 Moment = tuple[str, str | int, int]
@@ -70,6 +73,8 @@ def latest_month(text: str) -> str | None:
 
 
 def _dates(text: str, month: str) -> Iterator[Moment]:
+    if not _ANY_DIGIT.search(text):
+        return
     for pattern, name, day in ((_MONTH_DAY, 1, 2), (_DAY_MONTH, 2, 1)):
         for match in pattern.finditer(text):
             year = match.group(3) or (month[:4] if month else None)
@@ -88,7 +93,7 @@ def _said_month(text: str, start: int) -> bool:
 
 
 def _times(text: str) -> Iterator[Moment]:
-    for match in _TIME.finditer(text):
+    for match in _TIME.finditer(text) if _MAYBE_TIME.search(text) else ():
         if not any(match.group(name) for name in ("first", "part", "minute", "clock", "half", "day", "night")):
             continue
         said = match.group("hour").lower()

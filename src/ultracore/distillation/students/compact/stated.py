@@ -6,9 +6,12 @@ state of affairs however long ago it was asked for. What this file does not know
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["is_category", "looks_like_id", "stated"]
+__all__ = ["digits_in", "is_category", "looks_like_id", "stated"]
+
+_DIGIT = re.compile("[0-9]")
 
 MAX_CHARACTERS = 1500
 MAX_NAME, MAX_SAID = 40, 60
@@ -43,4 +46,9 @@ def is_category(value: Any) -> bool:
 
 def looks_like_id(text: str) -> bool:
     """Whether a string is an identifier rather than a word: it has a digit, and no space."""
-    return len(text) >= 3 and " " not in text and any(character.isdigit() for character in text)
+    return len(text) >= 3 and " " not in text and digits_in(text) > 0
+
+
+def digits_in(text: str) -> int:
+    """How many digits a text has, in any script."""
+    return len(_DIGIT.findall(text)) if text.isascii() else sum([character.isdigit() for character in text])

@@ -18,17 +18,19 @@ __all__ = ["Span", "shape_of", "spans_of", "trigram_similarity", "words_of"]
 
 UNKNOWN = Calendar()
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_SPANS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("email", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")),
-    ("code", re.compile(r"#?\b(?=[\w-]*\d)(?=\d*[^\W\d]|0|[\w-]*[-_]|\d{5})\w[\w-]*\w\b")),
-    ("upper", re.compile(r"\b[A-Z]{2,8}\b")),
-    ("number", re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w-])")),
-    ("address", re.compile(r"\b\d+ [A-Z]\w+(?: [A-Z]\w+)*")),
-    ("capitals", re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){1,3}")),
-    ("capital", re.compile(r"\b[A-Z][\w'’-]*")),
-    ("labelled", re.compile(r"\b[A-Z][a-z]+ \d+\b")),
-    ("quoted", re.compile(r"[\"“]([^\"”\n]{1,80})[\"”]|(?<!\w)['‘]([^'’\n]{2,80})['’](?!\w)")),
+_DIGIT, _CAPITAL, _MARK = re.compile(r"\d"), re.compile(r"[A-Z]"), re.compile("[\"“'‘]")
+_SPANS: tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...] = (
+    ("email", re.compile("@"), re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")),
+    ("code", _DIGIT, re.compile(r"#?\b(?=[\w-]*\d)(?=\d*[^\W\d]|0|[\w-]*[-_]|\d{5})\w[\w-]*\w\b")),
+    ("upper", _CAPITAL, re.compile(r"\b[A-Z]{2,8}\b")),
+    ("number", _DIGIT, re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w-])")),
+    ("address", _DIGIT, re.compile(r"\b\d+ [A-Z]\w+(?: [A-Z]\w+)*")),
+    ("capitals", _CAPITAL, re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){1,3}")),
+    ("capital", _CAPITAL, re.compile(r"\b[A-Z][\w'’-]*")),
+    ("labelled", _DIGIT, re.compile(r"\b[A-Z][a-z]+ \d+\b")),
+    ("quoted", _MARK, re.compile(r"[\"“]([^\"”\n]{1,80})[\"”]|(?<!\w)['‘]([^'’\n]{2,80})['’](?!\w)")),
 )
+"""Kind, what no text without holds any of them, and what they look like."""
 _CAPITALS, _SMALL, _DIGITS = re.compile(r"[A-Z]+"), re.compile(r"[^\W\dA-Z_]+"), re.compile(r"\d+")
 
 
@@ -63,8 +65,11 @@ def spans_of(text: str, calendar: Calendar = UNKNOWN) -> Iterator[Span]:
         text: What somebody said.
         calendar: What a date means that is not said in full; without it such dates are left out.
     """
-    for kind, pattern in _SPANS:
-        for match in pattern.finditer(text):
+    there: dict[re.Pattern[str], bool] = {}
+    for kind, needed, pattern in _SPANS:
+        if needed not in there:
+            there[needed] = needed.search(text) is not None
+        for match in pattern.finditer(text) if there[needed] else ():
             said = next((group for group in match.groups() if group), match.group(0))
             yield Span(kind, _number(said) if kind == "number" else said, match.start())
     for kind, value, start in moments_of(text, calendar):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,45 +17,16 @@ from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.compact.days import Calendar, today_in
 from ultracore.distillation.students.compact.moments import latest_month
-from ultracore.distillation.students.compact.stated import looks_like_id, stated
+from ultracore.distillation.students.compact.stated import digits_in, looks_like_id, stated
 from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of, words_of
+from ultracore.distillation.students.compact.things import NOTHING, Held, Leaf, Thing, held_in
 from ultracore.distillation.tools import ToolCall, parse_call
 
-__all__ = ["Leaf", "Thing", "Transcript", "Turn"]
+__all__ = ["Transcript", "Turn"]
 
 REMEMBERED_MESSAGES = 8192
 MAX_LEAVES = 4000
 """Of one message; the rest of a huge tool result is not offered as values."""
-
-
-class Thing(NamedTuple):
-    """An object of a tool result: what distinguishes it from its neighbours.
-
-    Attributes:
-        words: Words of its short strings.
-        attributes: `key=value` of its booleans and short names.
-        ids: Its identifiers.
-    """
-
-    words: frozenset[str] = frozenset()
-    attributes: tuple[str, ...] = ()
-    ids: frozenset[str] = frozenset()
-
-
-class Leaf(NamedTuple):
-    """A value that lies about, and where.
-
-    Attributes:
-        path: Where such values come from, such as `result:get_user/orders/[]`.
-        value: The scalar.
-        thing: The object it belongs to.
-        root: The whole result it belongs to.
-    """
-
-    path: str
-    value: Any
-    thing: Thing
-    root: Thing
 
 
 class Turn(NamedTuple):
@@ -67,7 +38,7 @@ class Turn(NamedTuple):
         calls: The calls it makes.
         data: The parsed content of a tool result or a context, if it is JSON.
         leaves: The values in it, each once a path; empty ones are left out.
-        keys: The text (`key_of`) of each of them.
+        held: The distinct values.
         words: The words of its text.
         spans: What its text says that may be a value.
         stated: What a tool result says of each thing it names, see `stated`.
@@ -79,14 +50,13 @@ class Turn(NamedTuple):
     calls: tuple[ToolCall, ...]
     data: Any
     leaves: tuple[Leaf, ...]
-    keys: tuple[str, ...]
+    held: tuple[Held, ...]
     words: tuple[str, ...]
     spans: tuple[Span, ...] = ()
     stated: tuple[tuple[str, str], ...] = ()
     ids: tuple[tuple[str, str], ...] = ()
 
 
-NOTHING = Thing()
 USERS = frozenset({"user", "context", "system"})
 """Whose words say what is wanted."""
 _remembered: dict[Any, Turn] = {}
@@ -218,7 +188,9 @@ def key_of(value: Any) -> str:
 
 def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every scalar in a JSON value with its path; list items share the step `[]`."""
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, str | int | float):  # most are, and whether one is a mapping is asked slowly
+        yield path, value
+    elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from scalars(item, (*path, str(key)))
     elif isinstance(value, list):
@@ -230,7 +202,7 @@ def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 def _is_id_key(key: str) -> bool:
     """Whether an object's key is data (an identifier) rather than the name of a field."""
-    digits = sum(character.isdigit() for character in key)
+    digits = digits_in(key)
     return digits >= 3 or (digits >= 1 and any(character.isupper() for character in key))
 
 
@@ -326,11 +298,10 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
     for leaf in leaves[:MAX_LEAVES]:
         if leaf.value is not None and leaf.value != "":
             distinct.setdefault((leaf.path, key_of(leaf.value)), leaf)
-    keys = tuple(key for _, key in distinct)
     words = tuple(words_of(text[:20000]))
     ids = [(leaf.path, leaf.value) for leaf in distinct.values() if isinstance(leaf.value, str) and role == "tool"]
     named = tuple(pair for pair in ids if looks_like_id(pair[1]))
-    return Turn(role, text, calls, data, tuple(distinct.values()), keys, words, spans, says, named)
+    return Turn(role, text, calls, data, tuple(distinct.values()), held_in(distinct), words, spans, says, named)
 
 
 def _parse(text: str) -> Any:
@@ -361,7 +332,10 @@ def _spoken(role: str, text: str, spans: Sequence[Span]) -> list[Leaf]:
 def _walk(value: Any, path: str, thing: Thing, root: Thing, out: list[Leaf], depth: int = 0) -> None:
     if len(out) >= MAX_LEAVES or depth > 24:
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, str | int | float):
+        if value != "" and (not isinstance(value, str) or len(value) <= 200):
+            out.append(Leaf(path, value, thing, root))
+    elif isinstance(value, Mapping):
         own = _thing(value)
         for key, item in value.items():
             step = str(key)
@@ -372,7 +346,7 @@ def _walk(value: Any, path: str, thing: Thing, root: Thing, out: list[Leaf], dep
     elif isinstance(value, list):
         for item in value:
             _walk(item, f"{path}/[]", thing, root, out, depth + 1)
-    elif value is not None and value != "" and (not isinstance(value, str) or len(value) <= 200):
+    elif value is not None:
         out.append(Leaf(path, value, thing, root))
 
 
@@ -384,11 +358,27 @@ def _thing(value: Any, *, deep: bool = False) -> Thing:
     ids: set[str] = set()
     attributes: list[str] = []
     for key, item in value.items():
-        if isinstance(item, bool) or (isinstance(item, str) and len(item) < 24 and not looks_like_id(item)):
+        if isinstance(item, str):
+            is_id = looks_like_id(item)
+            if len(item) < 24 and not is_id:
+                attributes.append(f"{key}={item}")
+            _note(item, is_id, words, ids)
+        elif isinstance(item, bool):
             attributes.append(f"{key}={item}")
-        for _, scalar in scalars(item) if deep or (isinstance(item, Mapping) and len(item) < 8) else [((), item)]:
-            if isinstance(scalar, str) and len(scalar) < 60:
-                if looks_like_id(scalar) and len(scalar) >= 5:
-                    ids.add(scalar)
-                words.update(words_of(scalar))
+        elif item is not None and (deep or (isinstance(item, Mapping) and len(item) < 8)):
+            for _, scalar in scalars(item):
+                if isinstance(scalar, str):
+                    _note(scalar, looks_like_id(scalar), words, ids)
     return Thing(frozenset(words), tuple(attributes), frozenset(ids))
+
+
+def _note(text: str, is_id: bool, words: set[str], ids: set[str]) -> None:
+    if len(text) < 60:
+        if is_id and len(text) >= 5:
+            ids.add(text)
+        words.update(_short_words(text))
+
+
+@lru_cache(maxsize=16384)  # an object's are asked for it, for its parent and for the whole result
+def _short_words(text: str) -> tuple[str, ...]:
+    return tuple(words_of(text))
