@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import AgentDecisionEvent, AuditRecordedEvent, UpstreamAttemptedEvent
-from ultracore.distillation.serve.audit import AuditLimits, Auditor, _Purse
+from ultracore.distillation.serve.audit import AuditLimits, Auditor, _DailyBudget
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.upstream.prices import Price, Prices
 from ultracore.distillation.serve.upstream.targets import read_targets
@@ -160,13 +160,13 @@ def test_an_audit_beyond_its_limits_is_written_without_a_label_and_asks_nobody(f
 
 def test_the_days_money_comes_back_the_next_day() -> None:
     now = 0.0
-    purse = _Purse(1.0, Prices({"m": Price(input=1.0, output=1.0)}), lambda: now)
-    assert purse.open_for("m")
-    purse.pay(0.6)
-    purse.pay(None)
-    assert purse.open_for("m")
-    purse.pay(0.6)
-    assert not purse.open_for("m")
+    budget = _DailyBudget(1.0, Prices({"m": Price(input=1.0, output=1.0)}), lambda: now)
+    assert budget.allows("m")
+    budget.spend(0.6)
+    budget.spend(None)
+    assert budget.allows("m")
+    budget.spend(0.6)
+    assert not budget.allows("m")
     now = 86_400.0
-    assert purse.open_for("m")
-    assert not purse.open_for("unpriced")
+    assert budget.allows("m")
+    assert not budget.allows("unpriced")

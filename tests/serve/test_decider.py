@@ -206,7 +206,7 @@ def test_a_context_known_by_heart_makes_no_detour(fakes: Any, world: Any) -> Non
     async def all_of_them() -> None:
         assert isinstance(await ask("weather in Rome"), Send)
         assert (await ask("weather in Oslo", "another")).reason == Reason.OTHER_TEACHER
-        assert decider._desk is None
+        assert decider._worker is None
         assert isinstance(await ask("weather in Oslo"), Send)
 
     asyncio.run(all_of_them())

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from ultracore.distillation.serve.idempotency import MAX_ANSWER, Once, Place
+from ultracore.distillation.serve.idempotency import MAX_ANSWER, IdempotencyCache, IdempotencyKey
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.wire import RequestError
 
@@ -144,22 +144,22 @@ class Clock:
 
 def test_answers_are_kept_for_a_while_and_not_without_bound() -> None:
     clock = Clock()
-    once = Once(10.0, clock)
-    places = [Place("k", bytes([number])) for number in range(30)]
-    for place in places:
-        assert once.begin(place, "p", b"body") is None
-        once.keep(place, 200, [], b"x" * MAX_ANSWER)
-    assert once.begin(places[0], "p", b"body") is None  # 30 of 4 MiB are more than 64 MiB: the oldest went
-    kept = once.begin(places[-1], "p", b"body")
+    cache = IdempotencyCache(10.0, clock)
+    cache_keys = [IdempotencyKey("k", bytes([number])) for number in range(30)]
+    for cache_key in cache_keys:
+        assert cache.begin(cache_key, "p", b"body") is None
+        cache.keep(cache_key, 200, [], b"x" * MAX_ANSWER)
+    assert cache.begin(cache_keys[0], "p", b"body") is None  # 30 of 4 MiB are more than 64 MiB: the oldest went
+    kept = cache.begin(cache_keys[-1], "p", b"body")
     assert kept is not None
     with pytest.raises(RequestError):
-        once.begin(places[-1], "q", b"body")
+        cache.begin(cache_keys[-1], "q", b"body")
     clock.now = 11.0
-    assert once.begin(places[-1], "q", b"body") is None
+    assert cache.begin(cache_keys[-1], "q", b"body") is None
 
 
 def test_an_answer_that_broke_off_or_is_too_large_is_not_kept() -> None:
-    once = Once(10.0)
+    cache = IdempotencyCache(10.0)
 
     def answering(*messages: Any, raises: bool = False) -> Any:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,11 +186,11 @@ def test_an_answer_that_broke_off_or_is_too_large_is_not_kept() -> None:
             (answering(start, cut, raises=True), False),
         ]
     ):
-        place = Place("k", bytes([number]))
-        once.begin(place, "p", b"")
-        recorded = once.recording(place, answer)
+        cache_key = IdempotencyKey("k", bytes([number]))
+        cache.begin(cache_key, "p", b"")
+        recorded = cache.recording(cache_key, answer)
         try:
             run(recorded({}, nowhere, nowhere))
         except RuntimeError:
             assert number == 4
-        assert (once.begin(place, "p", b"") is not None) == kept
+        assert (cache.begin(cache_key, "p", b"") is not None) == kept

@@ -9,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from ultracore.distillation.serve.whole import Line
+from ultracore.distillation.serve.whole import Sender
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
 
@@ -41,10 +41,10 @@ def sent(*messages: dict[str, Any], keep_alive: bool = True) -> list[bytes | str
         cycle = RequestResponseCycle(
             scope, transport, flow, log, log, False, [], said, False, keep_alive, lambda: None
         )  # fmt: skip
-        line = Line(cycle, flow)
+        send = Sender(cycle, flow)
         for message in messages:
-            await line(message)
-        await line.flush()
+            await send(message)
+        await send.flush()
         assert cycle.transport is transport
 
     asyncio.run(go())

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from ultracore.distillation.errors import ConfigurationError
 from ultracore.distillation.events import EventStore
 from ultracore.distillation.events.facts import utc_now
-from ultracore.distillation.serve.control import PAUSE_EVENTS, Chore, Control, Switch
+from ultracore.distillation.serve.control import PAUSE_EVENTS, Control, PeriodicThread, Switch
 from ultracore.distillation.serve.decider import Decider
 from ultracore.distillation.serve.deployment import DEPLOYMENT_EVENTS, Deployment
 from ultracore.distillation.serve.dialect import CHAT
@@ -142,7 +142,7 @@ def create_app(
             HTTPException: _on_http_error,
             500: _on_bug,
         },
-        lifespan=partial(_lifespan, gateway, _chores(gateway, control, store, spill, deployment), spill),
+        lifespan=partial(_lifespan, gateway, _threads(gateway, control, store, spill, deployment), spill),
     )
     app.router.redirect_slashes = False
     app.state.gateway = gateway
@@ -150,16 +150,16 @@ def create_app(
     return app
 
 
-def _chores(
+def _threads(
     gateway: Gateway, control: Control, store: EventStore, spill: Spill | None, deployment: Deployment | None
-) -> list[Chore]:
+) -> list[PeriodicThread]:
     """A thread for each, so that neither a stuck log nor a large model keeps a pause from being heard."""
-    chores = [control.look]
+    calls = [control.look]
     if spill is not None:
-        chores.append(partial(spill.drain, store))
+        calls.append(partial(spill.drain, store))
     if deployment is not None:
-        chores.append(partial(_settle, deployment, gateway))
-    return [Chore(chore) for chore in chores]
+        calls.append(partial(_settle, deployment, gateway))
+    return [PeriodicThread(call) for call in calls]
 
 
 def _settle(deployment: Deployment, gateway: Gateway) -> None:
@@ -168,16 +168,18 @@ def _settle(deployment: Deployment, gateway: Gateway) -> None:
 
 
 @asynccontextmanager
-async def _lifespan(gateway: Gateway, chores: list[Chore], spill: Spill | None, app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(
+    gateway: Gateway, threads: list[PeriodicThread], spill: Spill | None, app: Starlette
+) -> AsyncIterator[None]:
     """Run what runs in the background, and finish it when the server stops."""
-    for chore in chores:
-        chore.start()
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         await gateway.aclose()
-        for chore in chores:
-            await asyncio.to_thread(chore.close)
+        for thread in threads:
+            await asyncio.to_thread(thread.close)
         if spill is not None:
             spill.close()
 

@@ -74,7 +74,7 @@ class Auditor:
         self._journal = journal
         self._limits = limits or AuditLimits()
         self._slots = asyncio.Semaphore(self._limits.concurrency)
-        self._purse = _Purse(self._limits.dollars_a_day, upstream.prices, clock)
+        self._budget = _DailyBudget(self._limits.dollars_a_day, upstream.prices, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = 0
 
@@ -84,7 +84,7 @@ class Auditor:
             return
         size = len(exchange.request.body)
         full = len(self._tasks) >= self._limits.backlog or self._bytes + size > self._limits.bytes
-        if full or not self._purse.open_for(exchange.request.model):
+        if full or not self._budget.allows(exchange.request.model):
             self._write(exchange, (), None)
             return
         self._bytes += size
@@ -129,12 +129,12 @@ class Auditor:
         calls: tuple[ToolCall, ...] | None = None if reply is None else reply.calls
         events = asked(exchange, "audit", attempts, usage, self._upstream.prices)
         self.unlabelled += calls is None
-        self._purse.pay(total(events))
+        self._budget.spend(total(events))
         self._journal.later(*events, exchange.audit(calls))
 
 
-class _Purse:
-    """The day's money."""
+class _DailyBudget:
+    """What audits may cost in a day; forgotten where a process ends."""
 
     def __init__(self, dollars: float | None, prices: Prices, clock: Callable[[], float]) -> None:
         self._dollars = dollars
@@ -143,12 +143,12 @@ class _Purse:
         self._began = clock()
         self._spent = 0.0
 
-    def open_for(self, model: str) -> bool:
+    def allows(self, model: str) -> bool:
         if self._dollars is None:
             return True
         if self._clock() - self._began >= DAY_SECONDS:
             self._began, self._spent = self._clock(), 0.0
         return self._spent < self._dollars and self._prices.of(model) is not None
 
-    def pay(self, cost: float | None) -> None:
+    def spend(self, cost: float | None) -> None:
         self._spent += cost or 0.0

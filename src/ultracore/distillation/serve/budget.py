@@ -29,7 +29,7 @@ _COUNTS = struct.Struct("<qd")
 
 
 class Budgets:
-    """Counts requests and dollars of a day; a `Witness` of the journal, from which it learns what was paid.
+    """Counts requests and dollars of a day; a `Observer` of the journal, from which it learns what was paid.
 
     Args:
         folder: Where the files are; made once it is needed.
@@ -73,13 +73,13 @@ class Budgets:
                 self._owners.popitem(last=False)
 
     def wrote(self, event: Event) -> None:
-        """See `Witness.wrote`."""
+        """See `Observer.wrote`."""
         if isinstance(event, UpstreamAttemptedEvent) and event.cost_usd and event.decision_id in self._owners:
             with _Day(self._path(self._owners[event.decision_id])) as day:
                 day.dollars += event.cost_usd
 
     def lost(self, count: int) -> None:
-        """See `Witness.lost`."""
+        """See `Observer.lost`."""
 
     def _count(self, name: str, requests: int | None, dollars: float | None) -> None:
         with _Day(self._path(name)) as day:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from ultracore.distillation.errors import DistillationError
 from ultracore.distillation.events import Event, EventStore, GatewayPausedEvent, GatewayResumedEvent
 
-__all__ = ["PAUSE_EVENTS", "Chore", "Control", "Switch"]
+__all__ = ["PAUSE_EVENTS", "Control", "PeriodicThread", "Switch"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,19 +74,19 @@ class Control:
             self.healthy = False
 
 
-class Chore:
+class PeriodicThread:
     """Does something again and again, on a thread of its own.
 
     Args:
-        chore: What; if it raises, that is logged, and it is called again.
+        call: Does it; if it raises, that is logged, and it is called again.
         every_seconds: Between two rounds.
     """
 
-    def __init__(self, chore: Callable[[], None], *, every_seconds: float = EVERY_SECONDS) -> None:
-        self._chore = chore
+    def __init__(self, call: Callable[[], None], *, every_seconds: float = EVERY_SECONDS) -> None:
+        self._call = call
         self._every = every_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="distill-chore", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="distill-periodic", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -104,6 +104,6 @@ class Chore:
 
     def _round(self) -> None:
         try:
-            self._chore()
+            self._call()
         except Exception as error:  # noqa: BLE001  the next round must come: a pause has to be heard
-            logger.error("a chore of the gateway failed: %s", type(error).__name__)
+            logger.error("what the gateway does in the background failed: %s", type(error).__name__)

@@ -63,7 +63,7 @@ class Decider:
         self._failures = 0
         self._judged: Gate | None = None
         self._waiting = 0
-        self._desk: _Desk | None = None
+        self._worker: _Worker | None = None
 
     async def decide(self, gate: Gate | None, request: ChatRequest) -> Verdict:
         """The gate's verdict; without a gate, without room, or without a verdict in time: the teacher."""
@@ -93,33 +93,33 @@ class Decider:
 
     def close(self) -> None:
         """Let go of the thread; a verdict that is being reached is not waited for."""
-        if self._desk is not None:
-            self._desk.close()
+        if self._worker is not None:
+            self._worker.close()
 
     @property
     def _full(self) -> bool:
-        each = 0.0 if self._desk is None else self._desk.job_seconds
+        each = 0.0 if self._worker is None else self._worker.job_seconds
         return self._waiting >= self._max_waiting or self._waiting * each > self._queue_seconds
 
     async def _ask(self, work: Work) -> Verdict:
-        desk = self._desk = self._desk or _Desk(asyncio.get_running_loop())
+        worker = self._worker = self._worker or _Worker(asyncio.get_running_loop())
         job = _Job(work, asyncio.get_running_loop().create_future())
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                desk.put(job)
+                worker.put(job)
                 return await job.verdict
         except TimeoutError:
-            return self._late(desk, job)
+            return self._late(worker, job)
         finally:
             self._waiting -= 1
             job.wanted = False
 
-    def _late(self, desk: _Desk, job: _Job) -> Escalate:
-        if desk.current is not job:
+    def _late(self, worker: _Worker, job: _Job) -> Escalate:
+        if worker.current is not job:
             return Escalate(Reason.OVERLOAD, "the student was busy with other requests")
-        if self._desk is desk:  # the others need not wait for what may never end
-            self._desk = desk.replaced(job)
+        if self._worker is worker:  # the others need not wait for what may never end
+            self._worker = worker.replaced(job)
         return Escalate(Reason.STUDENT_ERROR, "the student took too long")
 
     def _judge(self, gate: Gate, verdict: Verdict) -> None:
@@ -146,7 +146,7 @@ class _Job:
         self.wanted = True
 
 
-class _Desk:
+class _Worker:
     """A daemon thread, which does not keep a process alive, that does one job after the other.
 
     Attributes:
@@ -170,16 +170,16 @@ class _Desk:
         """End the thread after the job being done."""
         self._jobs.put(None)
 
-    def replaced(self, stuck: _Job) -> _Desk:
-        """A desk that goes on with what waits behind a job that is stuck."""
-        desk = _Desk(self._loop)
-        desk.job_seconds = self.job_seconds
+    def replaced(self, stuck: _Job) -> _Worker:
+        """A worker that goes on with what waits behind a job that is stuck."""
+        worker = _Worker(self._loop)
+        worker.job_seconds = self.job_seconds
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None:
-                desk.put(job)
+                worker.put(job)
         self.close()
-        return desk
+        return worker
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -58,7 +58,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RequestIds:
-    """Which receipt belongs to the id that a client saw; a `Witness` of the journal, for the latest ones."""
+    """Which receipt belongs to the id that a client saw; a `Observer` of the journal, for the latest ones."""
 
     of: ClassVar[tuple[type[Event], ...]] = (AgentDecisionEvent,)
 
@@ -66,7 +66,7 @@ class RequestIds:
         self._receipts: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def wrote(self, event: Event) -> None:
-        """See `Witness.wrote`."""
+        """See `Observer.wrote`."""
         request_id = (event.serving or {}).get("request_id") if isinstance(event, AgentDecisionEvent) else None
         if request_id:
             self._receipts[event.metadata.tenant_id, request_id[:256]] = event.metadata.event_id
@@ -74,7 +74,7 @@ class RequestIds:
                 self._receipts.popitem(last=False)
 
     def lost(self, count: int) -> None:
-        """See `Witness.lost`."""
+        """See `Observer.lost`."""
 
     def receipt(self, tenant: str, request_id: str) -> str:
         """The receipt; that of a local answer is part of its id."""

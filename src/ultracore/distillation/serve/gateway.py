@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from ultracore.distillation.agreement import NO_COMPARATORS
 from ultracore.distillation.decisions import action_of
 from ultracore.distillation.errors import EventError, LogError
-from ultracore.distillation.events import AlertRaisedEvent, EventStore, ToolSchemaChangedEvent
+from ultracore.distillation.events import AlertRaisedEvent, EventStore
 from ultracore.distillation.events.base import new_event_id
 from ultracore.distillation.serve.audit import AuditLimits, Auditor
 from ultracore.distillation.serve.budget import Budgets
@@ -34,7 +34,7 @@ from ultracore.distillation.serve.feedback import RequestIds, find_decision, par
 from ultracore.distillation.serve.gate import Escalate, Gate, Reason, Send
 from ultracore.distillation.serve.guard import caller_of, read_body
 from ultracore.distillation.serve.headers import QuickHeaders, headers_of
-from ultracore.distillation.serve.idempotency import Once, Place
+from ultracore.distillation.serve.idempotency import IdempotencyCache, IdempotencyKey
 from ultracore.distillation.serve.journal import Journal
 from ultracore.distillation.serve.keys import Key
 from ultracore.distillation.serve.local import LocalAnswer, log_down
@@ -46,17 +46,14 @@ from ultracore.distillation.serve.recent import Recent
 from ultracore.distillation.serve.recurring import recurring_of
 from ultracore.distillation.serve.relay import Call, Relay
 from ultracore.distillation.serve.sampling import AuditShares
+from ultracore.distillation.serve.schema_changes import SchemaChanges
 from ultracore.distillation.serve.shadow import Shadow
 from ultracore.distillation.serve.spill import Spill
 from ultracore.distillation.serve.upstream import Upstream
 from ultracore.distillation.serve.wire import ChatRequest, RequestError, session_of
 from ultracore.distillation.settings import Settings
-from ultracore.distillation.tools import fingerprint
 
 __all__ = ["Gateway"]
-
-MAX_SCHEMAS = 10_000
-"""Changes of a tool's definition that are told of while one model is served; a client could make up any number."""
 
 STATELESS = ("audio/", "completions", "embeddings", "images/", "messages/count_tokens", "moderations")
 """Paths below which the teacher keeps nothing for its customer, so that tenants cannot meet there."""
@@ -113,17 +110,17 @@ class Gateway:
         self._policy = Policy(settings, switch)
         self._budgets = Budgets(settings.home_path / "budgets", clock)
         self._ids = RequestIds()
-        self._once = Once(settings.idempotency_seconds)
+        self._idempotency = IdempotencyCache(settings.idempotency_seconds)
         self._recent = Recent()
-        self._schemas: set[str] = set()
+        self._schemas = SchemaChanges()
         self._shadow = Shadow(decider, lambda event: self.journal.later(event))
         self.metrics = Metrics(
             healthy=lambda: self.journal.healthy,
             paused=lambda: switch.paused,
             waiting=lambda: 0 if spill is None else spill.waiting,
         )
-        witnesses = (self.metrics, self._shadow, self._budgets, self._ids)
-        self.journal = Journal(store, spill=spill, strict=settings.durability == "strict", witnesses=witnesses)
+        observers = (self.metrics, self._shadow, self._budgets, self._ids)
+        self.journal = Journal(store, spill=spill, strict=settings.durability == "strict", observers=observers)
         limits = AuditLimits(dollars_a_day=settings.audit_dollars_a_day)
         self._auditor = None if upstream is None else Auditor(upstream, self.journal, limits=limits)
 
@@ -159,14 +156,14 @@ class Gateway:
         key = headers.get("idempotency-key")
         if not key:
             return await self._answer(dialect, request, body, None)
-        place = Place(caller_of(request).key_id, hashlib.sha256(key.encode()).digest())
-        earlier = self._once.begin(place, dialect.path, body)
+        cache_key = IdempotencyKey(caller_of(request).key_id, hashlib.sha256(key.encode()).digest())
+        earlier = self._idempotency.begin(cache_key, dialect.path, body)
         if earlier is not None:
             return earlier.again
         try:
-            return self._once.recording(place, await self._answer(dialect, request, body, place))
+            return self._idempotency.recording(cache_key, await self._answer(dialect, request, body, cache_key))
         except BaseException:
-            self._once.forget(place)
+            self._idempotency.forget(cache_key)
             raise
 
     async def models(self, request: Request) -> ASGIApp:
@@ -205,21 +202,25 @@ class Gateway:
         self.metrics.wrote(event)
         return json_response({"receipt": receipt, "recorded": True}, 201)
 
-    async def _answer(self, dialect: Dialect, request: Request, body: bytes, place: Place | None) -> ASGIApp:
+    async def _answer(
+        self, dialect: Dialect, request: Request, body: bytes, cache_key: IdempotencyKey | None
+    ) -> ASGIApp:
         asked = self._asked(dialect, caller_of(request), headers_of(request), body)
         verdict = asked.refused or await self._decider.decide(asked.gate, asked.request)
         exchange = self._exchange(asked, verdict)
         self._note(exchange)
         if isinstance(verdict, Escalate):
-            self._note_schema(exchange, asked.gate)
+            changed = None if asked.gate is None else self._schemas.event(exchange, asked.gate.certificate)
+            if changed is not None:
+                self.journal.once(changed)
             return self._teacher(request, exchange, asked.gate)
         answer = self._student(exchange, asked.headers)
         try:
             await self.journal.durable(answer.decision)
         except LogError:
             raise answer.unlogged() from None
-        if place is not None:  # before it is sent: a client that is gone by then asks again
-            self._once.keep(place, 200, answer.headers, answer.body)
+        if cache_key is not None:  # before it is sent: a client that is gone by then asks again
+            self._idempotency.keep(cache_key, 200, answer.headers, answer.body)
         return answer
 
     def recalled(self, dialect: Dialect, caller: Key, headers: QuickHeaders, body: memoryview) -> Exchange | None:
@@ -305,27 +306,6 @@ class Gateway:
         if self._policy.shadows(exchange.agent_id, exchange.tenant):
             self._shadow.watch(exchange, gate)
         return self._relay(request, exchange.dialect.path, exchange.request.body, exchange)
-
-    def _note_schema(self, exchange: Exchange, gate: Gate | None) -> None:
-        verdict = exchange.verdict
-        if gate is None or not isinstance(verdict, Escalate) or verdict.reason != Reason.SCHEMA_CHANGED:
-            return
-        prints = gate.certificate.tools[verdict.detail], exchange.offer.fingerprints[verdict.detail]
-        identity = "schema-" + fingerprint([exchange.tenant, exchange.model_id, verdict.detail, *prints])
-        if identity in self._schemas or len(self._schemas) >= MAX_SCHEMAS:
-            return
-        self._schemas.add(identity)
-        event = ToolSchemaChangedEvent.record(
-            event_id=identity,
-            model_id=exchange.model_id,
-            tool=verdict.detail,
-            certified_fingerprint=prints[0],
-            offered_fingerprint=prints[1],
-            agent_id=exchange.agent_id,
-            tenant_id=exchange.tenant,
-            clock=self._clock,
-        )
-        self.journal.once(event)
 
     def _audit(self, headers: Mapping[str, str], exchange: Exchange) -> None:
         if self._auditor is not None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ultracore.distillation.serve.wire import RequestError
 
-__all__ = ["Once", "Place"]
+__all__ = ["IdempotencyCache", "IdempotencyKey"]
 
 MAX_ANSWER = 4 * 1024 * 1024
 MAX_TOTAL = 64 * 1024 * 1024
@@ -39,14 +39,14 @@ class Kept(NamedTuple):
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-class Place(NamedTuple):
+class IdempotencyKey(NamedTuple):
     """Where a try belongs: with whose key it was made, and a hash of the client's idempotency key."""
 
     owner: str
     key: bytes
 
 
-class Once:
+class IdempotencyCache:
     """Remembers answers by their idempotency key.
 
     Args:
@@ -57,10 +57,10 @@ class Once:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._kept: OrderedDict[Place, Kept] = OrderedDict()
+        self._kept: OrderedDict[IdempotencyKey, Kept] = OrderedDict()
         self._bytes = 0
 
-    def begin(self, place: Place, path: str, body: bytes) -> Kept | None:
+    def begin(self, cache_key: IdempotencyKey, path: str, body: bytes) -> Kept | None:
         """The earlier answer, or `None`: then this is the first try, and `recording` or `forget` ends it.
 
         Raises:
@@ -68,9 +68,9 @@ class Once:
         """
         self._expire()
         asked = hashlib.sha256(path.encode() + b"\0" + body).digest()
-        kept = self._kept.get(place)
+        kept = self._kept.get(cache_key)
         if kept is None:
-            self._kept[place] = Kept(asked, self._clock() + self._seconds)
+            self._kept[cache_key] = Kept(asked, self._clock() + self._seconds)
             return None
         if kept.asked != asked:
             raise RequestError(422, "this idempotency key was used for another request", code="idempotency_key_reused")
@@ -79,24 +79,30 @@ class Once:
             raise RequestError(409, "the first try is still under way", code="idempotency_conflict", headers=headers)
         return kept
 
-    def forget(self, place: Place) -> None:
+    def forget(self, cache_key: IdempotencyKey) -> None:
         """The try failed: its retry is a new request."""
-        kept = self._kept.pop(place, None)
+        kept = self._kept.pop(cache_key, None)
         self._bytes -= len(kept.body) if kept else 0
 
-    def keep(self, place: Place, status: int, headers: Headers, body: bytes) -> None:
+    def give_up(self, cache_key: IdempotencyKey) -> None:
+        """The try brought nothing to keep; what was kept before stays."""
+        kept = self._kept.get(cache_key)
+        if kept is not None and not kept.status:
+            self.forget(cache_key)
+
+    def keep(self, cache_key: IdempotencyKey, status: int, headers: Headers, body: bytes) -> None:
         """The try has its answer."""
-        first = self._kept.get(place)
+        first = self._kept.get(cache_key)
         if first is None or first.status:
             return
-        self._kept[place] = first._replace(status=status, headers=headers, body=body)
+        self._kept[cache_key] = first._replace(status=status, headers=headers, body=body)
         self._bytes += len(body)
         while self._bytes > MAX_TOTAL:
             self.forget(next(iter(self._kept)))
 
-    def recording(self, place: Place, answer: ASGIApp) -> ASGIApp:
+    def recording(self, cache_key: IdempotencyKey, answer: ASGIApp) -> ASGIApp:
         """The same answer, kept if it succeeds whole, forgotten if not."""
-        return _Recording(self, place, answer)
+        return _Recording(self, cache_key, answer)
 
     def _expire(self) -> None:
         now = self._clock()
@@ -107,9 +113,9 @@ class Once:
 class _Recording:
     """Looks at an answer as it passes."""
 
-    def __init__(self, once: Once, place: Place, answer: ASGIApp) -> None:
-        self._once = once
-        self._place = place
+    def __init__(self, cache: IdempotencyCache, cache_key: IdempotencyKey, answer: ASGIApp) -> None:
+        self._cache = cache
+        self._cache_key = cache_key
         self._answer = answer
         self._status, self._headers, self._body = 0, Headers(), bytearray()
         self._whole = False
@@ -123,9 +129,9 @@ class _Recording:
             await self._answer(scope, receive, passing)
         finally:
             if self._whole and self._status < 300 and len(self._body) <= MAX_ANSWER:
-                self._once.keep(self._place, self._status, self._headers, bytes(self._body))
+                self._cache.keep(self._cache_key, self._status, self._headers, bytes(self._body))
             else:
-                self._forget_unless_kept()
+                self._cache.give_up(self._cache_key)
 
     def _look(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -133,8 +139,3 @@ class _Recording:
         elif len(self._body) <= MAX_ANSWER:
             self._body += message.get("body", b"")
             self._whole = not message.get("more_body", False)
-
-    def _forget_unless_kept(self) -> None:
-        kept = self._once._kept.get(self._place)
-        if kept is not None and not kept.status:
-            self._once.forget(self._place)

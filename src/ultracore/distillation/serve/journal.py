@@ -20,7 +20,7 @@ from ultracore.distillation.errors import DistillationError, EventError, LogErro
 from ultracore.distillation.events import Event, EventStore
 from ultracore.distillation.serve.spill import Spill
 
-__all__ = ["Journal", "Witness"]
+__all__ = ["Journal", "Observer"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ WAIT_SECONDS = 5.0
 """Longest wait for the disk before a local answer is given up, or goes out without (`available`)."""
 
 
-class Witness(Protocol):
+class Observer(Protocol):
     """Somebody who counts what is written.
 
     Attributes:
@@ -73,7 +73,7 @@ class Journal:
         wait_seconds: Longest wait of `durable`.
         spill: Where events go that the log did not take; without one they are lost, and counted.
         strict: Whether `durable` insists on the log itself; if not, the spill file will do.
-        witnesses: Who is told of each event.
+        observers: Who is told of each event.
 
     Attributes:
         lost: Events that could not be written anywhere.
@@ -87,7 +87,7 @@ class Journal:
         wait_seconds: float = WAIT_SECONDS,
         spill: Spill | None = None,
         strict: bool = True,
-        witnesses: Sequence[Witness] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.lost = 0
         self.healthy = True
@@ -95,11 +95,11 @@ class Journal:
         self._wait_seconds = wait_seconds
         self._spill = spill
         self._strict = strict
-        self._witnesses = witnesses
+        self._observers = observers
         self._told: dict[type[Event], list[Callable[[Event], None]]] = defaultdict(list)
-        for witness in witnesses:
-            for kind in witness.of:
-                self._told[kind].append(witness.wrote)
+        for observer in observers:
+            for kind in observer.of:
+                self._told[kind].append(observer.wrote)
         self._lock = threading.Lock()
         self._turn: list[_Entry] = []
         self._awaited = False  # somebody waits for one of them
@@ -228,8 +228,8 @@ class Journal:
         logger.error("%d events could not be written to the decision log, and are lost", count)
         with self._lock:
             self.lost += count
-        for witness in self._witnesses:
-            witness.lost(count)
+        for observer in self._observers:
+            observer.lost(count)
 
 
 def _waiting(entries: Sequence[_Entry]) -> list[_Entry]:

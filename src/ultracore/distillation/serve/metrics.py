@@ -40,7 +40,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """Counts; a `Witness` of the journal. A count with its labels is looked up once, which is most of its cost.
+    """Counts; a `Observer` of the journal. A count with its labels is looked up once, which is most of its cost.
 
     Args:
         healthy: Tells whether the log can be written.
@@ -95,7 +95,7 @@ class Metrics:
         self._refused(str(status)).inc()
 
     def wrote(self, event: Event) -> None:
-        """See `Witness.wrote`."""
+        """See `Observer.wrote`."""
         match event:
             case DecisionOutcomeEvent():
                 source = self._asked.pop(event.decision_id, "teacher")
@@ -117,7 +117,7 @@ class Metrics:
                 self._schemas.inc()
 
     def lost(self, count: int) -> None:
-        """See `Witness.lost`."""
+        """See `Observer.lost`."""
         self._lost.inc(count)
 
     def _count(self, counter: Counter) -> None:

@@ -31,7 +31,7 @@ class _Watched:
 
 
 class Shadow:
-    """Asks the student beside the teacher; a `Witness` of the journal, from which it learns that an answer is final.
+    """Asks the student beside the teacher; a `Observer` of the journal, from which it learns that an answer is final.
 
     Args:
         decider: Where the student runs; its bounds hold for the shadow too.
@@ -52,7 +52,7 @@ class Shadow:
             self._watched[exchange.receipt] = _Watched(exchange, gate)
 
     def wrote(self, event: Event) -> None:
-        """See `Witness.wrote`."""
+        """See `Observer.wrote`."""
         watched = self._watched.get(event.metadata.aggregate_id)
         if watched is None:
             return
@@ -65,7 +65,7 @@ class Shadow:
             task.add_done_callback(self._tasks.discard)
 
     def lost(self, count: int) -> None:
-        """See `Witness.lost`."""
+        """See `Observer.lost`."""
 
     async def aclose(self) -> None:
         """Wait for what was begun; the decider's deadline bounds it."""

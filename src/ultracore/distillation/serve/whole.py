@@ -73,12 +73,12 @@ class Whole:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI."""
         scope["distill.body"] = bytes(self._cycle.body)
-        line = Line(self._cycle, self._flow)
+        sender = Sender(self._cycle, self._flow)
         try:
             try:
-                await self._front.app(scope, receive, line)
+                await self._front.app(scope, receive, sender)
             finally:
-                await line.flush()
+                await sender.flush()
         except Exception:
             if not self._cycle.response_started:
                 failed = RequestError(500, "the gateway failed; its log says more", code="internal_error")
@@ -106,7 +106,7 @@ class _Cork:
             self._transport.write(b"".join(written))
 
 
-class Line:
+class Sender:
     """`send` of ASGI, and a way to send an answer in one piece.
 
     The head of an answer waits for its first bytes: each write is a system call, and wakes the client.
