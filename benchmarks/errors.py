@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.data import Part, Size, parts_of
+from benchmarks.oracles import oracle_table
 from benchmarks.sections import Section, Table, share
 from ultracore.distillation.agreement import normalise, same_tools, strict
 from ultracore.distillation.decisions import Decision
@@ -76,6 +77,7 @@ def measure_errors(name: str, data: Path, size: Size) -> Section:
     about = f"{n:,} decisions, the first division only; trained on {len(part.train):,}"
     details = [
         _kinds(name, found, n),
+        oracle_table(name, part.test, student),
         strange_tools(name, part, found),
         _tools(name, part.test, found),
         _places(name, found),
