@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ultracore.distillation.errors import EventError, LogError
+from ultracore.distillation.events import group_commit
 from ultracore.distillation.events.block import Row
 from ultracore.distillation.events.group_commit import Batch, GroupCommit
 from ultracore.distillation.events.spool import Spool
@@ -96,6 +97,38 @@ def test_a_group_is_whatever_came_during_the_last_sync(group: GroupCommit, disk:
     disk.go.set()
     assert [one.future.result(5) for one in first + rest] == [[1], *([k] for k in range(1, 51))]
     assert disk.groups == [first, rest]
+
+
+def patient() -> Batch:
+    return Batch(Spool(Path("unused")), None, patient=True)
+
+
+def test_what_nobody_waits_for_is_written_together_and_soon(group: GroupCommit, disk: Disk) -> None:
+    batches = [patient() for _ in range(3)]
+    for one in batches:
+        group.submit(one)
+        time.sleep(0.0005)
+    assert [one.future.result(5) for one in batches] == [[1], [2], [3]]
+    assert disk.groups == [batches]
+
+
+def test_who_waits_is_not_held_back_by_who_does_not(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE_SECONDS", 30.0)
+    for _ in range(3):  # whoever was in a hurry before leaves nothing behind that would end the next one's patience
+        before, waits = patient(), batch()
+        group.submit(before)
+        time.sleep(0.02)
+        assert not before.future.done()
+        group.submit(waits)
+        waits.future.result(5)
+        before.future.result(5)
+    assert [len(written) for written in disk.groups] == [2, 2, 2]
+    last = patient()
+    group.submit(last)
+    group.close()
+    assert last.future.result(5) == [1]
 
 
 def row(name: str) -> Row:

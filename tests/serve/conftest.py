@@ -66,7 +66,7 @@ class MemoryStore:
         self.happened: list[str] = []
         self._lock = threading.Lock()
 
-    def submit(self, events: Iterable[Event], *, expected: Any = None) -> Future[list[int]]:
+    def submit(self, events: Iterable[Event], *, expected: Any = None, patient: bool = False) -> Future[list[int]]:
         future: Future[list[int]] = Future()
         future.set_running_or_notify_cancel()
         events = list(events)

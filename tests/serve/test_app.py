@@ -554,7 +554,7 @@ def test_a_cancelled_request_does_not_cancel_the_writers_future() -> None:
     future: Future[list[int]] = Future()
 
     class Slow:
-        def submit(self, events: Any, *, expected: Any = None) -> Future[list[int]]:
+        def submit(self, events: Any, *, expected: Any = None, patient: bool = False) -> Future[list[int]]:
             return future
 
     async def cancel() -> None:

@@ -23,7 +23,7 @@ def counting(fakes: Any) -> tuple[Any, list[list[str]]]:
     appends: list[list[str]] = []
 
     class Store(fakes.MemoryStore):  # type: ignore[misc, name-defined]
-        def submit(self, events: Iterable[Event], *, expected: Any = None) -> Future[list[int]]:
+        def submit(self, events: Iterable[Event], *, expected: Any = None, patient: bool = False) -> Future[list[int]]:
             events = list(events)
             appends.append([event.metadata.event_id for event in events])
             future: Future[list[int]] = super().submit(events)
@@ -57,7 +57,9 @@ def test_what_nobody_waits_for_lets_what_has_just_come_go_first(fakes: Any) -> N
         seen: list[str] = []
 
         class Store(fakes.MemoryStore):  # type: ignore[misc, name-defined]
-            def submit(self, events: Iterable[Event], *, expected: Any = None) -> Future[list[int]]:
+            def submit(
+                self, events: Iterable[Event], *, expected: Any = None, patient: bool = False
+            ) -> Future[list[int]]:
                 seen.append("append")
                 future: Future[list[int]] = super().submit(events)
                 return future

@@ -86,7 +86,7 @@ class Instant:
     def __init__(self) -> None:
         self.count = 0
 
-    def submit(self, events: Any, *, expected: Any = None) -> Future[list[int]]:
+    def submit(self, events: Any, *, expected: Any = None, patient: bool = False) -> Future[list[int]]:
         from ultracore.distillation.events import codec
 
         for event in events:

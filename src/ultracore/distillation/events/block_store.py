@@ -85,13 +85,15 @@ class BlockStore:
         self._finalizer = weakref.finalize(self, _shut, self._writer, reader)
         survive_forks(self._writer, reader)
 
-    def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
+    def submit(
+        self, events: Iterable[Event], *, expected: Expected | None = None, patient: bool = False
+    ) -> Future[list[int]]:
         """Hand events over for one atomic append; never waits for the database.
 
         The events are encoded here and now, so that a later change of a dict inside them is not stored.
         See `EventStore.submit`.
         """
-        return self._enqueue(events, expected).future
+        return self._enqueue(events, expected, patient).future
 
     def append(self, events: Iterable[Event], *, expected: Expected | None = None) -> list[int]:
         """`submit`, and wait; an interrupted wait withdraws what is not committed yet."""
@@ -144,13 +146,13 @@ class BlockStore:
         """Whether `close` was called."""
         return not self._finalizer.alive
 
-    def _enqueue(self, events: Iterable[Event], expected: Expected | None) -> Batch:
+    def _enqueue(self, events: Iterable[Event], expected: Expected | None, patient: bool = False) -> Batch:
         rows = Spool(self._spool)
         for event in events:
             row, parts = row_of(event, self.protection)
             rows.add(row)
             rows.parts |= parts
-        batch = Batch(rows, expected)
+        batch = Batch(rows, expected, patient=patient)
         self._writer.submit(batch)
         return batch
 

@@ -1,12 +1,14 @@
 """One thread writes: a group is whatever arrived while the last one was being synced.
 
-There is no timer, so a lone append waits for one sync and a crowd shares one. A batch is atomic and
+A lone append waits for one sync, with no timer before it, and a crowd shares one. Only batches that nobody waits for
+are held back a few milliseconds, unless one comes that somebody does. A batch is atomic and
 does not fail its neighbours. Whoever submits takes no lock: neither the disk nor a fork can hold it up.
 What this file does not know: tables and SQL (it is given a `Target`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Sequence
@@ -20,6 +22,8 @@ from ultracore.distillation.events.store import Expected
 
 __all__ = ["Batch", "GroupCommit", "Target"]
 
+PATIENCE_SECONDS = 0.005
+
 CLOSED = "the log is closed; open it again with open_store(home)"
 
 
@@ -30,12 +34,14 @@ class Batch:
         rows: What to write.
         expected: How many events the aggregate must have had.
         future: Resolved with the positions once they are synced.
+        patient: Whether it may wait for company: nobody waits for it.
         withdrawn: Set by a caller that no longer wants it; honoured until the commit begins.
     """
 
-    def __init__(self, rows: Spool, expected: Expected | None) -> None:
+    def __init__(self, rows: Spool, expected: Expected | None, *, patient: bool = False) -> None:
         self.rows = rows
         self.expected = expected
+        self.patient = patient
         self.future: Future[list[int]] = Future()
         self.future.set_running_or_notify_cancel()  # a task that is cancelled must not take its event back
         self.withdrawn = False
@@ -98,9 +104,12 @@ class GroupCommit:
         if self._closed:
             raise LogError(CLOSED)
         self._queue.put(batch)
+        if not batch.patient:
+            self._hurry()
         self._start()
         if self._closed:  # meanwhile: perhaps before there was a writer, perhaps after it looked for the last time
             self._queue.put(None)
+            self._hurry()
             if self._ended:
                 self._refuse_rest()
 
@@ -112,6 +121,7 @@ class GroupCommit:
             self._release()
             return
         self._queue.put(None)
+        self._hurry()
         if thread is not threading.current_thread():
             thread.join()
 
@@ -133,7 +143,14 @@ class GroupCommit:
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # only ever tried, never waited for
+        self._calm = threading.Lock()  # held until somebody is in a hurry
+        self._calm.acquire()
         self._ended = False
+
+    def _hurry(self) -> None:
+        """Have what waits for company written now; may be called from anywhere, as `submit` may."""
+        with contextlib.suppress(RuntimeError):  # it is released already
+            self._calm.release()
 
     def _start(self) -> None:
         """Start the writer where there is none; whoever comes second leaves it to the first."""
@@ -178,8 +195,16 @@ class GroupCommit:
             items = [self._queue.get(timeout=wait)]
         except queue.Empty:
             return [], False
-        items += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        items += self._there()
+        if all(item is not None and item.patient for item in items):
+            self._calm.acquire(timeout=PATIENCE_SECONDS)
+            items += self._there()
+        else:  # who was in a hurry is here, or in the queue
+            self._calm.acquire(blocking=False)
         return [item for item in items if item is not None], None in items
+
+    def _there(self) -> list[Batch | None]:
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     def _write(self, group: list[Batch]) -> list[Result]:
         if not group:

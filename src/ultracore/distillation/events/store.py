@@ -30,8 +30,15 @@ class Expected(NamedTuple):
 class EventStore(Protocol):
     """Where events are kept. Implementations are checked by `checks.check_event_store`."""
 
-    def submit(self, events: Iterable[Event], *, expected: Expected | None = None) -> Future[list[int]]:
+    def submit(
+        self, events: Iterable[Event], *, expected: Expected | None = None, patient: bool = False
+    ) -> Future[list[int]]:
         """Hand events over for one atomic append; never waits for the disk.
+
+        Args:
+            events: What to append.
+            expected: How many events there must have been.
+            patient: Whether nobody waits for it, so that it may be written a few milliseconds later, with others.
 
         Returns:
             A future of the positions, resolved once the events are synced, or failed with

@@ -187,9 +187,9 @@ class Gateway:
     async def feedback(self, request: Request) -> ASGIApp:
         """`POST /v1/feedback`: what came of a decision, once."""
         told, tenant = parse_feedback(await read_body(request)), caller_of(request).tenant
-        self.journal.flush()  # a client may complain of an answer in the turn that brought it
         receipt = told.receipt or self._ids.receipt(tenant, told.request_id or "")
         try:
+            await self.journal.durable()  # a client may complain of an answer before its events are in the log
             decision = await asyncio.to_thread(find_decision, self._store, tenant, receipt)
             if decision is None:
                 raise RequestError(404, "no such decision", code="unknown_decision")

@@ -161,7 +161,8 @@ class Journal:
     def _hand_over(self, entries: Sequence[_Entry], timer: asyncio.TimerHandle | None = None) -> None:
         """Entries to the log, all in one piece; may be called on any thread, and by then without a timer."""
         try:
-            future = self._store.submit([event for entry in entries for event in entry.events])
+            events = [event for entry in entries for event in entry.events]
+            future = self._store.submit(events, patient=not _waiting(entries))
         except DistillationError as error:
             self._settle(entries, error, timer)
             return
