@@ -6,18 +6,29 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ultracore.distillation.decisions import State
+from ultracore.distillation.students.compact.arguments import question_for
+from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, LIKELY, availability
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
+from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
+from ultracore.distillation.students.compact.slots import slots_of
+from ultracore.distillation.students.compact.sources import Learned, Sources
+from ultracore.distillation.students.compact.sparse import Vector
+from ultracore.distillation.students.compact.tables import LINKS_AT
 from ultracore.distillation.students.compact.transcript import Transcript, key_of
+from ultracore.distillation.tools import Tool
 
 WORDS = st.sampled_from(["Ada", "Lima", "R-77", "5", "5.0", "order 12", "yes", "Lima to Oslo", ""])
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(0, 6), WORDS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["id", "to", "K9X"]), inner)),
     max_leaves=8,
+)
+PATHS = st.sampled_from(
+    ["user:capital", "user:code", "user:number", "result:f/id", "result:f/[]", "result:f", "call:f/x"]
 )
 
 
@@ -84,3 +95,69 @@ def test_what_is_said_of_a_candidate_follows_from_the_conversation(messages: lis
         assert np.allclose([*row[:3], *row[4:6]], np.log1p(expected), rtol=1e-6)
         assert row[3] == (turns[-1] == n - 1)
         assert row[8] == (len(pool.keys[place]) > 1 and pool.keys[place].lower() in transcript.user_text.lower())
+
+
+@given(
+    MESSAGES, st.dictionaries(st.sampled_from(["x", "y", "z"]), st.dictionaries(PATHS, st.integers(0, 3)), min_size=1)
+)
+@example([_user("Lima"), _call("R-77"), _result({"id": "R-77", "to": "Ada"})], {"x": {"result:f/id": 3}})
+@example([_user("R-77"), _call(5), _result({"id": "R-77", "to": "Ada"})], {"y": {"result:f/id": 3, "user:code": 1}})
+@example([_user("R-77 to Lima"), _result({"id": "R-77"})], {"y": {"user:capital": 1}})
+@settings(max_examples=100, deadline=None)
+def test_what_is_at_hand_is_counted_value_by_value(
+    messages: list[dict[str, Any]], gold: dict[str, dict[str, int]]
+) -> None:
+    slots = {f"f/{name}": SlotKnowledge(calls=1, gold=paths, seen=_seen(paths)) for name, paths in gold.items()}
+    tools = [
+        Tool("f", parameters={"type": "object", "properties": {name: {} for name in gold}, "required": list(gold)})
+    ]
+    transcript = Transcript(State(messages, tools))
+    pool = Candidates(transcript)
+    found = availability(tools, pool, Knowledge(slots))[0]
+    assert any(np.allclose(found, _at_hand(pool, ("f", (name,)), slots[f"f/{name}"].priors())) for name in gold)
+
+
+def _seen(gold: dict[str, int]) -> dict[str, int]:
+    """A path that gave a value once was seen so often that none is likely there."""
+    return {path: 99 if n == 1 else n for path, n in gold.items()}
+
+
+def _at_hand(pool: Candidates, argument: tuple[str, tuple[str, ...]], priors: dict[str, float]) -> list[float]:
+    """As `availability` describes a slot."""
+    if not any(priors.get(path) for path in pool.paths):
+        return [0.0] * (AVAILABILITY_FEATURES - 1) + [1.0]
+    t, best = pool.transcript, [max(priors.get(path, 0.0) for path in paths) for paths in pool.paths_of]
+    likely = [place for place, prior in enumerate(best) if np.float32(prior) > LIKELY]
+    unused = [place for place in likely if pool.keys[place] not in t.given.get(argument, {})]
+    latest = max((pool.turns_of[place][-1] for place in unused), default=-1)
+    return [
+        min(len(likely), 30) / 30,
+        min(len(unused), 30) / 30,
+        min(sum(pool.said_at[place] >= 0 for place in unused), 10) / 10,
+        min(sum(pool.said_last[place] for place in unused), 10) / 10,
+        min(len(t.given.get(argument, {})), 9) / 9,
+        float(np.log1p(len(t.turns) - latest)) if latest >= 0 else 5.0,
+        max((best[place] for place in unused), default=0.0),
+        1.0,
+    ]
+
+
+def test_a_value_is_linked_to_those_chosen_before_it() -> None:
+    rides = [{"id": "R-77", "city": "Lima"}, {"id": "R-99", "city": "Oslo"}]
+    messages = [_user("the one to Oslo"), _call(1), _result(rides)]
+    tool = Tool("f", parameters={"type": "object", "required": ["city"], "properties": {"id": {}, "city": {}}})
+    knowledge = Knowledge({"f/city": SlotKnowledge(calls=5, present=5, constants={"Kiel": ("Kiel", 5, 5)})})
+    chosen, slot = slots_of(tool)
+    nothing = Vector(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    sources = Sources(Candidates(Transcript(State(messages, [tool]))), nothing, Learned(knowledge, {}, None))
+    alone = question_for(slot, sources, [])
+    assert not alone.rows[:, LINKS_AT].any()
+    question = question_for(slot, sources, [(chosen, "R-99")])
+    links = dict(zip(question.keys, question.rows[:, LINKS_AT].tolist(), strict=True))
+    oslo, lima, kiel = links["Oslo"], links["Lima"], links["Kiel"]
+    assert (oslo[:2], lima[:2]) == ([1, 1], [1, 1])  # candidates, of the same turn
+    assert oslo[7] > lima[7] >= 0  # words in common
+    assert (oslo[8], lima[8]) == (1, 0)  # the very same object
+    assert not any(kiel)
+    again = question_for(slot, sources, [(chosen, "Kiel")])
+    assert [key for key, row in zip(again.keys, again.rows[:, LINKS_AT], strict=True) if row.any()] == ["Kiel"]

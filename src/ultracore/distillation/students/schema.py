@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.tools import Tool
 
 __all__ = ["is_valid"]
@@ -29,7 +30,7 @@ def is_valid(tool: Tool, arguments: dict[str, Any]) -> bool:
     """
     if not tool.parameters:
         return True
-    validator = _validator(msgspec.json.encode(tool.parameters))
+    validator = _of_tool(tool)
     return validator is not None and bool(validator.is_valid(arguments))
 
 
@@ -45,6 +46,9 @@ def _validator(schema: bytes) -> Any:
         )
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+_of_tool: PerTool[Any] = PerTool(lambda tool: _validator(msgspec.json.encode(tool.parameters)))
 
 
 def _refuse(uri: str) -> Any:

@@ -6,6 +6,7 @@ that depends on their number. What this file does not know: what is trained.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import platform
 import sys
@@ -17,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-__all__ = ["differences", "environment", "one_thread", "versions"]
+__all__ = ["differences", "environment", "one_thread", "uncollected", "versions"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,26 @@ def one_thread(function: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with threadpool_limits(limits=1):
             return function(*args, **kwargs)
+
+    return run
+
+
+def uncollected(function: Callable[P, T]) -> Callable[P, T]:
+    """The function with the collector of reference cycles off while it runs.
+
+    A fit makes millions of objects that stay and hardly a cycle: to look through them again and again took 3.8 of 60.5
+    CPU seconds on tau-bench airline.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if was_on:
+                gc.enable()
 
     return run
 

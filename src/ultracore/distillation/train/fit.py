@@ -24,7 +24,7 @@ from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers
 from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 from ultracore.distillation.train.calibration import fit_calibration
-from ultracore.distillation.train.environment import one_thread
+from ultracore.distillation.train.environment import one_thread, uncollected
 from ultracore.distillation.train.evidence import fit_evidence
 from ultracore.distillation.train.examples import Prepared, circles_once, prepare
 from ultracore.distillation.train.familiarity import fit_familiarity
@@ -75,6 +75,7 @@ class FitResult(NamedTuple):
 
 
 @one_thread
+@uncollected
 def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lambda stage: None) -> FitResult:
     """Fit a student to a teacher's decisions.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.candidates import Candidates, packed
 from ultracore.distillation.students.compact.plans import plan_of
 from ultracore.distillation.students.compact.slots import Slot
-from ultracore.distillation.students.compact.sources import Alternative, Sources
+from ultracore.distillation.students.compact.sources import Sources, Table
 from ultracore.distillation.students.compact.tables import (
     ARGUMENT_FEATURES,
     ARGUMENT_FEATURES_BEFORE_MENTIONS,
@@ -64,41 +64,42 @@ def question_for(
     gone = {key_of(value) for value in taken}
     if not (bool(taken) or not slot.required if slot.repeats else plan_of(slot, sources.knowledge).may_be_absent):
         gone.add("")
-    if any(alternative.key in gone for alternative in table.alternatives):
+    if not gone.isdisjoint(table.keys):
         table = without(table, gone)
     rows = table.rows.copy()
     if slot.repeats:
         rows[:, TAKEN_AT] = len(taken) / 4
     if len(rows) and (before or taken):
-        _link(rows, sources.pool, table.alternatives, before, taken)
-    return Question([value for _, value, _ in table.alternatives], [key for _, _, key in table.alternatives], rows)
+        _link(rows, sources.pool, table, before, taken)
+    return Question([value for _, value, _ in table.alternatives], table.keys, rows)
 
 
 def _link(
     rows: Floats,
     pool: Candidates,
-    kept: Sequence[Alternative],
+    table: Table,
     before: Sequence[tuple[Slot, Any]],
     taken: Sequence[Any],
 ) -> None:
     """Write down how a candidate belongs with the values chosen already."""
     chosen = dict.fromkeys(key_of(v) for _, value in before for _, v in scalars(value))  # in order: the last counts
     chosen |= dict.fromkeys(key_of(value) for value in taken)
+    if not chosen.keys().isdisjoint(table.keys):
+        rows[:, LINKS_AT.start + _CHOSEN] = [key in chosen for key in table.keys]
     known = [pool.index[key] for key in chosen if key in pool.index]
     if not known:
-        if any(alternative.key in chosen for alternative in kept):
-            rows[:, LINKS_AT.start + _CHOSEN] = [alternative.key in chosen for alternative in kept]
         return
     turns = frozenset().union(*[pool.turns_of[place] for place in known])
     answers = pool.answers(chosen)
     group, seen, latest = pool.group, pool.turns_of, known[-1]
     ids = pool.around(latest).ids - {pool.keys[latest]} - chosen.keys()
     many = min(len(taken), 4) / 4
+    lying: list[int] = []
     flat: list[float] = []
-    for place, _, mine in kept:
+    for row, (place, _, mine) in enumerate(table.alternatives):
         if place < 0:
-            flat += (0.0, 0.0, 0.0, mine in chosen, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
             continue
+        lying.append(row)
         at, key = seen[place], pool.keys[place]
         shared = (pool.around(place).ids & ids) - {key} if ids else ids
         flat += (
@@ -110,4 +111,5 @@ def _link(
             *pool.likeness(group[place], group[latest]),
             many,
         )
-    rows[:, LINKS_AT] = packed(flat, LINKS_AT.stop - LINKS_AT.start)
+    if lying:
+        rows[lying, LINKS_AT] = packed(flat, LINKS_AT.stop - LINKS_AT.start)

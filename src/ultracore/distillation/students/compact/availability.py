@@ -6,7 +6,7 @@ decision. What this file does not know: which tool to call, and which value to t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -60,7 +60,7 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
     out[:, -1] = [slot.was_called for slot in slots]
     if not len(pool):
         return out
-    priors = known.priors(slots, list(pool.kinds))
+    priors = known.priors(slots, pool.kinds)
     candidates = _of_likely_kinds(priors, pool)
     best = priors[:, candidates.kind]
     unused = np.asarray(best > LIKELY)
@@ -74,18 +74,19 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
     latest = np.where(unused, pool.latest[candidates.places], -1).max(1, initial=-1)
     said = [[pool.said_at[place] >= 0, pool.said_last[place]] for place in candidates.places]
     mentioned = unused @ np.array(said, np.float32).reshape(-1, 2)
-    found = np.column_stack(
-        [
-            np.minimum(likely, 30) / 30,
-            np.minimum(unused.sum(1), 30) / 30,
-            np.minimum(mentioned, 10) / 10,
-            np.minimum(given, 9) / 9,
-            np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0),
-            np.where(unused, best, 0.0).max(1, initial=0.0),
-            np.ones(len(slots)),
-        ]
+    seen = priors.any(axis=1)
+    figures = (
+        np.minimum(likely, 30) / 30,
+        np.minimum(unused.sum(1), 30) / 30,
+        *(np.minimum(mentioned, 10) / 10).T,
+        np.minimum(given, 9) / 9,
+        np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0),
+        np.where(unused, best, 0.0).max(1, initial=0.0),
+        1.0,
     )
-    return np.where(priors.any(axis=1, keepdims=True), found, out)
+    for column, figure in enumerate(figures):
+        out[:, column] = np.where(seen, figure, out[:, column])
+    return out
 
 
 class _Likely(NamedTuple):
@@ -138,6 +139,7 @@ class _Known:
             for path, prior in priors.items():
                 self._matrix[row, self._paths[path]] = prior
         self._wanted: dict[int, tuple[Tool, list[_Wanted]]] = {}
+        self._of_kind: dict[tuple[str, ...], Floats] = {}
 
     @classmethod
     def of(cls, knowledge: Knowledge) -> _Known:
@@ -160,11 +162,19 @@ class _Known:
             found = self._wanted[id(tool)] = tool, slots  # holds the tool: its identity stays its own
         return found[1]
 
-    def priors(self, slots: Sequence[_Wanted], kinds: Sequence[tuple[str, ...]]) -> Floats:
+    def priors(self, slots: Sequence[_Wanted], kinds: Iterable[tuple[str, ...]]) -> Floats:
         """The highest prior of any of the paths of each kind: [slots, kinds] float32."""
-        columns = [self._paths.get(path, -1) for paths in kinds for path in paths]
-        start = np.cumsum([0, *[len(paths) for paths in kinds[:-1]]])
-        return np.maximum.reduceat(self._matrix[[slot.row for slot in slots]][:, columns], start, axis=1)
+        return np.array([self._highest(paths) for paths in kinds]).T[[slot.row for slot in slots]]
+
+    def _highest(self, paths: tuple[str, ...]) -> Floats:
+        """For each slot."""
+        found = self._of_kind.get(paths)
+        if found is None:
+            if len(self._of_kind) >= REMEMBERED:
+                self._of_kind.clear()
+            columns = [self._paths.get(path, -1) for path in paths]
+            found = self._of_kind[paths] = self._matrix[:, columns].max(axis=1)
+        return found
 
 
 _known: WeakKeyDictionary[Knowledge, _Known] = WeakKeyDictionary()

@@ -97,15 +97,15 @@ class _Known:
 
     def __init__(self, plan: Plan) -> None:
         values = list({known.key: known for known in reversed(plan.values)}.values())
-        self._rows = {known.key: (row, *forms_of(known.key)) for row, known in enumerate(values)}
+        self._rows = [(known.key, row, forms_of(known.key)) for row, known in enumerate(values)]
         self.rows = packed(_describe(plan, values, None, None, {}, {}, lambda key: SILENT, {})[2], SLOT_FIGURES)
 
     def silent(self, text: str, words: frozenset[str], noticed: set[str]) -> dict[str, int]:
         """The values that nobody said or noticed, each with its row."""
         return {
             key: row
-            for key, (row, forms, said) in self._rows.items()
-            if said not in text and key not in noticed and forms.isdisjoint(words)
+            for key, row, forms in self._rows
+            if forms.text not in text and key not in noticed and forms.any_form.isdisjoint(words)
         }
 
 

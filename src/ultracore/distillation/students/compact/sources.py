@@ -8,7 +8,7 @@ compared (`arguments`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
-from ultracore.distillation.students.compact.spelling import is_shortened, shortened
+from ultracore.distillation.students.compact.spelling import shortened
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
 from ultracore.distillation.students.compact.text import words_of
 
@@ -90,10 +90,12 @@ class Table(NamedTuple):
 
     Attributes:
         alternatives: In order of gathering.
+        keys: Their texts.
         rows: What the ranker sees of them, before anything is chosen: [alternatives, features] float32.
     """
 
     alternatives: list[Alternative]
+    keys: list[str]
     rows: NDArray[np.float32]
 
 
@@ -133,12 +135,14 @@ class Sources:
         return found
 
     def _echo(self, key: str) -> Echo:
-        words, t = _words(key), self.pool.transcript
-        forms, said = forms_of(key)
+        forms = forms_of(key)
+        said = forms.text
         at = self.text.find(said) if len(said) > 1 else -1
-        if at < 0 and forms.isdisjoint(self.words):
+        if at < 0 and forms.any_form.isdisjoint(self.words):
             return SILENT
-        shares = _share_said(words, t.last_user_words), _share_said(words, t.user_words), _share(words, t.reply_words)
+        t = self.pool.transcript
+        user, reply = forms.share_said(t.user_words), forms.share(t.reply_words)
+        shares = forms.share_said(t.last_user_words), user, reply
         if at < 0:
             return Echo(*shares)
         end = at + len(said)
@@ -185,23 +189,34 @@ class Sources:
         return [span for span in self._spoken[tool] if tool == ANY_TOOL or span.slot == slot.key]
 
 
-@lru_cache(maxsize=65536)
-def _words(key: str) -> tuple[str, ...]:
-    return tuple(words_of(key))
+class Forms(NamedTuple):
+    """How a value may be said.
+
+    Attributes:
+        text: Its text in small letters.
+        words: Its words.
+        short: Its shortened forms.
+        any_form: Words and shortened forms.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    short: frozenset[str]
+    any_form: frozenset[str]
+
+    def share(self, among: frozenset[str]) -> float:
+        """Share of the words that are among others (0..1)."""
+        return sum(map(among.__contains__, self.words)) / len(self.words) if self.words else 0.0
+
+    def share_said(self, said: frozenset[str]) -> float:
+        """The same; a value that was said in a shortened form was said."""
+        share = self.share(said)
+        return 1.0 if share < 1.0 and not self.short.isdisjoint(said) else share
 
 
 @lru_cache(maxsize=65536)
-def forms_of(key: str) -> tuple[frozenset[str], str]:
-    """Everything by which a value may be said, and its text in small letters."""
-    words = _words(key)
-    return frozenset(words) | shortened(words), key.lower()
-
-
-def _share_said(words: Sequence[str], said: frozenset[str]) -> float:
-    """As `_share`; a value that was said in a shortened form was said."""
-    share = _share(words, said)
-    return 1.0 if share < 1.0 and is_shortened(words, said) else share
-
-
-def _share(words: Sequence[str], among: frozenset[str]) -> float:
-    return sum(word in among for word in words) / len(words) if words else 0.0
+def forms_of(key: str) -> Forms:
+    """Everything by which a value may be said, by its text."""
+    words = tuple(words_of(key))
+    short = frozenset(shortened(words))
+    return Forms(key.lower(), words, short, short.union(words))

@@ -265,13 +265,10 @@ class CompiledEncoder:
 
 def _look_up(features: Mapping[str, float], table: Mapping[str, tuple[int, float]], length: float) -> Vector:
     """The known features as a sparse row of this length; 0 keeps plain values."""
-    columns: list[int] = []
-    amounts: list[float] = []
-    for name, amount in features.items():
-        known = table.get(name)
-        if known is not None:
-            columns.append(known[0])
-            amounts.append(amount * known[1])
+    found = zip(map(table.get, features), features.values(), strict=True)
+    known = [(place, amount) for place, amount in found if place is not None]
+    columns = [column for (column, _), _ in known]
+    amounts = [amount * scale for (_, scale), amount in known]
     if length and amounts:
         factor = length / math.sqrt(sum([v * v for v in amounts]))
         amounts = [v * factor for v in amounts]

@@ -6,9 +6,9 @@ What this file does not know: which values there are, and which of them is meant
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["begins_with_capitals", "is_shortened", "shortened", "titled"]
+__all__ = ["begins_with_capitals", "shortened", "titled"]
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 
@@ -33,20 +33,6 @@ def begins_with_capitals(shapes: Mapping[str, int]) -> bool:
     """Whether values of these shapes (`text.shape_of`, with counts) are names rather than plain words."""
     total = sum(shapes.values())
     return total > 0 and sum(n for shape, n in shapes.items() if shape[:2] == "Aa") >= LEAST_CAPITALS * total
-
-
-def is_shortened(words: Sequence[str], said: Collection[str]) -> bool:
-    """Whether the initials of several words were said, or one word that begins or is the longest of them.
-
-    Args:
-        words: Of the value, in small letters.
-        said: Words that were said, in small letters.
-
-    Example:
-        >>> is_shortened(["san", "diego"], {"in", "sd"}), is_shortened(["las", "vegas"], {"vegas"})
-        (True, True)
-    """
-    return any(form in said for form in shortened(words))
 
 
 def shortened(words: Sequence[str]) -> set[str]:

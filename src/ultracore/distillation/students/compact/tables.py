@@ -56,19 +56,19 @@ def lay_out(slots: Iterable[Slot], sources: Sources) -> None:
     filled = [found for found in gathered if found.alternatives]
     for found in gathered:
         if not found.alternatives:
-            sources.tables[found.plan.slot.key] = Table([], np.zeros((0, ARGUMENT_FEATURES), np.float32))
+            sources.tables[found.plan.slot.key] = Table([], [], np.zeros((0, ARGUMENT_FEATURES), np.float32))
     if filled:
         _describe(filled, sources)
 
 
 def without(table: Table, gone: set[str]) -> Table:
     """The table without the alternatives of these texts."""
-    kept = [row for row, alternative in enumerate(table.alternatives) if alternative.key not in gone]
+    kept = [row for row, key in enumerate(table.keys) if key not in gone]
     rows = table.rows[kept]
     if len(rows):
         for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
             np.subtract(rows[:, own], rows[:, own].max(axis=0), out=rows[:, relative])
-    return Table([table.alternatives[row] for row in kept], rows)
+    return Table([table.alternatives[row] for row in kept], [table.keys[row] for row in kept], rows)
 
 
 def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
@@ -86,7 +86,8 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
     bounds = start.tolist()
     for found, first, end in zip(gathered, bounds, bounds[1:], strict=False):
-        sources.tables[found.plan.slot.key] = Table(found.alternatives, rows[first:end])
+        keys = [key for _, _, key in found.alternatives]
+        sources.tables[found.plan.slot.key] = Table(found.alternatives, keys, rows[first:end])
 
 
 def _gathered(slot: Slot, sources: Sources) -> Gathered:
@@ -162,24 +163,22 @@ def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
     keys, mentioned = sources.pool.keys, sources.mentioned
     if not mentioned:
         return out
-    said = [
-        (row, plan, text)
-        for row, (plan, (place, _, key)) in enumerate((f.plan, a) for f in gathered for a in f.alternatives)
-        if (text := keys[place] if place >= 0 else key) in mentioned
-    ]
-    rows: list[int] = []
+    row, rows = -1, []
     flat: list[float] = []
-    for row, plan, text in said:
-        found = sources.heard(plan.slot.name, text)
-        if found is not None:
-            rows.append(row)
-            flat += (
-                1.0,
-                min(max(found.newest, -6.0), 6.0) / 3.0,
-                min(max(found.best, -6.0), 6.0) / 3.0,
-                min(found.age, 8) / 8,
-                *plan.beside(found.words),
-            )
+    for plan, alternatives, _ in gathered:
+        for place, _, key in alternatives:
+            row += 1
+            text = keys[place] if place >= 0 else key
+            found = sources.heard(plan.slot.name, text) if text in mentioned else None
+            if found is not None:
+                rows.append(row)
+                flat += (
+                    1.0,
+                    min(max(found.newest, -6.0), 6.0) / 3.0,
+                    min(max(found.best, -6.0), 6.0) / 3.0,
+                    min(found.age, 8) / 8,
+                    *plan.beside(found.words),
+                )
     if rows:
         out[rows] = packed(flat, _SAID)
     return out
