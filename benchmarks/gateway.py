@@ -109,22 +109,41 @@ def measure_gateway(*, quick: bool = False, with_litellm: bool = False) -> Secti
         raise MissingDataError("CPU time of other processes is read from /proc, so this needs Linux")
     scale = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        recurring, zipf, new, misses = _prepare(Path(folder), scale)
-        rows, absent = _rows(Path(folder), stack, scale, recurring, zipf, new, with_litellm)
+        mixes = _prepare(Path(folder), scale)
+        recurring, zipf = mixes.recurring, mixes.zipf
+        rows, absent = _rows(Path(folder), stack, scale, mixes, with_litellm)
         offered = _offered(Path(folder), zipf, scale)
         bodies = [request.split(b"\r\n\r\n", 1)[1] for request in recurring.requests]
         stages = stage_times(Path(folder) / "model", Path(folder) / "keys", bodies)
         added = _added_latency(Path(folder), recurring, 200 if quick else 2000)
         sync = _sync_ms(Path(folder), 50 if quick else 500)
-    section = _section(rows, absent, added, sync, zipf, misses)
+    section = _section(rows, absent, added, sync, zipf, mixes.misses)
     whole = next(statistics.median(row.cpu_us) for row in rows if row.name == RECALLED)
     section.tables[1:1] = [_offered_table(offered), stages_table(stages, min(REQUESTS, len(bodies)), whole)]
     section.figures |= {"offered": [row._asdict() for row in offered], "stages_us": stages}
     return section
 
 
-def _prepare(folder: Path, scale: Scale) -> tuple[Mix, Mix, Mix, float]:
-    """Fit a student on the first decisions; mixes of contexts that recur, of a Zipf law over all, and of new ones."""
+class Mixes(NamedTuple):
+    """What is asked.
+
+    Attributes:
+        recurring: Contexts that the student remembers.
+        zipf: All contexts, by a Zipf law.
+        new: Contexts that it does not remember, each of another conversation than the one before.
+        live: Such contexts, conversation after conversation, step by step.
+        misses: Share of the draws of `zipf` that it does not remember.
+    """
+
+    recurring: Mix
+    zipf: Mix
+    new: Mix
+    live: Mix
+    misses: float
+
+
+def _prepare(folder: Path, scale: Scale) -> Mixes:
+    """Fit a student on the first decisions, and mix what it is asked."""
     train, rest = first_tasks(bank(scale.conversations), scale.train)
     student = fit_compact([msgspec.structs.replace(d, weight=WEIGHT) for d in train]).student
     student.save(folder / "model")
@@ -143,17 +162,19 @@ def _prepare(folder: Path, scale: Scale) -> tuple[Mix, Mix, Mix, float]:
     drawn = [place for order in zipf for place in order]
     misses = sum(place >= len(known) for place in drawn) / len(drawn)
     few = max(1, min(scale.requests // 6, len(other) // runs))
-    return (
+    return Mixes(
         _mix(known, [rng.integers(len(known), size=scale.requests).tolist() for _ in range(runs)]),
         _mix([*known, *other], zipf),
         _mix(other, [part[:few] for part in _parts(len(other), runs, rng)]),
+        _mix(other, [part[:few] for part in _parts(len(other), runs)]),
         misses,
     )
 
 
-def _parts(count: int, runs: int, rng: np.random.Generator) -> list[list[int]]:
-    """Every place once, in as many parts as there are runs."""
-    return [part.tolist() for part in np.array_split(rng.permutation(count), runs)]
+def _parts(count: int, runs: int, rng: np.random.Generator | None = None) -> list[list[int]]:
+    """Every place once, in as many parts as there are runs: as they stand, or shuffled."""
+    places = np.arange(count) if rng is None else rng.permutation(count)
+    return [part.tolist() for part in np.array_split(places, runs)]
 
 
 def _own_tail(ranks: Sequence[int], known: int, own: Sequence[int]) -> list[int]:
@@ -181,9 +202,10 @@ def _body(decision: Decision) -> bytes:
 
 
 def _rows(
-    folder: Path, stack: ExitStack, scale: Scale, recurring: Mix, zipf: Mix, new: Mix, with_litellm: bool
+    folder: Path, stack: ExitStack, scale: Scale, mixes: Mixes, with_litellm: bool
 ) -> tuple[list[Row], list[str]]:
     """What was measured, and what was not, with the reason."""
+    recurring = mixes.recurring
     teacher = stack.enter_context(started("teacher"))
     url = f"http://127.0.0.1:{teacher.port}/v1"
     model = str(folder / "model")
@@ -201,10 +223,11 @@ def _rows(
         (RECALLED, recurring, [model, "0.5"]),
         (
             "gateway: Zipf mix, new contexts in each round, the sure answered, the rest relayed",
-            zipf,
+            mixes.zipf,
             [model, "0.5"],
         ),
-        ("gateway: contexts never asked before, all decided by the student", new, [model, "0"]),
+        ("gateway: contexts never asked before, all decided by the student", mixes.new, [model, "0"]),
+        ("gateway: the same, conversation after conversation, step by step", mixes.live, [model, "0"]),
     ]
     for place, (name, mix, words) in enumerate(plans):
         with started("gateway", str(folder / f"home{place}"), url, *words) as gateway:
@@ -363,7 +386,8 @@ def _table(rows: Sequence[Row], absent: Sequence[str]) -> Table:
         "Median of the rounds, in brackets least and most; 64 requests under way (LiteLLM: 4). Local answers are sent "
         "after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for contexts "
         "never asked before), without a certificate. A context that it does not remember is asked in one round only: "
-        "a gate does not decide twice about the same bytes."
+        "a gate does not decide twice about the same bytes. Step by step the student has a message or two to read, "
+        "drawn from all conversations a whole one."
     )
     if absent:
         note += f" Not measured here: {', '.join(absent)}."

@@ -19,3 +19,9 @@ def test_a_context_that_is_new_is_new_in_its_round() -> None:
 def test_known_contexts_and_repetitions_stay_as_they_were_drawn() -> None:
     places = _own_tail([0, 3, 12, 12, 3], KNOWN, [7, 8])
     assert places == [0, 3, KNOWN + 7, KNOWN + 7, 3]
+
+
+def test_conversations_that_go_on_are_asked_in_order() -> None:
+    parts = _parts(10, 3)
+    assert [place for part in parts for place in part] == list(range(10))
+    assert {len(part) for part in parts} == {3, 4}

@@ -6,19 +6,22 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ultracore.distillation.decisions import State
+from ultracore.distillation.students.compact import transcript
 from ultracore.distillation.students.compact.arguments import question_for
 from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, LIKELY, availability
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
+from ultracore.distillation.students.compact.lru import LruCache
 from ultracore.distillation.students.compact.slots import slots_of
 from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.students.compact.tables import LINKS_AT
-from ultracore.distillation.students.compact.transcript import Transcript, key_of
+from ultracore.distillation.students.compact.transcript import Transcript, Turn, key_of
 from ultracore.distillation.tools import Tool
 
 WORDS = st.sampled_from(["Ada", "Lima", "R-77", "5", "5.0", "order 12", "yes", "Lima to Oslo", ""])
@@ -57,10 +60,10 @@ MESSAGES = st.lists(
 @given(MESSAGES)
 @settings(max_examples=200, deadline=None)
 def test_equal_values_are_one_candidate_with_all_its_places(messages: list[dict[str, Any]]) -> None:
-    transcript = Transcript(State(messages, []))
-    pool = Candidates(transcript)
+    read = Transcript(State(messages, []))
+    pool = Candidates(read)
     lying: dict[str, list[tuple[int, Any]]] = {}
-    for number, turn in enumerate(transcript.turns):
+    for number, turn in enumerate(read.turns):
         for leaf in turn.leaves:
             lying.setdefault(key_of(leaf.value), []).append((number, leaf))
     assert list(pool.index) == pool.keys == list(lying)
@@ -82,19 +85,19 @@ def test_equal_values_are_one_candidate_with_all_its_places(messages: list[dict[
 @given(MESSAGES)
 @settings(max_examples=100, deadline=None)
 def test_what_is_said_of_a_candidate_follows_from_the_conversation(messages: list[dict[str, Any]]) -> None:
-    transcript = Transcript(State(messages, []))
-    pool = Candidates(transcript)
+    read = Transcript(State(messages, []))
+    pool = Candidates(read)
     rows = pool.static_rows
     assert rows.shape == (len(pool) + 1, STATIC_FEATURES)
     assert not rows[-1].any()
-    n = len(transcript.turns)
+    n = len(read.turns)
     for place, row in enumerate(rows[:-1].tolist()):
         turns, paths = pool.turns_of[place], pool.paths_of[place]
         spoken = sum(path.startswith("user:") for path in paths)
         expected = [len(paths), n - turns[-1], n - turns[0], spoken, sum(path.startswith("call:") for path in paths)]
         assert np.allclose([*row[:3], *row[4:6]], np.log1p(expected), rtol=1e-6)
         assert row[3] == (turns[-1] == n - 1)
-        assert row[8] == (len(pool.keys[place]) > 1 and pool.keys[place].lower() in transcript.user_text.lower())
+        assert row[8] == (len(pool.keys[place]) > 1 and pool.keys[place].lower() in read.user_text.lower())
 
 
 @given(
@@ -111,8 +114,8 @@ def test_what_is_at_hand_is_counted_value_by_value(
     tools = [
         Tool("f", parameters={"type": "object", "properties": {name: {} for name in gold}, "required": list(gold)})
     ]
-    transcript = Transcript(State(messages, tools))
-    pool = Candidates(transcript)
+    read = Transcript(State(messages, tools))
+    pool = Candidates(read)
     found = availability(tools, pool, Knowledge(slots))[0]
     assert any(np.allclose(found, _at_hand(pool, ("f", (name,)), slots[f"f/{name}"].priors())) for name in gold)
 
@@ -161,3 +164,23 @@ def test_a_value_is_linked_to_those_chosen_before_it() -> None:
     assert not any(kiel)
     again = question_for(slot, sources, [(chosen, "Kiel")])
     assert [key for key, row in zip(again.keys, again.rows[:, LINKS_AT], strict=True) if row.any()] == ["Kiel"]
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=4), st.sampled_from([0, 2_000, 20_000]))
+@settings(max_examples=60, deadline=None)
+def test_what_is_remembered_of_messages_changes_nothing_and_has_its_bounds(
+    conversations: list[list[dict[str, Any]]], max_bytes: int
+) -> None:
+    def read() -> list[Transcript]:
+        return [Transcript(State(messages, [])) for messages in [*conversations, *conversations]]
+
+    expected = read()
+    with pytest.MonkeyPatch.context() as patch:
+        cache = LruCache[tuple[Any, ...], Turn](max_bytes)
+        patch.setattr(transcript, "_remembered", cache)
+        found = read()
+    assert cache.size <= max_bytes
+    for mine, other in zip(found, expected, strict=True):
+        assert [turn.leaves for turn in mine.turns] == [turn.leaves for turn in other.turns]
+        assert mine.actions == other.actions
+        assert np.array_equal(Candidates(mine).static_rows, Candidates(other).static_rows)

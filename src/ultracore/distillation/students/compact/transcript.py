@@ -16,6 +16,7 @@ import msgspec
 from ultracore.distillation.decisions import SYSTEM_ROLES, Message, State, text_of
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.compact.days import Calendar, today_in
+from ultracore.distillation.students.compact.lru import LruCache
 from ultracore.distillation.students.compact.moments import latest_month
 from ultracore.distillation.students.compact.stated import digits_in, looks_like_id, stated
 from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of, words_of
@@ -24,7 +25,9 @@ from ultracore.distillation.tools import ToolCall, parse_call
 
 __all__ = ["Transcript", "Turn"]
 
-REMEMBERED_MESSAGES = 8192
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the messages remembered, some seven thousand: what an agent's conversations say is read once."""
+
 MAX_LEAVES = 4000
 """Of one message; the rest of a huge tool result is not offered as values."""
 
@@ -59,7 +62,7 @@ class Turn(NamedTuple):
 
 USERS = frozenset({"user", "context", "system"})
 """Whose words say what is wanted."""
-_remembered: dict[Any, Turn] = {}
+_remembered = LruCache[tuple[Any, ...], Turn](MAX_BYTES)
 
 
 class Transcript:
@@ -261,10 +264,13 @@ def _remember(message: Message, text: str, calls: tuple[ToolCall, ...], source: 
     turn = _remembered.get(key)
     if turn is None:
         turn = _turn(str(message.get("role")), text, content, calls, source, calendar)
-        if len(_remembered) >= REMEMBERED_MESSAGES:
-            _remembered.clear()
-        _remembered[key] = turn
+        _remembered.keep(key, turn, _size(turn, len(plain) + len(said)))
     return turn
+
+
+def _size(turn: Turn, characters: int) -> int:
+    """About how many bytes a turn takes: 0.6 to 1.8 times what `tracemalloc` finds on five sets of conversations."""
+    return 500 + 4 * characters + 60 * len(turn.words) + 600 * len(turn.leaves)
 
 
 def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], source: str, calendar: Calendar) -> Turn:
