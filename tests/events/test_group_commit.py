@@ -131,6 +131,14 @@ def test_who_waits_is_not_held_back_by_who_does_not(
     assert last.future.result(5) == [1]
 
 
+def test_a_hurry_that_is_over_ends_nobodys_patience(disk: Disk) -> None:
+    group = GroupCommit(disk)
+    group._queue.put(batch())
+    group._hurry()
+    assert len(group._take(None)[0]) == 1
+    assert group._calm.locked()
+
+
 def row(name: str) -> Row:
     return Row(name, "T", 1, name, "thing", "t", None, None, "2026-01-01T00:00:00+00:00", None, None, b"{}")
 
