@@ -221,3 +221,24 @@ def test_a_long_request_is_not_looked_up_where_nothing_may_block(fakes: Any, wor
     verdict = asyncio.run(decider.decide(world.gate, request))
     decider.close()
     assert verdict.reason == Reason.UNSUPPORTED_REQUEST
+
+
+def test_overload_without_a_teacher_says_when_to_ask_again(fakes: Any, world: Any) -> None:
+    world.student.rule = lambda state: (time.sleep(0.3), world.student.weather(state))[1]
+    decider = Decider(timeout_seconds=5.0, max_waiting=1)
+
+    async def ask() -> list[Any]:
+        async with world.client(None, decider=decider) as client:
+
+            async def one(city: str) -> Any:
+                return await client.post("/v1/chat/completions", json=fakes.chat(f"weather in {city}"))
+
+            first = asyncio.create_task(one("Rome"))
+            await asyncio.sleep(0.1)
+            second = await one("Bern")
+            return [await first, second]
+
+    first, second = asyncio.run(ask())
+    assert (first.status_code, first.headers["x-distill-source"]) == (200, "student")
+    assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+    assert second.headers["x-distill-reason"] == "overload"
