@@ -110,10 +110,11 @@ def held_in(leaves: Mapping[tuple[str, str], Leaf]) -> tuple[Held, ...]:
 
 
 def _held(key: str, same: list[Leaf]) -> Held:
-    path, value, thing, root = same[0]
-    if len(same) == 1:
-        return Held(key, value, (path,), _remember(((id(thing), id(root)),), ((thing, root),)))
-    around = surroundings_of([(leaf.thing, leaf.root) for leaf in same])
+    _, value, thing, root = same[0]
+    if all([leaf.thing is thing and leaf.root is root for leaf in same]):  # as a rule
+        around = _remember(((id(thing), id(root)),), ((thing, root),))
+    else:
+        around = surroundings_of([(leaf.thing, leaf.root) for leaf in same])
     return Held(key, value, tuple([leaf.path for leaf in same]), around)
 
 
