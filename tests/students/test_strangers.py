@@ -84,8 +84,8 @@ def test_a_slot_never_seen_borrows_from_its_name_then_from_its_type() -> None:
     pools = [example.pool for example in prepare(decisions).examples]
     knowledge = Knowledge.count(decisions, pools, {}, [])
     (known,) = slots_of(tool_for("flight", "airline"))
-    (same_name,) = slots_of(tool_for("plane", "airline"))
-    (same_type,) = slots_of(tool_for("plane", "pilot"))
+    (same_name,) = slots_of(Tool("plane", parameters={"properties": {"airline": {"type": "string", "enum": ["A"]}}}))
+    (same_type,) = slots_of(Tool("plane", parameters={"properties": {"pilot": {"type": "string"}}}))
     (strange,) = slots_of(Tool("f", parameters={"properties": {"n": {"type": "integer"}}}))
     assert [knowledge.strangeness(slot) for slot in (known, same_name, same_type, strange)] == [0, 1, 2, 3]
     assert knowledge.of(same_name).gold == knowledge.of(known).gold != {}
@@ -123,3 +123,21 @@ def test_tools_are_hidden_only_where_the_tools_on_offer_vary() -> None:
     everything = [tool_for(*pair) for pair in THINGS[:14]]
     same = [msgspec.structs.replace(d, state=State(d.state.messages, everything)) for d in varied]
     assert hidden_tools(same, 0) == frozenset()
+
+
+def test_tools_that_are_always_offered_together_are_hidden_together() -> None:
+    rng = random.Random(4)
+    services = [[Tool(f"{verb}_{number}") for verb in ("find", "book")] for number in range(8)]
+    decisions = []
+    for number in range(80):
+        chosen = rng.sample(services, 3)
+        tool = rng.choice([tool for service in chosen for tool in service])
+        state = State([{"role": "user", "content": "go"}], [tool for service in chosen for tool in service])
+        decisions.append(
+            Decision(state=state, calls=(ToolCall(tool.name, {}),), episode=f"e{number}", task=f"t{number}")
+        )
+    hidden = hidden_tools(decisions, 0)
+    assert len(hidden) == 8
+    assert {name.partition("_")[2] for name in hidden if name.startswith("find")} == {
+        name.partition("_")[2] for name in hidden if name.startswith("book")
+    }

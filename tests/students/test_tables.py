@@ -15,7 +15,12 @@ from ultracore.distillation.students.compact.matching import Matcher
 from ultracore.distillation.students.compact.per_tool import REMEMBERED, PerTool
 from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import document_of
-from ultracore.distillation.students.compact.tables import ARGUMENT_FEATURES, lay_out, without
+from ultracore.distillation.students.compact.tables import (
+    ARGUMENT_FEATURES,
+    ARGUMENT_FEATURES_BEFORE_TOPICS,
+    lay_out,
+    without,
+)
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.fit import fit_compact
@@ -83,7 +88,7 @@ def test_what_is_left_of_a_table_is_compared_with_what_is_left(evidence: ActionE
     assert best.key not in [key for _, _, key in rest.alternatives]
     assert len(rest.rows) == len(table.rows) - 1
     assert ((rest.rows <= table.rows.max(axis=0)) | (rest.rows == 0)).all()
-    relative = slice(ARGUMENT_FEATURES - 6, ARGUMENT_FEATURES)
+    relative = slice(ARGUMENT_FEATURES_BEFORE_TOPICS - 6, ARGUMENT_FEATURES_BEFORE_TOPICS)
     assert (rest.rows[:, relative].max(axis=0) == 0).all(), "the best of those left is the measure"
     assert without(table, {key for _, _, key in table.alternatives}).rows.shape == (0, ARGUMENT_FEATURES)
 

@@ -37,9 +37,26 @@ def hidden_tools(decisions: Sequence[Decision], seed: int) -> frozenset[str]:
         decisions: What is learned from.
         seed: Chooses the tools.
     """
-    variety = {frozenset(tool.name for tool in decision.state.tools) for decision in decisions}
+    variety = sorted({tuple(sorted(tool.name for tool in decision.state.tools)) for decision in decisions})
     called = sorted({call.name for decision in decisions for call in decision.calls})
     if len(called) < LEAST_TOOLS or len(variety) < LEAST_VARIETY:
         return frozenset()
-    order = np.random.default_rng(seed).permutation(len(called))
-    return frozenset(called[place] for place in order[: int(HIDDEN * len(called))].tolist())
+    hidden: list[str] = []
+    services = _services(called, variety)
+    for place in np.random.default_rng(seed).permutation(len(services)).tolist():
+        if len(hidden) + len(services[place]) <= HIDDEN * len(called):
+            hidden += services[place]
+    return frozenset(hidden)
+
+
+def _services(called: Sequence[str], variety: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The tools in groups that are always offered together: who is new to one of a service is new to all of it."""
+    offers: dict[str, list[int]] = {name: [] for name in called}
+    for number, offered in enumerate(variety):
+        for name in offered:
+            if name in offers:
+                offers[name].append(number)
+    services: dict[tuple[int, ...], list[str]] = {}
+    for name, numbers in offers.items():
+        services.setdefault(tuple(numbers), []).append(name)
+    return list(services.values())

@@ -21,8 +21,9 @@ from ultracore.distillation.students.compact.candidates import Candidates, packe
 from ultracore.distillation.students.compact.forest import Forest
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.prompts import Prompts
+from ultracore.distillation.students.compact.relatives import Relative
 from ultracore.distillation.students.compact.sources import Learned
-from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
+from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector, document_of
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import REPLY
@@ -30,6 +31,7 @@ from ultracore.distillation.tools import REPLY
 __all__ = [
     "ACTION_FEATURES",
     "ACTION_FEATURES_BEFORE_FOREST",
+    "ACTION_FEATURES_BEFORE_RELATIVES",
     "OTHER",
     "ActionEvidence",
     "Ngrams",
@@ -51,7 +53,8 @@ LEAST = 1e-4
 _STATE = 16
 _FOREST = 3
 ACTION_FEATURES_BEFORE_FOREST = 31 + AVAILABILITY_FEATURES + _STATE
-ACTION_FEATURES = ACTION_FEATURES_BEFORE_FOREST + _FOREST
+ACTION_FEATURES_BEFORE_RELATIVES = ACTION_FEATURES_BEFORE_FOREST + _FOREST
+ACTION_FEATURES = ACTION_FEATURES_BEFORE_RELATIVES + 1
 
 
 class Ngrams(msgspec.Struct):
@@ -131,8 +134,15 @@ def action_rows(
     Returns:
         The actions, and [actions, ACTION_FEATURES] float32.
     """
+    known = _known_as(transcript, evidence)
+    read = transcript.renamed({name: relative.key for name, relative in known.items()}) if known else transcript
+    row = evidence.encoder.encode(document_of(read)) if read.actions != transcript.actions else row
     words, structure = (_shared(model.softmax(row), transcript) for model in (evidence.words, evidence.structure))
+    for name, relative in known.items():
+        for shares in (words, structure):
+            shares[name] = relative.likeness * shares.get(relative.key, 0.0)
     intents = evidence.intents.sigmoid(row) if evidence.intents.classes else {}
+    intents |= {name: intents[relative.key] for name, relative in known.items() if relative.key in intents}
     fit = evidence.encoder.matcher.similarities(transcript)
     names = shortlist(transcript, words, fit)
     ranked = sorted(fit.values())[-2:]
@@ -142,12 +152,13 @@ def action_rows(
     described = [transcript.tools[name] for name in names[1:]]
     at_hand = [[-1.0] * AVAILABILITY_FEATURES, *availability(described, pool, evidence.learned.knowledge).tolist()]
     votes = _vote_features(names, transcript, row, evidence.forest)
-    best, after = math.log(max(words.values(), default=1.0) + 1e-5), evidence.ngrams.after(transcript.actions)
+    best, after = math.log(max(words.values(), default=1.0) + 1e-5), evidence.ngrams.after(read.actions)
     flat: list[float] = []
+    learned = evidence.words.classes
     for place, name in enumerate(names):
         other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
         flat += (
-            *_model_features(name, words, structure, best, after),
+            *_model_features(name, known[name].key if name in known else name, words, structure, best, after),
             intents.get(name, 0.0),
             intents.get(name, 0.0) * (used[name] == 0),
             other,
@@ -157,8 +168,21 @@ def action_rows(
             *at_hand[place],
             *state,
             *votes[place],
+            known[name].likeness if name in known else float(name in learned),
         )
     return names, packed(flat, len(flat) // len(names))
+
+
+def _known_as(t: Transcript, evidence: ActionEvidence) -> dict[str, Relative]:
+    """Of the tools that the linear models do not know, those that do what another one does that they know."""
+    learned, knowledge = evidence.words.classes, evidence.learned.knowledge
+    found = {}
+    for name, tool in t.tools.items():
+        if name not in learned:
+            relative = next((r for r in knowledge.relatives_of(tool) if r.key in learned), None)
+            if relative is not None:
+                found[name] = relative
+    return found
 
 
 def _shared(shares: dict[str, float], t: Transcript) -> dict[str, float]:
@@ -170,6 +194,7 @@ def _shared(shares: dict[str, float], t: Transcript) -> dict[str, float]:
 
 def _model_features(
     name: str,
+    known_as: str,
     words: Mapping[str, float],
     structure: Mapping[str, float],
     best: float,
@@ -183,8 +208,8 @@ def _model_features(
         math.log(p_structure + 1e-5),
         log_words - best,
         p_words,
-        *[_share(followers, total, name, p_structure) for followers, total in after],
-        float(name in words),
+        *[_share(followers, total, known_as, p_structure) for followers, total in after],
+        float(known_as == name and name in words),
     ]
 
 

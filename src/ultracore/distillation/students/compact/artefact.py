@@ -18,10 +18,10 @@ from ultracore.distillation.students.artefact import read_artefact, write_artefa
 from ultracore.distillation.students.compact.actions import (
     ACTION_FEATURES,
     ACTION_FEATURES_BEFORE_FOREST,
+    ACTION_FEATURES_BEFORE_RELATIVES,
     ActionEvidence,
     Ngrams,
 )
-from ultracore.distillation.students.compact.arguments import ARGUMENT_FEATURES, ARGUMENT_FEATURES_BEFORE_MENTIONS
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.familiarity import Familiarity
 from ultracore.distillation.students.compact.forest import Forest
@@ -35,6 +35,11 @@ from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import Linear, SparseEncoder
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers
+from ultracore.distillation.students.compact.tables import (
+    ARGUMENT_FEATURES,
+    ARGUMENT_FEATURES_BEFORE_MENTIONS,
+    ARGUMENT_FEATURES_BEFORE_TOPICS,
+)
 from ultracore.distillation.students.compact.tagger import Tagger
 from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
 
@@ -50,7 +55,12 @@ _WIDTHS = {
     "calls": DRAFT_FEATURES,
     "gate": WHOLE_FEATURES,
 }
-_EARLIER = {("actions", ACTION_FEATURES_BEFORE_FOREST), ("arguments", ARGUMENT_FEATURES_BEFORE_MENTIONS)}
+_EARLIER = {
+    ("actions", ACTION_FEATURES_BEFORE_FOREST),
+    ("actions", ACTION_FEATURES_BEFORE_RELATIVES),
+    ("arguments", ARGUMENT_FEATURES_BEFORE_MENTIONS),
+    ("arguments", ARGUMENT_FEATURES_BEFORE_TOPICS),
+}
 """Widths of earlier releases' rankers, which leave later columns out."""
 
 

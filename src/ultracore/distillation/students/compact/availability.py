@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.per_tool import REMEMBERED
+from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.tools import Tool
 
 __all__ = ["AVAILABILITY_FEATURES", "availability"]
@@ -155,12 +156,16 @@ class _Known:
             if len(self._wanted) >= REMEMBERED:
                 self._wanted.clear()
             slots = [
-                _Wanted(self._slots.get(slot.key, -1), (slot.tool, slot.path), bool(knowledge.of(slot).calls))
+                _Wanted(self._row(slot, knowledge), (slot.tool, slot.path), bool(knowledge.of(slot).calls))
                 for slot in knowledge.slots_of(tool)
                 if slot.required and not slot.allowed and slot.kind != "whole" and slot.key not in knowledge.free_text
             ]
             found = self._wanted[id(tool)] = tool, slots  # holds the tool: its identity stays its own
         return found[1]
+
+    def _row(self, slot: Slot, knowledge: Knowledge) -> int:
+        """Of the slot or of its nearest relative."""
+        return next((self._slots[key] for key, _ in knowledge.relatives(slot)), -1)
 
     def priors(self, slots: Sequence[_Wanted], kinds: Iterable[tuple[str, ...]]) -> Floats:
         """The highest prior of any of the paths of each kind: [slots, kinds] float32."""

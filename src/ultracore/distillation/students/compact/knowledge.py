@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.per_tool import REMEMBERED, PerTool
+from ultracore.distillation.students.compact.relatives import (
+    LEAST_OF_SLOTS,
+    LEAST_OF_TOOLS,
+    About,
+    Relative,
+    Relatives,
+    about,
+    about_tool,
+)
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, slots_of, value_at
 from ultracore.distillation.students.compact.text import shape_of
 from ultracore.distillation.students.compact.transcript import key_of
@@ -70,6 +81,8 @@ class Knowledge(msgspec.Struct, weakref=True):
         together: Whether the teacher was seen to make several calls in one message.
         alone: Tools that were called often, and never followed by another call in the same message.
         pooled: What is known of slots of one name (`name:...`), and of one type (`type:...`), of all tools together.
+        about: Slot key -> what its name and description say, see `relatives`.
+        tools: Tool called in training -> likewise.
     """
 
     slots: dict[str, SlotKnowledge] = {}
@@ -78,21 +91,42 @@ class Knowledge(msgspec.Struct, weakref=True):
     together: bool = False
     alone: list[str] = []
     pooled: dict[str, SlotKnowledge] = {}
+    about: dict[str, About] = {}
+    tools: dict[str, About] = {}
 
     def may_go_on(self, tool: str) -> bool:
         """Whether a call of this tool may be followed by another one in the same message."""
         return self.together and tool not in self.alone
 
     def of(self, slot: Slot) -> SlotKnowledge:
-        """The counts of a slot; if it was never seen, those of its name, then of its type, together."""
-        return next((found for key in _keys(slot) if (found := self._counts(key)) is not None), SlotKnowledge())
+        """The counts of a slot; if it was never seen, those of its relatives, of its name, or of its type, together."""
+        if slot.key in self.slots:
+            return self.slots[slot.key]
+        if relatives := self.relatives(slot):
+            return _borrowed(slot, [self.slots[relative.key] for relative in relatives])
+        return next((self.pooled[key] for key in _keys(slot) if key in self.pooled), SlotKnowledge())
 
-    def strangeness(self, slot: Slot) -> int:
-        """0 for a slot that was seen, 1 where only its name was, 2 where only its type was, else 3."""
-        return next((level for level, key in enumerate(_keys(slot)) if self._counts(key) is not None), 3)
+    def relatives(self, slot: Slot) -> list[Relative]:
+        """Slots that were seen and that mean what this one means, nearest first; itself, if it was seen."""
+        if slot.key in self.slots:
+            return [Relative(slot.key, 1.0)]
+        return _Kin.of(self).of_slot(slot)
 
-    def _counts(self, key: str) -> SlotKnowledge | None:
-        return self.slots.get(key) or self.pooled.get(key)
+    def relatives_of(self, tool: Tool) -> list[Relative]:
+        """Tools that were called in training and that do what this one does, nearest first."""
+        return _Kin.of(self).of_tool(tool)
+
+    def rarity(self, word: str) -> float:
+        """How seldom a word stands in the names and descriptions of known slots (0..1)."""
+        return _Kin.of(self).slots.rarity(word)
+
+    def strangeness(self, slot: Slot) -> float:
+        """0 for a slot that was seen, less than 1 for a relative of one; 1 where its name was, 2 its type, else 3."""
+        if slot.key in self.slots:
+            return 0.0
+        if relatives := self.relatives(slot):
+            return 1.0 - 0.5 * relatives[0].likeness
+        return next((level for level, key in enumerate(_keys(slot), start=1) if key in self.pooled), 3.0)
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -120,6 +154,7 @@ class Knowledge(msgspec.Struct, weakref=True):
             for call in decision.calls[:1]:
                 if call.arguments is None or call.name not in tools:
                     continue
+                knowledge.tools.setdefault(call.name, about_tool(tools[call.name]))
                 for slot in knowledge.slots_of(tools[call.name]):
                     for part, values in _parts(slot, call.arguments):
                         slots[part.key] = part
@@ -129,33 +164,81 @@ class Knowledge(msgspec.Struct, weakref=True):
         for key, counts in knowledge.slots.items():
             _settle(counts, {text: len(tasks[key, text]) for text in counts.constants})
         knowledge.pooled = _pool(knowledge.slots, slots)
+        knowledge.about = {key: about(slot) for key, slot in sorted(slots.items())}
         return knowledge
 
 
-def _keys(slot: Slot) -> tuple[str, str, str]:
+def _keys(slot: Slot) -> tuple[str, str]:
     declared = slot.schema.get("type")
-    return slot.key, f"name:{slot.name.lower()}", f"type:{slot.kind}:{declared if isinstance(declared, str) else ''}"
+    return f"name:{slot.name.lower()}", f"type:{slot.kind}:{declared if isinstance(declared, str) else ''}"
 
 
 def _pool(counts: dict[str, SlotKnowledge], slots: Mapping[str, Slot]) -> dict[str, SlotKnowledge]:
     """Counts of slots of one name, and of one type, added up; constants belong to a name, not to a type."""
-    pooled: dict[str, SlotKnowledge] = {}
+    groups: dict[str, list[SlotKnowledge]] = defaultdict(list)
     for key, slot in sorted(slots.items()):
-        own, (_, name, kind) = counts[key], _keys(slot)
-        for group in (name, kind):
-            into = pooled.setdefault(group, SlotKnowledge())
-            into.calls, into.present = into.calls + own.calls, into.present + own.present
-            into.values += own.values
-            for field in ("gold", "seen", "shapes"):
-                totals = getattr(into, field)
-                for text, n in getattr(own, field).items():
-                    totals[text] = totals.get(text, 0) + n
-        for text, (value, times, tasks) in own.constants.items():
-            _, before, in_tasks = pooled[name].constants.get(text, (value, 0, 0))
-            pooled[name].constants[text] = (value, before + times, in_tasks + tasks)
-    for sums in pooled.values():
-        sums.constants = _commonest(sums.constants)
+        for group in _keys(slot):
+            groups[group].append(counts[key])
+    pooled = {group: _together(members) for group, members in groups.items()}
+    for group, sums in pooled.items():
+        if group.startswith("type:"):
+            sums.constants = {}
     return pooled
+
+
+def _borrowed(slot: Slot, members: Sequence[SlotKnowledge]) -> SlotKnowledge:
+    """What a slot never seen has of others; those that are always given say not how often it is left out."""
+    counts = _together(members)
+    if not slot.required:
+        free = [own for own in members if own.present < own.calls]
+        counts.calls, counts.present = sum(own.calls for own in free), sum(own.present for own in free)
+    return counts
+
+
+def _together(members: Sequence[SlotKnowledge]) -> SlotKnowledge:
+    """Counts added up."""
+    into = SlotKnowledge()
+    for own in members:
+        into.calls, into.present = into.calls + own.calls, into.present + own.present
+        into.values += own.values
+        for field in ("gold", "seen", "shapes"):
+            totals = getattr(into, field)
+            for text, n in getattr(own, field).items():
+                totals[text] = totals.get(text, 0) + n
+        for text, (value, times, tasks) in own.constants.items():
+            _, before, in_tasks = into.constants.get(text, (value, 0, 0))
+            into.constants[text] = (value, before + times, in_tasks + tasks)
+    into.constants = _commonest(into.constants)
+    return into
+
+
+class _Kin:
+    """The relatives of whatever is new, searched for once."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.slots = Relatives(knowledge.about, LEAST_OF_SLOTS)
+        tools = Relatives(knowledge.tools, LEAST_OF_TOOLS)
+        self.of_tool = PerTool(lambda tool: tools.near(about_tool(tool)))
+        self._found: dict[int, tuple[Slot, list[Relative]]] = {}
+
+    @classmethod
+    def of(cls, knowledge: Knowledge) -> _Kin:
+        """That of this knowledge, made once."""
+        if knowledge not in _kin:
+            _kin[knowledge] = cls(knowledge)
+        return _kin[knowledge]
+
+    def of_slot(self, slot: Slot) -> list[Relative]:
+        """Slots that are like this one."""
+        found = self._found.get(id(slot))
+        if found is None:
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            found = self._found[id(slot)] = slot, self.slots.near(about(slot))  # holds the slot: its identity stays
+        return found[1]
+
+
+_kin: WeakKeyDictionary[Knowledge, _Kin] = WeakKeyDictionary()
 
 
 def _parts(slot: Slot, arguments: dict[str, Any]) -> Iterator[tuple[Slot, list[Any]]]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from ultracore.distillation.tools import Tool
 
-__all__ = ["PerTool"]
+__all__ = ["REMEMBERED", "PerTool"]
 
 Fact = TypeVar("Fact")
 

@@ -19,6 +19,7 @@ from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.sources import Alternative
 from ultracore.distillation.students.compact.spelling import begins_with_capitals
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
+from ultracore.distillation.students.compact.topics import STEM, stem
 from ultracore.distillation.students.compact.transcript import key_of
 
 __all__ = ["Plan", "plan_of"]
@@ -84,10 +85,13 @@ class Plan:
         is_named: Whether its values are names, which begin with a capital.
         affixes: Prefix, shape of what was said, suffix.
         values: Members of the enum, then constants.
+        is_known: Whether the slot itself was seen, not only others like it.
         may_be_absent: Whether the argument may be left out.
         name: Words of the argument's name.
         description: Its description, in small letters.
         described: Words of the description that the name has not.
+        topic: Stems of the name's words, with their weights; see `topics`.
+        explained: Those that only the description has.
         origins: What paths say together (`origin`), as far as it was asked.
         habits: What is known of values (`habit`), likewise.
     """
@@ -106,12 +110,16 @@ class Plan:
         constants = [self.typed(value) for value, _, tasks in self.counts.constants.values() if tasks >= MIN_TASKS]
         values = [*slot.allowed, *(value for value in constants if value is not ABSENT)]
         self.values = [Alternative(-1, value, key_of(value)) for value in values]
-        seldom = not self.counts.calls or self.counts.present < self.counts.calls
+        self.is_known = slot.key in knowledge.slots
+        seldom = not self.is_known or self.counts.present < self.counts.calls
         self.may_be_absent = not slot.required and (slot.repeats or seldom)
         self.name = frozenset(name_words(slot.name))
         self._name_size = max(len(self.name), 1)
+        self.topic = _topic(self.name, knowledge)
         self.description = str(slot.schema.get("description") or "").lower()
         self.described = frozenset(words_of(self.description)) - self.name
+        described = _topic(self.described, knowledge)
+        self.explained = {word: weight for word, weight in described.items() if word not in self.topic}
         self._sources: dict[str, Source] = {}
         self.origins: dict[tuple[str, ...], Origin] = {}
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
@@ -181,6 +189,12 @@ class Plan:
         logs = [math.log((self.counts.attributes.get(a, 0) + 0.5) / total) for a in attributes]
         # fsum does not depend on the order, and that of a set differs from process to process
         return (min(logs), max(logs), math.fsum(logs) / len(logs)) if logs else (0.0, 0.0, 0.0)
+
+
+def _topic(words: Collection[str], knowledge: Knowledge) -> dict[str, float]:
+    """Stems of the longer words, rarer ones weighing more; of all words where none is long."""
+    chosen = [word for word in sorted(words) if len(word) >= STEM] or sorted(words)
+    return {stem(word): knowledge.rarity(word) for word in chosen}
 
 
 @lru_cache(maxsize=65536)

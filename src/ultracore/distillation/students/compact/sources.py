@@ -23,6 +23,7 @@ from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.spelling import shortened
 from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TURNS, Spoken, Tagger
 from ultracore.distillation.students.compact.text import words_of
+from ultracore.distillation.students.compact.topics import Talk
 
 __all__ = ["SILENT", "Alternative", "Echo", "Learned", "Meanings", "Sources", "Table", "forms_of"]
 
@@ -111,6 +112,7 @@ class Sources:
         tables: Slot key -> its alternatives, once they were gathered.
         text: What the user said last, in small letters.
         words: All words that the user used, and those of the agent's last reply.
+        talk: What was said lately.
     """
 
     def __init__(self, pool: Candidates, row: Vector, learned: Learned) -> None:
@@ -126,6 +128,7 @@ class Sources:
         self._echoes: dict[str, Echo] = {}
         self.text = pool.transcript.last_user_text.lower()
         self.words = pool.transcript.user_words | pool.transcript.reply_words
+        self.talk = Talk(pool.transcript)
 
     def echo(self, key: str) -> Echo:
         """Where the conversation says a value, by its text."""
@@ -151,7 +154,8 @@ class Sources:
 
     def shares(self, slot: Slot) -> Mapping[str, float] | None:
         """Probability of each value text by what is meant; `None` where the slot's values are not few."""
-        model = self._learned.meanings.get(slot.key)
+        meanings = self._learned.meanings
+        model = next((meanings[r.key] for r in self.knowledge.relatives(slot) if r.key in meanings), None)
         if model is None:
             return None
         if slot.key not in self._shares:
@@ -180,13 +184,18 @@ class Sources:
         tagger = self._learned.tagger
         if tagger is None:
             return []
-        tool = slot.tool if slot.tool in tagger.tools else ANY_TOOL
-        if tool not in tagger.tools:
-            return []
+        if slot.tool in tagger.tools:
+            return [span for span in self._spans(tagger, slot.tool) if span.slot == slot.key]
+        for key, _ in self.knowledge.relatives(slot):
+            if (tool := key.partition("/")[0]) in tagger.tools:
+                return [span for span in self._spans(tagger, tool) if span.slot == key]
+        return self._spans(tagger, ANY_TOOL) if ANY_TOOL in tagger.tools else []
+
+    def _spans(self, tagger: Tagger, tool: str) -> list[Spoken]:
         if tool not in self._spoken:
             texts = reversed(self.pool.transcript.user_texts[-MAX_USER_TURNS:])
             self._spoken[tool] = [span for text in texts for span in tagger.spans(tool, text)]
-        return [span for span in self._spoken[tool] if tool == ANY_TOOL or span.slot == slot.key]
+        return self._spoken[tool]
 
 
 class Forms(NamedTuple):

@@ -18,9 +18,18 @@ from ultracore.distillation.students.compact.slots import ABSENT, Slot
 from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
 from ultracore.distillation.students.compact.spelling import titled
 from ultracore.distillation.students.compact.text import shape_of
+from ultracore.distillation.students.compact.topics import TOPIC_FIGURES, truth_of
 from ultracore.distillation.students.compact.transcript import key_of
 
-__all__ = ["ARGUMENT_FEATURES", "ARGUMENT_FEATURES_BEFORE_MENTIONS", "LINKS_AT", "TAKEN_AT", "lay_out", "without"]
+__all__ = [
+    "ARGUMENT_FEATURES",
+    "ARGUMENT_FEATURES_BEFORE_MENTIONS",
+    "ARGUMENT_FEATURES_BEFORE_TOPICS",
+    "LINKS_AT",
+    "TAKEN_AT",
+    "lay_out",
+    "without",
+]
 
 Floats = NDArray[np.float32]
 
@@ -34,7 +43,9 @@ _LINKS = 10
 _SAID = 6
 ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * SLOT_FIGURES
 """Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
-ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
+ARGUMENT_FEATURES_BEFORE_TOPICS = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
+"""Likewise, before there were `topics`."""
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_TOPICS + TOPIC_FIGURES
 """Columns that describe a candidate to the ranker."""
 
 _STATIC_AT = slice(STATIC_FEATURES)
@@ -43,6 +54,7 @@ _OWN_AT = slice(LINKS_AT.stop, LINKS_AT.stop + SLOT_FIGURES)
 _OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + SLOT_FIGURES)
 _SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
 _SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
+_TOPIC_AT = slice(_SAID_RELATIVE_AT.stop, ARGUMENT_FEATURES)
 TAKEN_AT = _OWN_AT.start + TAKEN
 """How many values a list has already; -1 for what is no list."""
 
@@ -81,6 +93,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     rows[:, LINKS_AT] = 0.0
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
+    rows[:, _TOPIC_AT] = packed([f for found in gathered for f in _spoken_of(found, sources)], TOPIC_FIGURES)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -101,7 +114,7 @@ def _gathered(slot: Slot, sources: Sources) -> Gathered:
 
 def _gather(plan: Plan, sources: Sources, heard: Heard) -> list[Alternative]:
     """Everything that the slot's value might be, candidates of the conversation first."""
-    if plan.counts.calls and not plan.counts.present:
+    if plan.is_known and not plan.counts.present:
         return []
     found: dict[str, Alternative] = {}
     pool = sources.pool
@@ -182,3 +195,11 @@ def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
     if rows:
         out[rows] = packed(flat, _SAID)
     return out
+
+
+def _spoken_of(found: Gathered, sources: Sources) -> Iterator[float]:
+    """Whether the argument is spoken of, and what that means for each alternative that affirms or denies."""
+    shares = sources.talk.of(found.plan.topic, found.plan.explained)
+    for _, _, key in found.alternatives:
+        truth = truth_of(key)
+        yield from (*shares, truth, truth * shares[-1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -97,6 +98,13 @@ class Transcript:
             self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", UNKNOWN))
         self.actions = [action for turn in self.turns for action in _actions(turn)] + ["+"] * bool(pending)
         self.calls = [call for turn in self.turns for call in turn.calls]
+
+    def renamed(self, names: Mapping[str, str]) -> Transcript:
+        """The same, but its actions bear other names."""
+        other = copy(self)
+        other.__dict__.pop("since_user", None)
+        other.actions = [names.get(action, action) for action in self.actions]
+        return other
 
     @cached_property
     def user_texts(self) -> list[str]:
