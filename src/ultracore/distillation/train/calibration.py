@@ -4,8 +4,8 @@ Fitted on out-of-fold proposals, so that the calibration rows stay unseen. Three
 compared by cross-validated log loss over whole units: logistic (Platt 1999), beta (Kull et al. 2017) and
 centred isotonic regression (Oron & Flournoy 2017). A unit counts for no more rows than the median one. The
 map rises strictly: it changes what a confidence means, not which of two proposals is surer. Tools that training
-never saw have no map of their own: of new SGD dialogues their calls said .41 and were right in .50 (n = 394), where a
-third of the training file's tools was held out (1,473 rows) they said .27, right in .19 (n = 367): none would suit both
+never saw have no map of their own: of new SGD dialogues their calls said .46 and were right in .50 (n = 361), where a
+part of the training file's services was held out they said .52, right in .46 (n = 563): none would suit both
 (a perfectly calibrated student has an expected error of .03 on the former's 873 decisions). What this file
 does not know: thresholds, and where the confidence comes from.
 """
