@@ -138,7 +138,7 @@ class Candidates:
             found.setdefault(paths, []).append(place)
         return found
 
-    @property
+    @cached_property
     def paths(self) -> list[str]:
         """The distinct paths."""
         return list(dict.fromkeys(path for paths in self.kinds for path in paths))

@@ -135,7 +135,7 @@ def _describe(
     unused_ranks: dict[str, int] = {}
     size = math.log1p(len(alternatives))
     absent_is_likely = 1.0 - max(likely.values(), default=0.0)
-    origins, habits, by_slot = plan.origins, plan.habits, (bool(plan.slot.allowed), counts.presence, plan.slot.required)
+    habits, by_slot = plan.habits, (bool(plan.slot.allowed), counts.presence, plan.slot.required)
     has_shares, any_likely = shares is not None, bool(likely)
     taken = 0.0 if plan.slot.repeats else -1.0
     order: list[int] = []
@@ -146,8 +146,7 @@ def _describe(
         log_share = math.log(share + 1e-3) if has_shares else 0.0
         path, prior, similarity, weighed, changed = "", 0.0, 0.0, (0.0, 0.0, 0.0), False
         if place >= 0 and pool is not None:
-            paths = pool.paths_of[place]
-            path, prior, similarity, _ = origins.get(paths) or plan.origin(paths)
+            path, prior, similarity = _provenance(plan, pool.paths_of[place])
             weighed = plan.evidence(pool.around(place).attributes)
             changed = pool.keys[place] != key and value is not ABSENT
         rank, unused_rank, times_used = ranks.get(path, 0), unused_ranks.get(path, 0), used.get(key, 0)
@@ -191,3 +190,16 @@ def _describe(
             plan.strangeness,
         )
     return order, of_state, flat
+
+
+def _provenance(plan: Plan, paths: Sequence[str]) -> tuple[str, float, float]:
+    """The path that speaks best for a candidate, its prior, and the best likeness of a path to the name."""
+    best, prior, similarity = "", 0.0, 0.0
+    known, source = plan.sources, plan.source
+    for path in paths:
+        likelihood, likeness, _ = known.get(path) or source(path)
+        if likelihood > prior or not best:
+            best, prior = path, likelihood
+        if likeness > similarity:
+            similarity = likeness
+    return best, prior, similarity

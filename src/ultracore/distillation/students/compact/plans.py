@@ -54,22 +54,6 @@ class Source(NamedTuple):
     worth: float
 
 
-class Origin(NamedTuple):
-    """What all paths of a value say together.
-
-    Attributes:
-        path: The one with the highest prior, the first of them.
-        prior: Its prior.
-        likeness: The highest likeness of any.
-        worth: The highest worth of any.
-    """
-
-    path: str
-    prior: float
-    likeness: float
-    worth: float
-
-
 class Plan:
     """A slot, ready to be filled.
 
@@ -92,7 +76,7 @@ class Plan:
         described: Words of the description that the name has not.
         topic: Stems of the name's words, with their weights; see `topics`.
         explained: Those that only the description has.
-        origins: What paths say together (`origin`), as far as it was asked.
+        sources: What paths say (`source`), as far as it was asked.
         habits: What is known of values (`habit`), likewise.
     """
 
@@ -120,8 +104,7 @@ class Plan:
         self.described = frozenset(words_of(self.description)) - self.name
         described = _topic(self.described, knowledge)
         self.explained = {word: weight for word, weight in described.items() if word not in self.topic}
-        self._sources: dict[str, Source] = {}
-        self.origins: dict[tuple[str, ...], Origin] = {}
+        self.sources: dict[str, Source] = {}
         self._evidence: dict[frozenset[str], tuple[float, float, float]] = {}
         self.habits: dict[str, tuple[float, float, float, float]] = {}
 
@@ -149,26 +132,15 @@ class Plan:
             return self._members.get(key_of(plain).casefold(), ABSENT)  # letter case aside
         return plain
 
-    def origin(self, paths: tuple[str, ...]) -> Origin:
-        """What the paths of a value say."""
-        found = self.origins.get(paths)
+    def source(self, path: str) -> Source:
+        """What a path says."""
+        found = self.sources.get(path)
         if found is None:
-            if len(self.origins) >= REMEMBERED:
-                self.origins.clear()
-            said = [self._source(path) for path in paths]
-            best = max(range(len(paths)), key=lambda i: said[i].prior)
-            likeness, worth = max(source.likeness for source in said), max(source.worth for source in said)
-            found = self.origins[paths] = Origin(paths[best], said[best].prior, likeness, worth)
-        return found
-
-    def _source(self, path: str) -> Source:
-        found = self._sources.get(path)
-        if found is None:
-            if len(self._sources) >= REMEMBERED:
-                self._sources.clear()
+            if len(self.sources) >= REMEMBERED:
+                self.sources.clear()
             prior, likeness = self.priors.get(path, 0.0), _likeness(path, self.slot.name)
             named = float(SIMILAR * np.float32(likeness)) if likeness >= NAME_SIMILARITY else 0.0
-            found = self._sources[path] = Source(prior, likeness, max(prior, named))
+            found = self.sources[path] = Source(prior, likeness, max(prior, named))
         return found
 
     def beside(self, words: frozenset[str]) -> tuple[float, float]:

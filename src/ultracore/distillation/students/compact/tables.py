@@ -146,17 +146,18 @@ def _heard(plan: Plan, sources: Sources) -> Heard:
 
 def _relevant(plan: Plan, pool: Candidates) -> list[int]:
     """Candidates where values of the slot have lain, or under a name like the slot's, or that the agent just named."""
-    origins, origin = plan.origins, plan.origin
+    known, source = plan.sources, plan.source
+    good = {path for path in pool.paths if (known.get(path) or source(path)).worth > 0}
     found: set[int] = set()
-    for paths, places in pool.kinds.items():
-        if (origins.get(paths) or origin(paths)).worth > 0:
+    for paths, places in pool.kinds.items() if good else ():
+        if not good.isdisjoint(paths):
             found.update(places)
     if not plan.slot.allowed:
         found.update(pool.named)
     chosen = sorted(found)
     if len(chosen) > MAX_CANDIDATES:
         named = frozenset(() if plan.slot.allowed else pool.named)
-        worth = [origin(pool.paths_of[i]).worth for i in chosen]
+        worth = [max(source(path).worth for path in pool.paths_of[i]) for i in chosen]
         best = np.array([max(w, NAMED * (i in named)) for w, i in zip(worth, chosen, strict=True)], np.float32)
         chosen = [chosen[i] for i in sorted(np.argsort(-best, kind="stable")[:MAX_CANDIDATES].tolist())]
     return chosen

@@ -111,7 +111,7 @@ def held_in(leaves: Mapping[tuple[str, str], Leaf]) -> tuple[Held, ...]:
 
 def _held(key: str, same: list[Leaf]) -> Held:
     _, value, thing, root = same[0]
-    if all([leaf.thing is thing and leaf.root is root for leaf in same]):  # as a rule
+    if all(leaf.thing is thing and leaf.root is root for leaf in same):  # as a rule
         around = _remember(((id(thing), id(root)),), ((thing, root),))
     else:
         around = surroundings_of([(leaf.thing, leaf.root) for leaf in same])
