@@ -93,7 +93,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     rows[:, LINKS_AT] = 0.0
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
-    rows[:, _TOPIC_AT] = packed([f for found in gathered for f in _spoken_of(found, sources)], TOPIC_FIGURES)
+    rows[:, _TOPIC_AT] = _spoken_of(gathered, sizes, sources)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -198,9 +198,9 @@ def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
     return out
 
 
-def _spoken_of(found: Gathered, sources: Sources) -> Iterator[float]:
-    """Whether the argument is spoken of, and what that means for each alternative that affirms or denies."""
-    shares = sources.talk.of(found.plan.topic, found.plan.explained)
-    for _, _, key in found.alternatives:
-        truth = truth_of(key)
-        yield from (*shares, truth, truth * shares[-1])
+def _spoken_of(gathered: Sequence[Gathered], sizes: Sequence[int], sources: Sources) -> Floats:
+    """Whether arguments are spoken of, and what that means for each alternative that affirms or denies."""
+    shares = np.array([sources.talk.of(found.plan.topic, found.plan.explained) for found in gathered], np.float32)
+    spoken = np.repeat(shares, sizes, axis=0)
+    truth = np.array([truth_of(key) for found in gathered for _, _, key in found.alternatives], np.float32)
+    return np.column_stack([spoken, truth, truth * spoken[:, -1]])
