@@ -191,14 +191,14 @@ async def _bare(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": COMPLETION})
 
 
-def _gateway(port: int, home: str, upstream: str, model: str = "", threshold: str = "0", wait_ms: str = "250") -> None:
+def _gateway(port: int, home: str, upstream: str, model: str = "", threshold: str = "0") -> None:
     from ultracore.distillation.events.opening import open_store
     from ultracore.distillation.serve.app import create_app
     from ultracore.distillation.serve.server import serve
     from ultracore.distillation.serve.upstream import Upstream
     from ultracore.distillation.settings import Settings
 
-    settings = Settings(home=home, port=port, audit_rate=0.0, student_wait_ms=float(wait_ms))
+    settings = Settings(home=home, port=port, audit_rate=0.0)
     gate = gate_of(Path(model), float(threshold)) if model else None
     store = open_store(settings.home_path)
     serve(create_app(store=store, upstream=Upstream(upstream), gate=gate, settings=settings), settings)
