@@ -387,11 +387,11 @@ def _table(rows: Sequence[Row], absent: Sequence[str]) -> Table:
     ]
     columns = ["server", "CPU us a request", "requests/s", "p50 / p99 ms at half", "local %", "agree %", "n"]
     note = (
-        "Median of the rounds, in brackets least and most; 64 requests under way (LiteLLM: 4; where the student is to "
-        "decide all: 8). Local answers are sent after their decision is synced. The student is for this table only: every threshold is 0.5 (0 for contexts "
-        "never asked before), without a certificate. A context that it does not remember is asked in one round only: "
-        "a gate does not decide twice about the same bytes. Step by step the student has a message or two to read, "
-        "drawn from all conversations a whole one."
+        "Median of the rounds, in brackets least and most; 64 requests under way (LiteLLM: 4; where the student is to"
+        " decide all: 8). Local answers are sent after their decision is synced. The student is for this table only: "
+        "every threshold is 0.5 (0 for contexts never asked before), without a certificate. A context that it does "
+        "not remember is asked in one round only: a gate does not decide twice about the same bytes. Step by step the"
+        " student has a message or two to read, drawn from all conversations a whole one."
     )
     if absent:
         note += f" Not measured here: {', '.join(absent)}."
