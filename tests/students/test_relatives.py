@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from ultracore.distillation.agreement import strict
@@ -10,7 +11,7 @@ from ultracore.distillation.students.compact.actions import action_rows
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.plans import Plan
-from ultracore.distillation.students.compact.relatives import LEAST_OF_TOOLS, Relatives
+from ultracore.distillation.students.compact.relatives import CLOSE, LEAST_OF_SLOTS, LEAST_OF_TOOLS, MOST, Relatives
 from ultracore.distillation.students.compact.slots import slots_of
 from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
@@ -114,3 +115,23 @@ def test_a_conversation_reads_the_same_under_other_names() -> None:
     assert other.actions == [{called: "tram_find"}.get(action, action) for action in transcript.actions]
     assert called in transcript.actions
     assert (other.user_text, other.tools) == (transcript.user_text, transcript.tools)
+
+
+def test_the_index_finds_what_comparing_with_each_finds() -> None:
+    rng, words = random.Random(1), [f"w{n}" for n in range(30)]
+    things = {
+        f"k{n:03}": (rng.sample(words, 2), sorted(rng.sample(words, 4)), rng.choice(("s", "t"))) for n in range(200)
+    }
+    relatives = Relatives(things, LEAST_OF_SLOTS)
+    bags = {key: relatives._bag(thing) for key, thing in things.items()}
+    for thing in list(things.values())[:50]:
+        bag = relatives._bag(thing)
+        alike = [
+            (-math.fsum(amount * bags[key].get(word, 0.0) for word, amount in bag.items()), key)
+            for key, other in things.items()
+            if other[2] == thing[2]
+        ]
+        least = max(LEAST_OF_SLOTS, CLOSE * -min(alike)[0])
+        assert [(-r.likeness, r.key) for r in relatives.near(thing)] == [
+            a for a in sorted(alike)[:MOST] if -a[0] >= least
+        ]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import Slot
@@ -31,6 +33,9 @@ of one thing is not the name of another."""
 
 CLOSE = 0.8
 """Of the nearest one's likeness: others as near are heard as well."""
+
+ROUNDING = 1e-9
+"""By which two ways of adding up may differ."""
 
 MOST = 6
 
@@ -57,6 +62,31 @@ def about_tool(tool: Tool) -> About:
     return sorted(set(name_words(tool.name))), sorted(set(words_of(tool.description))), "tool"
 
 
+class _Index:
+    """Where each word stands in what is known of one kind: with 3,376 tools one look took milliseconds without it."""
+
+    def __init__(self, known: Sequence[tuple[str, str, Mapping[str, float]]], kind: str) -> None:
+        self._places = [place for place, (_, other, _) in enumerate(known) if other == kind]
+        found: dict[str, list[tuple[int, float]]] = {}
+        for row, place in enumerate(self._places):
+            for word, amount in known[place][2].items():
+                found.setdefault(word, []).append((row, amount))
+        self._words = {
+            word: (np.array([row for row, _ in pairs], np.int64), np.array([amount for _, amount in pairs]))
+            for word, pairs in found.items()
+        }
+
+    def about(self, bag: Mapping[str, float], least: float) -> list[int]:
+        """Places of those that may be relatives, a few too many rather than one too few."""
+        likeness = np.zeros(len(self._places))
+        for word, amount in bag.items():
+            if word in self._words:
+                rows, amounts = self._words[word]
+                likeness[rows] += amount * amounts
+        least = max(least, CLOSE * float(likeness.max())) - ROUNDING
+        return [self._places[row] for row in np.flatnonzero(likeness >= least).tolist()]
+
+
 class Relatives:
     """Compares something new with what is known.
 
@@ -75,14 +105,17 @@ class Relatives:
         self._size = len(known)
         self._times = Counter(word for name, described, _ in known.values() for word in {*name, *described})
         self._known = [(key, things[2], self._bag(things)) for key, things in sorted(known.items())]
+        self._index = {kind: _Index(self._known, kind) for kind in {kind for _, kind, _ in self._known}}
 
     def near(self, thing: About) -> list[Relative]:
         """What is most like it, nearest first; nothing where all are far."""
         bag = self._bag(thing)
+        index = self._index.get(thing[2])
+        if index is None:
+            return []
         found = [
             Relative(key, math.fsum(amount * other.get(word, 0.0) for word, amount in bag.items()))
-            for key, kind, other in self._known
-            if kind == thing[2]
+            for key, _, other in map(self._known.__getitem__, index.about(bag, self._least))
         ]
         found.sort(key=lambda relative: (-relative.likeness, relative.key))
         return [r for r in found[:MOST] if r.likeness >= max(self._least, CLOSE * found[0].likeness)]
