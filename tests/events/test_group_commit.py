@@ -103,7 +103,10 @@ def patient() -> Batch:
     return Batch(Spool(Path("unused")), None, patient=True)
 
 
-def test_what_nobody_waits_for_is_written_together_and_soon(group: GroupCommit, disk: Disk) -> None:
+def test_what_nobody_waits_for_is_written_together_and_soon(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE_SECONDS", 0.5)  # five milliseconds may pass between two lines here
     batches = [patient() for _ in range(3)]
     for one in batches:
         group.submit(one)
