@@ -55,6 +55,7 @@ FILES = {
     "airline-claude": ("tau2-bench/airline.claude-opus-4-6", "tau2-bench/airline.claude-sonnet-4-5"),
     "snips": ("snips/train", "snips/test"),
     "sgd": ("sgd/train", "sgd/dev"),
+    "sgd-folds": ("sgd/train",),
     "banking77": ("banking77/train", "banking77/test"),
     "metatool": ("metatool/single",),
     "seal-tools": ("seal-tools/in_domain", "seal-tools/out_domain"),
@@ -141,9 +142,9 @@ def parts_of(name: str, data: Path, size: Size = Size()) -> list[Part]:  # noqa:
     return SETS[name](data, size)
 
 
-def _folds(name: str) -> Callable[[Path, Size], list[Part]]:
+def _folds(name: str, *, calls_only: bool = False) -> Callable[[Path, Size], list[Part]]:
     def parts(data: Path, size: Size) -> list[Part]:
-        decisions = some_of(name, data, size)
+        decisions = [d for d in some_of(name, data, size) if d.is_call or not calls_only]
         k = 2 if size.quick else FOLDS
         folds = list(zip(decisions, folds_by_task(decisions, k, seed=0), strict=True))
         return [Part([d for d, f in folds if f != i], [d for d, f in folds if f == i]) for i in range(k)]
@@ -190,6 +191,7 @@ SETS: dict[str, Callable[[Path, Size], list[Part]]] = {
     "telecom-solo": _folds("telecom-solo"),
     "snips": _files("snips"),
     "sgd": _files("sgd", calls_only=True),
+    "sgd-folds": _folds("sgd-folds", calls_only=True),
     "banking77": _files("banking77"),
     "metatool": _marked("metatool"),
     "seal-tools": _marked("seal-tools"),

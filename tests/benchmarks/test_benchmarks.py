@@ -102,6 +102,16 @@ def test_teachers_share_tasks_but_no_episode_and_folds_share_no_task(data: Path)
     assert (len({d.episode for d in tested}), len({d.task for d in tested})) == (30, 10)
 
 
+def test_dialogue_folds_hold_the_calls_of_the_training_file_and_share_no_task(data: Path) -> None:
+    write(data / "sgd/train.jsonl.gz", gzip.decompress((data / "snips/train.jsonl.gz").read_bytes()).decode())
+    write(data / "sgd/tools.json.gz", json.dumps({"t": TOOLS}))
+    parts = parts_of("sgd-folds", data)
+    assert len(parts) == 5
+    assert all(d.is_call for part in parts for d in [*part.train, *part.test])
+    assert all({d.task for d in part.train}.isdisjoint(d.task for d in part.test) for part in parts)
+    assert sorted(int(d.task) for part in parts for d in part.test) == [i for i in range(60) if i % 5]
+
+
 def test_the_quick_bank_is_small_and_needs_no_data() -> None:
     parts = parts_of("bank", Path("nowhere"), Size(quick=True))
     assert len(parts) == 2
