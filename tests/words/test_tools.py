@@ -71,6 +71,21 @@ def test_a_flat_row_and_a_conversation_become_decisions() -> None:
         Decision.from_row({"context": "hi"}, 2)
 
 
+def test_decisions_share_equal_tools() -> None:
+    def tool(default: object) -> Tool:
+        row = {
+            "context": {},
+            "tools_available": [{"name": "f", "parameters": {"properties": {"n": {"default": default}}}}],
+        }
+        return Decision.from_row(row).state.tools[0]
+
+    assert tool(7) is tool(7), "a student remembers tools by their identity"
+    assert tool(7) is not tool(8)
+    assert tool(1) is not tool(True), "equal in Python, not in JSON"
+    odd = object()
+    assert tool(odd).properties["n"]["default"] is odd, "what is no JSON is read all the same"
+
+
 def calling(*orders: int) -> list[dict[str, Any]]:
     """An assistant that makes one call after the other, each with a result."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": "go on"}]

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.errors import DataError
-from ultracore.distillation.tools import REPLY, Tool, ToolCall, fingerprint, parse_call, parse_tool
+from ultracore.distillation.tools import REPLY, Tool, ToolCall, fingerprint, parse_call, parse_tool, shared
 
 __all__ = [
     "CIRCLE",
@@ -121,7 +121,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             context = {}
         if not isinstance(context, Mapping):
             raise DataError(f"row {index}: 'context' must be a dict, not {type(context).__name__}")
-        tools = [parse_tool(tool) for tool in row.get("tools_available") or ()]
+        tools = [shared(parse_tool(tool)) for tool in row.get("tools_available") or ()]
         calls = _calls_of(row)
         episode = str(row.get("session_id") or row.get("event_id") or f"row-{index}")
         return cls(

@@ -25,6 +25,7 @@ __all__ = [
     "fingerprint",
     "parse_call",
     "parse_tool",
+    "shared",
 ]
 
 REPLY = "(reply)"
@@ -34,6 +35,9 @@ LOCAL_CALL_PREFIX = "call_distill_"
 """Begins the id of every call that a student sent; no importer reads such a call as a teacher's decision."""
 
 MAX_REF_DEPTH = 8
+
+SHARED = 4096
+"""Tools that are kept to be shared."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -145,6 +149,23 @@ def parse_tool(value: Any) -> Tool:
         parameters=dict(schema) if isinstance(schema, Mapping) else {},
         destructive=_destructive(value.get("annotations") or source.get("annotations")),
     )
+
+
+def shared(tool: Tool) -> Tool:
+    """The one object for all equal tools: what students know of a tool is remembered by its identity.
+
+    A log gives each decision tools of its own, ten thousands of objects where there are a dozen tools.
+    """
+    try:
+        key = msgspec.json.encode(tool)
+    except (TypeError, ValueError):  # a caller's own schema may hold what is no JSON
+        return tool
+    if len(_shared) >= SHARED:
+        _shared.clear()
+    return _shared.setdefault(key, tool)
+
+
+_shared: dict[bytes, Tool] = {}
 
 
 def _destructive(hints: Any) -> bool | None:
