@@ -27,6 +27,7 @@ from ultracore.distillation.train.forest import fit_forest
 from ultracore.distillation.train.linear import UNHEARD, choose_strength, fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.mentioning import fit_mentions
+from ultracore.distillation.train.paraphrasing import fit_paraphrases
 from ultracore.distillation.train.tagging import fit_tagger
 
 __all__ = ["Asked", "fit_evidence", "questions_of", "strength_for", "votes_help"]
@@ -82,6 +83,7 @@ def fit_evidence(
     decisions, pools = [e.decision for e in examples], [e.pool for e in examples]
     knowledge = Knowledge.count(decisions, pools, dict(schemas), comparators.free_text)
     knowledge.together, knowledge.alone = prepared.habits
+    paraphrases = fit_paraphrases(examples, knowledge)
     words = fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength)
     return ActionEvidence(
         encoder=encoder,
@@ -93,7 +95,8 @@ def fit_evidence(
             knowledge,
             fit_meanings(examples, encoder, knowledge),
             fit_tagger(examples, knowledge.slots_of, seed=seed),
-            fit_mentions(examples, knowledge),
+            fit_mentions(examples, knowledge, paraphrases),
+            paraphrases,
         ),
         prompts=prepared.prompts,
         forest=fit_forest(rows, labels, weights, words, seed) if votes else None,

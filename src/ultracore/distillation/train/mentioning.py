@@ -14,6 +14,7 @@ import numpy as np
 
 from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
 from ultracore.distillation.students.compact.mentions import Mention, Mentions, mentions_of
+from ultracore.distillation.students.compact.paraphrases import Paraphrases
 from ultracore.distillation.students.compact.sparse import Linear
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example
@@ -39,12 +40,13 @@ class _Told(NamedTuple):
     weight: float
 
 
-def fit_mentions(examples: Sequence[Example], knowledge: Knowledge) -> Mentions | None:
+def fit_mentions(examples: Sequence[Example], knowledge: Knowledge, paraphrases: Paraphrases | None) -> Mentions | None:
     """Fit one model for each argument name whose values were often said.
 
     Args:
         examples: The decisions to learn from.
         knowledge: The slots of tools.
+        paraphrases: What is said instead of values.
 
     Returns:
         `None` where no argument's values were said often enough.
@@ -52,7 +54,7 @@ def fit_mentions(examples: Sequence[Example], knowledge: Knowledge) -> Mentions 
     told: dict[str, list[_Told]] = defaultdict(list)
     decisions: Counter[str] = Counter()
     for example in examples:
-        for name, group in _told(example, knowledge):
+        for name, group in _told(example, knowledge, paraphrases):
             told[name] += group
             decisions[name] += 1
     names = sorted(name for name, n in decisions.items() if n >= LEAST_EXAMPLES)
@@ -72,12 +74,14 @@ def fit_mentions(examples: Sequence[Example], knowledge: Knowledge) -> Mentions 
     return Mentions(features, Linear(names, weights, bias))
 
 
-def _told(example: Example, knowledge: Knowledge) -> list[tuple[str, list[_Told]]]:
+def _told(example: Example, knowledge: Knowledge, paraphrases: Paraphrases | None) -> list[tuple[str, list[_Told]]]:
     """For each argument of the teacher's first call whose value was said: those mentions, and some others."""
     call = next(iter(example.decision.calls), None)
     if call is None or call.arguments is None or call.name not in example.transcript.tools:
         return []
     said = [mention for found in mentions_of(example.transcript).values() for mention in found]
+    if paraphrases is not None:
+        said += [mention for meant in paraphrases.meant(example.transcript).values() for mention in meant.mentions]
     out = []
     for slot in knowledge.slots_of(example.transcript.tools[call.name]):
         wanted = {key_of(value) for value in gold_values(slot, call.arguments)}

@@ -30,6 +30,7 @@ from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.mentions import Mentions
 from ultracore.distillation.students.compact.parallel import WHOLE_FEATURES
+from ultracore.distillation.students.compact.paraphrases import Paraphrases
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sources import Learned
@@ -38,6 +39,7 @@ from ultracore.distillation.students.compact.student import CompactStudent, Rank
 from ultracore.distillation.students.compact.tables import (
     ARGUMENT_FEATURES,
     ARGUMENT_FEATURES_BEFORE_MENTIONS,
+    ARGUMENT_FEATURES_BEFORE_PARAPHRASES,
     ARGUMENT_FEATURES_BEFORE_TOPICS,
 )
 from ultracore.distillation.students.compact.tagger import Tagger
@@ -60,6 +62,7 @@ _EARLIER = {
     ("actions", ACTION_FEATURES_BEFORE_RELATIVES),
     ("arguments", ARGUMENT_FEATURES_BEFORE_MENTIONS),
     ("arguments", ARGUMENT_FEATURES_BEFORE_TOPICS),
+    ("arguments", ARGUMENT_FEATURES_BEFORE_PARAPHRASES),
 }
 """Widths of earlier releases' rankers, which leave later columns out."""
 
@@ -72,6 +75,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     memory: ContextMemory
     tagger: dict[str, Any] | None = None
     mentions: list[str] | None = None
+    paraphrases: Paraphrases | None = None
     prompts: Prompts = Prompts()
     familiarity: Familiarity = Familiarity()
     triggers: Triggers = NO_TRIGGERS
@@ -101,6 +105,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         triggers=student.triggers,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
         mentions=learned.mentions.features if learned.mentions is not None else None,
+        paraphrases=learned.paraphrases,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name, model in linear.items():
@@ -133,6 +138,7 @@ def load_student(folder: Path) -> CompactStudent:
             {name.removeprefix(_MEANING): model for name, model in linear.items() if name.startswith(_MEANING)},
             _tagger(config.tagger, arrays),
             Mentions(config.mentions, linear[_MENTIONS]) if config.mentions is not None else None,
+            config.paraphrases,
         )
         models = {name: linear[name] for name in _LINEAR}
         rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items() if name != "gate"}

@@ -19,7 +19,7 @@ from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import USERS, Transcript, key_of
 
-__all__ = ["Heard", "Mention", "Mentions", "mentions_of"]
+__all__ = ["MAX_TURNS", "Heard", "Mention", "Mentions", "around", "mentions_of"]
 
 BEFORE, BEHIND, ASKED = 5, 7, 16
 """Words before a value, from its start on, and of the reply that it answers."""
@@ -128,12 +128,13 @@ def _mentions(transcript: Transcript) -> Iterator[Mention]:
         before = turns[number - 1] if number else None
         asked = before.text if before is not None and before.role == "assistant" else ""
         for span in turns[number].spans:
-            around, words = _around(turns[number].text, span.start, asked, span.kind)
-            yield Mention(key_of(span.value), span.kind, age, around, words)
+            features, words = around(turns[number].text, span.start, asked, span.kind)
+            yield Mention(key_of(span.value), span.kind, age, features, words)
 
 
 @lru_cache(maxsize=16384)
-def _around(text: str, start: int, asked: str, kind: str) -> tuple[tuple[str, ...], frozenset[str]]:
+def around(text: str, start: int, asked: str, kind: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Features of what stands around a place of a text, which answers something, and the words there."""
     left = _folded(text[max(0, start - 60) : start])[-BEFORE:]
     right = _folded(text[start : start + 80])[:BEHIND]
     question = _folded(asked[-200:])[-ASKED:]

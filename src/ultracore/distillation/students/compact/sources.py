@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
+from ultracore.distillation.students.compact.paraphrases import Meant, Paraphrases
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.spelling import shortened
@@ -42,12 +43,14 @@ class Learned(NamedTuple):
         meanings: Classifiers of slots with few values.
         tagger: Reads what the user said; `None` where no argument was ever spoken.
         mentions: Says what stands around a value; `None` where no argument was spoken often.
+        paraphrases: What is said instead of values; `None` where nothing is.
     """
 
     knowledge: Knowledge
     meanings: Meanings
     tagger: Tagger | None
     mentions: Mentions | None = None
+    paraphrases: Paraphrases | None = None
 
 
 class Alternative(NamedTuple):
@@ -165,7 +168,24 @@ class Sources:
     @cached_property
     def mentioned(self) -> dict[str, list[Mention]]:
         """Where the user said a value, by its text; nothing where no argument was spoken often."""
-        return {} if self._learned.mentions is None else mentions_of(self.pool.transcript)
+        if self._learned.mentions is None:
+            return {}
+        found = mentions_of(self.pool.transcript)
+        return found | {key: [*found.get(key, ()), *meant.mentions] for key, meant in self.meant.items()}
+
+    @cached_property
+    def meant(self) -> dict[str, Meant]:
+        """Values that the user said in other words, by their text."""
+        known = self._learned.paraphrases
+        return {} if known is None else known.meant(self.pool.transcript)
+
+    def meant_for(self, slot: Slot) -> list[str]:
+        """Those of them that were given to the slot, or to one like it."""
+        known = self._learned.paraphrases
+        if known is None or not self.meant:
+            return []
+        names = {slot.name, *(key.rsplit("/", 1)[-1] for key, _ in self.knowledge.relatives(slot))}
+        return [key for key in self.meant if known.suits(key, names)]
 
     def heard(self, name: str, key: str) -> Heard | None:
         """What stands around a value, by its text, for an argument of this name; `None` if nobody said it."""

@@ -24,6 +24,7 @@ from ultracore.distillation.students.compact.transcript import key_of
 __all__ = [
     "ARGUMENT_FEATURES",
     "ARGUMENT_FEATURES_BEFORE_MENTIONS",
+    "ARGUMENT_FEATURES_BEFORE_PARAPHRASES",
     "ARGUMENT_FEATURES_BEFORE_TOPICS",
     "LINKS_AT",
     "TAKEN_AT",
@@ -41,11 +42,14 @@ NAMED = 0.005
 
 _LINKS = 10
 _SAID = 6
+_MEANT = 2
 ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * SLOT_FIGURES
 """Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
 ARGUMENT_FEATURES_BEFORE_TOPICS = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
 """Likewise, before there were `topics`."""
-ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_TOPICS + TOPIC_FIGURES
+ARGUMENT_FEATURES_BEFORE_PARAPHRASES = ARGUMENT_FEATURES_BEFORE_TOPICS + TOPIC_FIGURES
+"""Likewise, before there were `paraphrases`."""
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_PARAPHRASES + _MEANT
 """Columns that describe a candidate to the ranker."""
 
 _STATIC_AT = slice(STATIC_FEATURES)
@@ -54,7 +58,8 @@ _OWN_AT = slice(LINKS_AT.stop, LINKS_AT.stop + SLOT_FIGURES)
 _OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + SLOT_FIGURES)
 _SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
 _SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
-_TOPIC_AT = slice(_SAID_RELATIVE_AT.stop, ARGUMENT_FEATURES)
+_TOPIC_AT = slice(_SAID_RELATIVE_AT.stop, ARGUMENT_FEATURES_BEFORE_PARAPHRASES)
+_MEANT_AT = slice(_TOPIC_AT.stop, ARGUMENT_FEATURES)
 TAKEN_AT = _OWN_AT.start + TAKEN
 """How many values a list has already; -1 for what is no list."""
 
@@ -94,6 +99,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
     rows[:, _TOPIC_AT] = _spoken_of(gathered, sizes, sources)
+    rows[:, _MEANT_AT] = _meant(gathered, len(rows), sources)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -121,6 +127,7 @@ def _gather(plan: Plan, sources: Sources, heard: Heard) -> list[Alternative]:
     offers = [(place, pool.values[place]) for place in _relevant(plan, pool)]
     offers += [(pool.index.get(said, -1), value) for said, value, _ in heard]
     offers += _affixed(pool, plan)
+    offers += [(pool.index.get(key, -1), key) for key in sources.meant_for(plan.slot)]
     for place, value in offers:
         plain = plan.typed(value)
         if plain is not ABSENT:
@@ -204,3 +211,16 @@ def _spoken_of(gathered: Sequence[Gathered], sizes: Sequence[int], sources: Sour
     spoken = np.repeat(shares, sizes, axis=0)
     truth = np.array([truth_of(key) for found in gathered for _, _, key in found.alternatives], np.float32)
     return np.column_stack([spoken, truth, truth * spoken[:, -1]])
+
+
+def _meant(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
+    """Whether the user said each of so many alternatives in other words, and how lately: [size, _MEANT] float32."""
+    out = np.zeros((size, _MEANT), np.float32)
+    meant = sources.meant
+    if meant:
+        keys = [key for found in gathered for _, _, key in found.alternatives]
+        for row, key in enumerate(keys):
+            if key in meant:
+                newest = min(mention.age for mention in meant[key].mentions)
+                out[row] = meant[key].probability, 1.0 / (1.0 + newest)
+    return out

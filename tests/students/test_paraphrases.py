@@ -1,0 +1,122 @@
+"""A phrase that stood for a value of one tool's argument stands for it elsewhere too."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from ultracore.distillation.agreement import strict
+from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.students.compact.paraphrases import Paraphrases, phrases_in
+from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.student import CompactStudent, Rankers
+from ultracore.distillation.students.compact.tables import ARGUMENT_FEATURES_BEFORE_PARAPHRASES
+from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train.fit import FitResult, fit_compact
+
+TOWNS = {"Philadelphia": "philly", "Los Angeles": "lax", "Chicago": "chi town", "New York": "the big apple"}
+PLAIN = ("Boston", "Denver", "Dallas", "Houston", "Phoenix", "Austin", "Memphis", "Tucson", "Omaha", "Tulsa") * 4
+ASKED = {"weather": "Is it sunny in {} now?", "stay": "I need a bed in {} tonight"}
+ARGUMENT = {"weather": "city", "stay": "where"}
+
+
+def tool(name: str) -> Tool:
+    argument = {ARGUMENT[name]: {"type": "string"}}
+    return Tool(name, name, {"type": "object", "properties": argument, "required": [ARGUMENT[name]]})
+
+
+TOOLS = [tool("weather"), tool("stay")]
+
+
+def asked(number: int, name: str, town: str, said: str) -> Decision:
+    state = State([{"role": "user", "content": ASKED[name].format(said)}], TOOLS)
+    return Decision(
+        state=state, calls=(ToolCall(name, {ARGUMENT[name]: town}),), episode=f"e{number}", task=f"{number}"
+    )
+
+
+def training() -> list[Decision]:
+    """Nicknames are only used where the weather is asked for; every town is also named, to both tools."""
+    rng = random.Random(0)
+    cases = [("weather", town, said) for town, said in TOWNS.items() for _ in range(12)]
+    cases += [(name, town, town) for name in ASKED for town in (*TOWNS, *TOWNS, *PLAIN)]
+    rng.shuffle(cases)
+    return [asked(number, *case) for number, case in enumerate(cases)]
+
+
+@pytest.fixture(scope="module")
+def fit() -> FitResult:
+    return fit_compact(training(), seed=0)
+
+
+def test_what_was_said_to_one_tool_means_the_same_to_another(fit: FitResult) -> None:
+    cases = [asked(number, "stay", town, said) for number, (town, said) in enumerate(TOWNS.items())]
+    assert all(strict(fit.student.propose(d.state).calls, d.calls, TOOLS) for d in cases)
+
+
+def test_the_phrase_that_explains_a_value_keeps_the_credit(fit: FitResult) -> None:
+    found = fit.student.evidence.learned.paraphrases
+    assert found is not None
+    assert found.values["philly"]["Philadelphia"] > 0.3
+    assert not {"is it", "sunny", "now"} & found.values.keys()
+    assert "boston" not in found.values
+    assert found.suits("Philadelphia", ["where"])
+    assert not found.suits("Philadelphia", ["colour"])
+
+
+def test_the_newest_turn_that_means_a_value_says_how_likely_it_is() -> None:
+    shares = {"philly": 0.5, "in philly": 0.5, "brotherly": 0.9}
+    known = Paraphrases({phrase: {"Philadelphia": share} for phrase, share in shares.items()})
+    turns = [{"role": "user", "content": text} for text in ("the brotherly town", "I mean in Philly", "yes")]
+    meant = known.meant(Transcript(State(turns, [])))["Philadelphia"]
+    assert meant.probability == pytest.approx(0.75)
+    assert sorted(mention.age for mention in meant.mentions) == [1, 1, 2]
+    assert known.meant(Transcript(State(turns[2:], []))) == {}
+
+
+def test_arguments_that_share_no_values_do_not_lend_them() -> None:
+    known = Paraphrases({}, {"Chicago": ["city"]}, {"where": ["city", "where"]})
+    assert known.suits("Chicago", ["where"])
+    assert known.suits("Chicago", ["city"])
+    assert not known.suits("Chicago", ["name"])
+
+
+def test_phrases_have_up_to_three_words() -> None:
+    found = [phrase for phrase, _ in phrases_in("A b-c D")]
+    assert found == ["a", "a b", "a b c", "b", "b c", "b c d", "c", "c d", "d"]
+
+
+def test_a_loaded_student_hears_the_same(fit: FitResult, tmp_path: Path) -> None:
+    fit.student.save(tmp_path / "model")
+    loaded = load_student(tmp_path / "model")
+    states = [asked(0, "stay", town, said).state for town, said in TOWNS.items()]
+    assert loaded.evidence.learned.paraphrases == fit.student.evidence.learned.paraphrases
+    assert [loaded.propose(state) for state in states] == [fit.student.propose(state) for state in states]
+
+
+def test_a_student_from_before_is_loaded_and_hears_none(fit: FitResult, tmp_path: Path) -> None:
+    ranker, learned = fit.student.rankers.arguments, fit.student.evidence.learned
+    assert ranker is not None
+    width = ARGUMENT_FEATURES_BEFORE_PARAPHRASES
+    cut = {name: ranker.arrays[name][..., :width] for name in ("mean", "scale")} | {
+        "w1": ranker.arrays["w1"][:, :width]
+    }
+    old = CompactStudent(
+        fit.student.evidence._replace(learned=learned._replace(paraphrases=None)),
+        Rankers(
+            fit.student.rankers.actions,
+            Ranker({**ranker.arrays, **cut}),
+            fit.student.rankers.calls,
+            fit.student.rankers.gate,
+        ),
+        fit.student.memory,
+    )
+    old.save(tmp_path / "old")
+    decision = asked(0, "stay", "New York", "the big apple")
+    proposed = load_student(tmp_path / "old").propose(decision.state)
+    assert proposed.action == "stay"
+    assert not strict(proposed.calls, decision.calls, TOOLS)
