@@ -32,6 +32,7 @@ from ultracore.distillation.tools import Tool, ToolCall
         ("half past 7 in the morning", [("time", "07:30")]),
         ("quarter to 8 in the evening", [("time", "19:45")]),
         ("7 o'clock", [("time", "07:00"), ("time", "19:00")]),
+        ('8 o"clock in the night', [("time", "20:00")]),
         ("17:45", [("time", "17:45")]),
         ("25:00 or 7:75", []),
         ("two seats", [("count", 2)]),
@@ -129,6 +130,7 @@ def test_a_prompt_that_says_the_date_is_believed() -> None:
 @example(["quarter", "to", "8"], " ")
 @example(["7", "in the morning"], " ")
 @example(["7", "o'clock"], " ")
+@example(["seven", ":", "19"], "")
 @settings(max_examples=500, deadline=None)
 def test_what_is_looked_for_first_is_in_every_time_and_date(pieces: list[str], between: str) -> None:
     said, calendar = between.join(pieces), Calendar("2024-05", "2024-05-07")

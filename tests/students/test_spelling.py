@@ -90,8 +90,8 @@ def test_what_a_result_holds_and_the_agent_names_is_offered(reply: str, is_offer
     assert "AB-1234" not in question.keys, "the user's own words have sources of their own"
 
 
-def test_capitals_are_left_where_somebody_chose_them() -> None:
-    assert titled("the NYC area") == "the NYC area"
+def test_every_word_begins_with_a_capital_and_goes_on_as_it_did() -> None:
+    assert titled("giants vs NYC") == "Giants Vs NYC"
     assert titled("o'hare field 2b") == "O'hare Field 2B"
 
 

@@ -36,11 +36,11 @@ _ISO_MONTH = re.compile(r"\b((?:19|20)\d\d-\d\d)-\d\d")
 _HOUR = rf"(?P<hour>\d{{1,2}}|{'|'.join(NUMBERS)})"
 _TIME = re.compile(
     r"\b(?:(?P<first>morning|afternoon|evening) (?:at )?)?(?:(?P<part>half|quarter) (?P<side>past|to) )?"
-    rf"{_HOUR}(?:[:.](?P<minute>\d\d))?(?P<clock> ?o'? ?clock)?"
-    r"(?: ?(?:(?P<half>[ap])\.?m\b|in the (?P<day>morning|afternoon|evening)|(?P<night>at night)))?",
+    rf"{_HOUR}(?:[:.](?P<minute>\d\d))?(?P<clock> ?o['’`\"]? ?clock)?"
+    r"(?: ?(?:(?P<half>[ap])\.?m\b|in the (?P<day>morning|afternoon|evening)|(?P<night>(?:at|in the) night)))?",
     re.IGNORECASE,
 )
-_MAYBE_TIME = re.compile(r"\d[:.]\d\d|morning|afternoon|evening|half|quarter|clock|[ap]\.?m\b|at night", re.IGNORECASE)
+_MAYBE_TIME = re.compile(r"[:.]\d\d|morning|afternoon|evening|half|quarter|clock|[ap]\.?m\b|night", re.IGNORECASE)
 """In every time that is told from a mere number; asked of a text first, for `_TIME` looks at each of its words."""
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(NUMBERS)})\b", re.IGNORECASE)
 

@@ -20,13 +20,13 @@ LEAST_PREFIX = 4
 
 
 def titled(text: str) -> str:
-    """The text with each word begun by a capital; as it is, where somebody chose capitals already.
+    """The text with each word begun by a capital.
 
     Example:
         >>> titled("new york"), titled("NYC area")
-        ('New York', 'NYC area')
+        ('New York', 'NYC Area')
     """
-    return _WORD.sub(lambda word: word.group()[0].upper() + word.group()[1:], text) if text.islower() else text
+    return _WORD.sub(lambda word: word.group()[0].upper() + word.group()[1:], text)
 
 
 def begins_with_capitals(shapes: Mapping[str, int]) -> bool:

@@ -25,7 +25,7 @@ _SPANS: tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...] = (
     ("upper", _CAPITAL, re.compile(r"\b[A-Z]{2,8}\b")),
     ("number", _DIGIT, re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w-])")),
     ("address", _DIGIT, re.compile(r"\b\d+ [A-Z]\w+(?: [A-Z]\w+)*")),
-    ("capitals", _CAPITAL, re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){1,3}")),
+    ("capitals", _CAPITAL, re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*){1,7}")),
     ("capital", _CAPITAL, re.compile(r"\b[A-Z][\w'’-]*")),
     ("labelled", _DIGIT, re.compile(r"\b[A-Z][a-z]+ \d+\b")),
     ("quoted", _MARK, re.compile(r"[\"“]([^\"”\n]{1,80})[\"”]|(?<!\w)['‘]([^'’\n]{2,80})['’](?!\w)")),
