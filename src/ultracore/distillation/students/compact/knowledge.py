@@ -14,6 +14,7 @@ import msgspec
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.per_tool import REMEMBERED, PerTool
 from ultracore.distillation.students.compact.relatives import (
     LEAST_OF_SLOTS,
@@ -29,9 +30,12 @@ from ultracore.distillation.students.compact.text import shape_of
 from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.tools import Tool
 
-__all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas"]
+__all__ = ["Knowledge", "SlotKnowledge", "gold_values", "infer_schemas", "likewise"]
 
 MAX_CONSTANTS = 64
+OTHER_TOOL = 0.3
+"""What a relative is worth whose tool's name has no word in common, against one whose tool has the same."""
+
 MAX_AFFIX = 6
 """Characters that a prefix and a suffix may have together."""
 
@@ -158,7 +162,7 @@ class Knowledge(msgspec.Struct, weakref=True):
                 for slot in knowledge.slots_of(tools[call.name]):
                     for part, values in _parts(slot, call.arguments):
                         slots[part.key] = part
-                        _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), values, pool)
+                        _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), part, values, pool)
                         for value in values:
                             tasks[part.key, key_of(value)].add(decision.task)
         for key, counts in knowledge.slots.items():
@@ -217,8 +221,8 @@ class _Kin:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.slots = Relatives(knowledge.about, LEAST_OF_SLOTS)
-        tools = Relatives(knowledge.tools, LEAST_OF_TOOLS)
-        self.of_tool = PerTool(lambda tool: tools.near(about_tool(tool)))
+        self.tools = Relatives(knowledge.tools, LEAST_OF_TOOLS)
+        self.of_tool = PerTool(lambda tool: self.tools.near(about_tool(tool)))
         self._found: dict[int, tuple[Slot, list[Relative]]] = {}
 
     @classmethod
@@ -234,8 +238,19 @@ class _Kin:
         if found is None:
             if len(self._found) >= REMEMBERED:
                 self._found.clear()
-            found = self._found[id(slot)] = slot, self.slots.near(about(slot))  # holds the slot: its identity stays
+            mine = self._named(slot.tool)
+            near = self.slots.near(about(slot), lambda key: self._fit(mine, key))
+            found = self._found[id(slot)] = slot, near  # holds the slot: its identity stays
         return found[1]
+
+    def _fit(self, words: frozenset[str], key: str) -> float:
+        """How well a slot's tool does for one named like this: what is searched by is not what is booked by."""
+        other = self._named(key.partition("/")[0])
+        shared, every = (sum(sorted(map(self.tools.rarity, some))) for some in (words & other, words | other))
+        return OTHER_TOOL + (1.0 - OTHER_TOOL) * (shared / every if every else 0.0)
+
+    def _named(self, tool: str) -> frozenset[str]:
+        return frozenset(word for word in name_words(tool) if not word.isdigit())
 
 
 _kin: WeakKeyDictionary[Knowledge, _Kin] = WeakKeyDictionary()
@@ -286,7 +301,7 @@ def infer_schemas(decisions: Sequence[Decision]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> None:
+def _count_slot(counts: SlotKnowledge, slot: Slot, values: list[Any], pool: Candidates) -> None:
     counts.calls += 1
     counts.present += bool(values)
     places = set()
@@ -303,11 +318,28 @@ def _count_slot(counts: SlotKnowledge, values: list[Any], pool: Candidates) -> N
         elif isinstance(value, str):
             for affix in _affixes(value, pool):
                 _add(counts.affixes, affix)
-    for path in {path for place in places for path in pool.paths_of[place]}:
+    for path in _paths((path for place in places for path in pool.paths_of[place]), slot):
         _add(counts.gold, path)
     if values:
-        for path in pool.paths:
+        for path in _paths(pool.paths, slot):
             _add(counts.seen, path)
+
+
+def _paths(paths: Iterable[str], slot: Slot) -> set[str]:
+    """Paths, and what they are to an argument of this name."""
+    found = set(paths)
+    return found | ({likewise(path, slot.name) for path in found} - {""})
+
+
+def likewise(path: str, name: str) -> str:
+    """What stands for a path to a value that bears an argument's own name, in whatever tool's result or call; else "".
+
+    Example:
+        >>> likewise("result:find_trains/[]/station", "station"), likewise("user:capitals", "station")
+        ('result:=', '')
+    """
+    kind, _, rest = path.partition(":")
+    return f"{kind}:=" if rest.rpartition("/")[2] == name and "/" in rest else ""
 
 
 def _affixes(value: str, pool: Candidates) -> set[str]:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ultracore.distillation.students.compact.knowledge import Knowledge
+from ultracore.distillation.students.compact.knowledge import Knowledge, likewise
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.sources import Alternative
@@ -139,6 +139,8 @@ class Plan:
             if len(self.sources) >= REMEMBERED:
                 self.sources.clear()
             prior, likeness = self.priors.get(path, 0.0), _likeness(path, self.slot.name)
+            if not prior and not self.is_known:
+                prior = self.priors.get(likewise(path, self.slot.name), 0.0)
             named = float(SIMILAR * np.float32(likeness)) if likeness >= NAME_SIMILARITY else 0.0
             found = self.sources[path] = Source(prior, likeness, max(prior, named))
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,8 +107,14 @@ class Relatives:
         self._known = [(key, things[2], self._bag(things)) for key, things in sorted(known.items())]
         self._index = {kind: _Index(self._known, kind) for kind in {kind for _, kind, _ in self._known}}
 
-    def near(self, thing: About) -> list[Relative]:
-        """What is most like it, nearest first; nothing where all are far."""
+    def near(self, thing: About, fit: Callable[[str], float] = lambda key: 1.0) -> list[Relative]:
+        """What is most like it, nearest first; nothing where all are far.
+
+        Args:
+            thing: What is new.
+            fit: How well something known would do otherwise (0..1), by its key: of those that are as much alike, the
+                ones that do best are taken.
+        """
         bag = self._bag(thing)
         index = self._index.get(thing[2])
         if index is None:
@@ -117,8 +123,10 @@ class Relatives:
             Relative(key, math.fsum(amount * other.get(word, 0.0) for word, amount in bag.items()))
             for key, _, other in map(self._known.__getitem__, index.about(bag, self._least))
         ]
-        found.sort(key=lambda relative: (-relative.likeness, relative.key))
-        return [r for r in found[:MOST] if r.likeness >= max(self._least, CLOSE * found[0].likeness)]
+        worth = {r.key: r.likeness * fit(r.key) for r in found if r.likeness >= self._least}
+        best = max(worth.values(), default=0.0)
+        near = [r for r in found if worth.get(r.key, -1.0) >= CLOSE * best]
+        return sorted(near, key=lambda r: (-worth[r.key], r.key))[:MOST]
 
     def rarity(self, word: str) -> float:
         """Of a word among what is known; 1 for one that nothing has."""
