@@ -205,8 +205,8 @@ class Layers:
         return found
 
     def _whole(self, first: Draft, turn: _Turn) -> Draft:
-        actions, arguments = self.actions[turn.fold], self.arguments[turn.fold]
-        return whole_message(first, turn.example.decision.state, turn.evidence, actions, arguments)
+        actions, arguments, e = self.actions[turn.fold], self.arguments[turn.fold], turn.example
+        return whole_message(first, e.decision.state, turn.evidence, actions, arguments, e.transcript.teacher)
 
     def _weights(self, numbers: Sequence[int]) -> Floats:
         """Of examples, then of those about hidden tools once more."""
