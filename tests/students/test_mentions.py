@@ -23,9 +23,10 @@ from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.fit import FitResult, fit_compact
 
+ABOUT = {"pickup_date": "First day of the hire", "dropoff_date": "Last day until it is back"}
 SCHEMA = {
     "type": "object",
-    "properties": {name: {"type": "string"} for name in ("pickup_date", "dropoff_date")},
+    "properties": {name: {"type": "string", "description": about} for name, about in ABOUT.items()},
     "required": ["pickup_date", "dropoff_date"],
 }
 RENT = Tool("rent", "Rent a car", SCHEMA)
@@ -76,6 +77,18 @@ def test_a_value_is_heard_for_each_argument_apart_and_not_where_nobody_said_it(f
     assert apart[0] != apart[1]
     assert apart == [[sources.heard(slot.name, key) for key in said] for slot in slots]
     assert sources.heard(slots[0].name, "never said") is None
+
+
+def test_what_stands_around_a_new_argument_is_read_as_around_its_relative(fit: FitResult) -> None:
+    properties = {
+        name: {"type": "string", "description": about} for name, about in zip("ab", ABOUT.values(), strict=True)
+    }
+    lease = Tool("lease", "Rent a car", {"type": "object", "properties": properties | {"c": {"type": "string"}}})
+    transcript = Transcript(rental(1, random.Random(6)).state)
+    learned, encoder = fit.student.evidence.learned, fit.student.evidence.encoder
+    sources = Sources(Candidates(transcript), encoder.encode(document_of(transcript)), learned)
+    assert [sources.spoken_name(slot) for slot in slots_of(lease)] == ["pickup_date", "dropoff_date", "c"]
+    assert [sources.spoken_name(slot) for slot in slots_of(RENT)] == list(ABOUT)
 
 
 def test_a_mention_knows_its_age_its_words_and_the_question_before_it() -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.artefact import load_student
+from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.paraphrases import Paraphrases, phrases_in
 from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.sources import Sources
+from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.student import CompactStudent, Rankers
 from ultracore.distillation.students.compact.tables import ARGUMENT_FEATURES_BEFORE_PARAPHRASES
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train.examples import prepare
 from ultracore.distillation.train.fit import FitResult, fit_compact
+from ultracore.distillation.train.gazetteers import fit_gazetteer
 
 TOWNS = {"Philadelphia": "philly", "Los Angeles": "lax", "Chicago": "chi town", "New York": "the big apple"}
 PLAIN = ("Boston", "Denver", "Dallas", "Houston", "Phoenix", "Austin", "Memphis", "Tucson", "Omaha", "Tulsa") * 4
@@ -64,8 +71,37 @@ def test_the_phrase_that_explains_a_value_keeps_the_credit(fit: FitResult) -> No
     assert found.values["philly"]["Philadelphia"] > 0.3
     assert not {"is it", "sunny", "now"} & found.values.keys()
     assert "boston" not in found.values
-    assert found.suits("Philadelphia", ["where"])
-    assert not found.suits("Philadelphia", ["colour"])
+
+
+def test_values_that_two_arguments_take_are_of_both_kinds(fit: FitResult) -> None:
+    known = fit.student.evidence.learned.gazetteer
+    where, colour = known.takers(["where"]), known.takers(["colour"])
+    assert where == {"where", "city"}
+    assert [known.kind(key, where) for key in ("Philadelphia", "Boston", "philly")] == [1, 1, 0]
+    assert known.kind("Boston", colour) == -1
+
+
+def test_values_are_known_again_and_not_kept(fit: FitResult) -> None:
+    rows = [asked(number, "stay", town, town) for number, town in enumerate(("Ys", "Ur"))]
+    known = fit_gazetteer(prepare(rows).examples, fit.student.evidence.learned.knowledge)
+    assert [known.kind(key, known.takers(["where"])) for key in ("Ys", "Ur", "Boston")] == [1, 1, 0]
+    assert b"Ys" not in msgspec.json.encode(known)
+
+
+def test_a_value_is_new_until_the_next_result(fit: FitResult) -> None:
+    call = {"id": "1", "function": {"name": "weather", "arguments": '{"city": "Chicago"}'}}
+    said = [{"role": "user", "content": "the weather in the big apple"}, {"role": "assistant", "content": "Now?"}]
+    said += [{"role": "user", "content": "Or in Boston, why not"}]
+    done = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "1", "content": "Fine."}]
+
+    def freshness(messages: list[dict[str, Any]]) -> list[float]:
+        transcript = Transcript(State(messages, TOOLS))
+        sources = Sources(Candidates(transcript), fit.student.evidence.encoder.encode(document_of(transcript)), learned)
+        return [sources.freshness(key, key) for key in ("New York", "Boston", "Chicago")]
+
+    learned = fit.student.evidence.learned
+    assert freshness(said) == [1.0, 1.0, 0.0]
+    assert freshness([*said, *done, {"role": "user", "content": "Thanks"}]) == [0.0, 0.0, 0.0]
 
 
 def test_the_newest_turn_that_means_a_value_says_how_likely_it_is() -> None:
@@ -78,16 +114,10 @@ def test_the_newest_turn_that_means_a_value_says_how_likely_it_is() -> None:
     assert known.meant(Transcript(State(turns[2:], []))) == {}
 
 
-def test_arguments_that_share_no_values_do_not_lend_them() -> None:
-    known = Paraphrases({}, {"Chicago": ["city"]}, {"where": ["city", "where"]})
-    assert known.suits("Chicago", ["where"])
-    assert known.suits("Chicago", ["city"])
-    assert not known.suits("Chicago", ["name"])
-
-
 def test_phrases_have_up_to_three_words() -> None:
-    found = [phrase for phrase, _ in phrases_in("A b-c D")]
-    assert found == ["a", "a b", "a b c", "b", "b c", "b c d", "c", "c d", "d"]
+    found = phrases_in("A b-c D a")
+    assert sorted(found) == ["a", "a b", "a b c", "b", "b c", "b c d", "c", "c d", "c d a", "d", "d a"]
+    assert (found["a"], found["c d"]) == (0, 4)
 
 
 def test_a_loaded_student_hears_the_same(fit: FitResult, tmp_path: Path) -> None:
@@ -95,6 +125,7 @@ def test_a_loaded_student_hears_the_same(fit: FitResult, tmp_path: Path) -> None
     loaded = load_student(tmp_path / "model")
     states = [asked(0, "stay", town, said).state for town, said in TOWNS.items()]
     assert loaded.evidence.learned.paraphrases == fit.student.evidence.learned.paraphrases
+    assert loaded.evidence.learned.gazetteer == fit.student.evidence.learned.gazetteer
     assert [loaded.propose(state) for state in states] == [fit.student.propose(state) for state in states]
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["minimise"]
 
-Array = NDArray[Any]
+Doubles = NDArray[np.float64]
 
 DESCENT = 1e-4
 """Of the slope, what a step must gain at least."""
@@ -26,23 +25,21 @@ CURVATURE = 1e-10
 
 
 def minimise(
-    function: Callable[[Array], tuple[float, Array]],
-    start: Array,
+    function: Callable[[Doubles], tuple[float, Doubles]],
+    start: Doubles,
     *,
     iterations: int,
     tolerance: float,
     memory: int = 8,
-    inner: Callable[[Array, Array], float] = np.dot,
-) -> Array:
+) -> Doubles:
     """The point at which progress ends.
 
     Args:
         function: Gives its value and its gradient [variables].
-        start: [variables]; of any shape, if `inner` knows it.
+        start: [variables].
         iterations: At most.
         tolerance: Relative progress of one iteration at which to stop.
         memory: Steps that are remembered.
-        inner: The inner product by which gradients are meant.
 
     Example:
         >>> bowl = lambda x: (float(((x - 3.0) ** 2).sum()), 2.0 * (x - 3.0))
@@ -50,52 +47,49 @@ def minimise(
         array([3., 3.])
     """
     point, (value, gradient) = start, function(start)
-    steps: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
+    steps: deque[tuple[Doubles, Doubles, float]] = deque(maxlen=memory)
     for _ in range(iterations):
-        way = _direction(gradient, steps, inner)
-        length = 1.0 if steps else 1.0 / max(1.0, float(np.sqrt(inner(way, way))))
-        found = _descend(function, point, value, way, float(inner(gradient, way)), length)
+        way = _direction(gradient, steps)
+        found = _descend(function, point, value, way, float(gradient @ way), first=not steps)
         if found is None:
             break
         before, (point_there, value, gradient_there) = value, found
         moved, turned = point_there - point, gradient_there - gradient
         point, gradient = point_there, gradient_there
-        if (bend := float(inner(moved, turned))) > CURVATURE * float(inner(turned, turned)):
+        if (bend := float(moved @ turned)) > CURVATURE * float(turned @ turned):
             steps.append((moved, turned, bend))
         if before - value <= tolerance * max(abs(before), abs(value), 1.0):
             break
     return point
 
 
-def _direction(
-    gradient: Array,
-    steps: deque[tuple[Array, Array, float]],
-    inner: Callable[[Array, Array], float],
-) -> Array:
+def _direction(gradient: Doubles, steps: deque[tuple[Doubles, Doubles, float]]) -> Doubles:
     """The inverse Hessian as the steps show it, times the negative gradient."""
     way = -gradient
     shares = []
     for moved, turned, bend in reversed(steps):
-        share = float(inner(moved, way)) / bend
+        share = float(moved @ way) / bend
         shares.append(share)
         way -= share * turned
     if steps:
         _, turned, bend = steps[-1]
-        way *= bend / float(inner(turned, turned))
+        way *= bend / float(turned @ turned)
     for (moved, turned, bend), share in zip(steps, reversed(shares), strict=True):
-        way += (share - float(inner(turned, way)) / bend) * moved
+        way += (share - float(turned @ way) / bend) * moved
     return way
 
 
 def _descend(
-    function: Callable[[Array], tuple[float, Array]],
-    point: Array,
+    function: Callable[[Doubles], tuple[float, Doubles]],
+    point: Doubles,
     value: float,
-    way: Array,
+    way: Doubles,
     slope: float,
-    length: float,
-) -> tuple[Array, float, Array] | None:
-    """The first step along a way, of this length or halved, that descends enough; `None` where none does."""
+    *,
+    first: bool,
+) -> tuple[Doubles, float, Doubles] | None:
+    """The first step along a way that descends enough; `None` where none does."""
+    length = 1.0 / max(1.0, float(np.sqrt(way @ way))) if first else 1.0
     for _ in range(MOST_HALVINGS):
         there = point + length * way
         reached, gradient = function(there)

@@ -8,16 +8,15 @@ does not know: what is made of phrases (`students.compact.paraphrases`).
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ultracore.distillation.students.compact.knowledge import Knowledge, gold_values
+from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.paraphrases import Paraphrases, phrases_in
 from ultracore.distillation.students.compact.text import words_of
-from ultracore.distillation.students.compact.topics import truth_of
-from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example
+from ultracore.distillation.train.gazetteers import given_in
 
 __all__ = ["fit_paraphrases"]
 
@@ -30,9 +29,6 @@ LEAST_SHARE = 0.15
 
 DOUBT = 2.0
 """Tasks in which a phrase is taken to have been said for nothing, beside those that were seen."""
-
-SHARED_VALUES, SHARED_SHARE = 3, 0.2
-"""Values that two arguments have in common, at least, and their share of those of the one with fewer."""
 
 Pair = tuple[str, str]
 """A phrase, and the text of a value."""
@@ -56,8 +52,7 @@ def fit_paraphrases(examples: Sequence[Example], knowledge: Knowledge) -> Paraph
     Returns:
         `None` where no phrase stands for anything.
     """
-    takers: dict[str, set[str]] = defaultdict(set)
-    given = [_given(example, knowledge, takers) for example in examples]
+    given = [_given(example, knowledge) for example in examples]
     said: dict[str, set[str]] = defaultdict(set)
     together: dict[Pair, set[str]] = defaultdict(set)
     for call in given:
@@ -72,29 +67,17 @@ def fit_paraphrases(examples: Sequence[Example], knowledge: Knowledge) -> Paraph
     for (phrase, value), share in sorted(shares.items()):
         if share >= LEAST_SHARE:
             values[phrase][value] = round(share, 4)
-    meant = {value for found in values.values() for value in found}
-    names = {value: sorted(takers[value]) for value in sorted(meant)}
-    return Paraphrases(dict(values), names, _akin(takers)) if values else None
+    return Paraphrases(dict(values)) if values else None
 
 
-def _given(example: Example, knowledge: Knowledge, takers: dict[str, set[str]]) -> _Given:
-    """Also notes which arguments take which values."""
-    decision, transcript = example.decision, example.transcript
-    texts = transcript.user_texts
-    phrases = frozenset(phrase for text in texts for phrase, _ in phrases_in(text))
+def _given(example: Example, knowledge: Knowledge) -> _Given:
+    texts = example.transcript.user_texts
+    phrases = frozenset[str]().union(*map(phrases_in, texts))
     said = f" {' | '.join(' '.join(words_of(text)) for text in texts)} "
-    unsaid: list[str] = []
-    for call in decision.calls[:1]:
-        if call.arguments is None or call.name not in transcript.tools:
-            continue
-        for slot in knowledge.slots_of(transcript.tools[call.name]):
-            for value in gold_values(slot, call.arguments) if slot.kind in ("scalar", "list") else ():
-                key = key_of(value)
-                if isinstance(value, str) and value and not truth_of(key) and slot.key not in knowledge.free_text:
-                    takers[key].add(slot.name)
-                    if key not in example.pool.index and f" {' '.join(words_of(key))} " not in said:
-                        unsaid.append(key)
-    return _Given(decision.task, phrases, unsaid)
+    known = example.pool.index
+    keys = dict.fromkeys(key for _, key in given_in(example, knowledge))
+    unsaid = [key for key in keys if key not in known and f" {' '.join(words_of(key))} " not in said]
+    return _Given(example.decision.task, phrases, unsaid)
 
 
 def _explained(shares: Mapping[Pair, float], often: Mapping[str, float], given: Sequence[_Given]) -> dict[Pair, float]:
@@ -117,17 +100,3 @@ def _groups(call: _Given, shares: Mapping[Pair, float]) -> Iterator[list[Pair]]:
         group = sorted((phrase, value) for phrase in call.phrases if (phrase, value) in shares)
         if group:
             yield group
-
-
-def _akin(takers: Mapping[str, set[str]]) -> dict[str, list[str]]:
-    """Names of arguments that take the same values."""
-    values: Counter[str] = Counter()
-    shared: Counter[Pair] = Counter()
-    for names in takers.values():
-        values.update(names)
-        shared.update((a, b) for a in names for b in names)
-    akin: dict[str, list[str]] = defaultdict(list)
-    for (a, b), n in sorted(shared.items()):
-        if a == b or n >= max(SHARED_VALUES, SHARED_SHARE * min(values[a], values[b])):
-            akin[a].append(b)
-    return dict(akin)

@@ -25,6 +25,7 @@ from ultracore.distillation.students.compact.actions import (
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES
 from ultracore.distillation.students.compact.familiarity import Familiarity
 from ultracore.distillation.students.compact.forest import Forest
+from ultracore.distillation.students.compact.gazetteer import Gazetteer
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
@@ -76,10 +77,10 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     tagger: dict[str, Any] | None = None
     mentions: list[str] | None = None
     paraphrases: Paraphrases | None = None
+    gazetteer: Gazetteer = Gazetteer()
     prompts: Prompts = Prompts()
     familiarity: Familiarity = Familiarity()
     triggers: Triggers = NO_TRIGGERS
-    teacher: str = ""
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -104,10 +105,10 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         prompts=evidence.prompts,
         familiarity=student.familiarity,
         triggers=student.triggers,
-        teacher=student.teacher,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
         mentions=learned.mentions.features if learned.mentions is not None else None,
         paraphrases=learned.paraphrases,
+        gazetteer=learned.gazetteer,
     )
     arrays: dict[str, NDArray[Any]] = {}
     for name, model in linear.items():
@@ -141,6 +142,7 @@ def load_student(folder: Path) -> CompactStudent:
             _tagger(config.tagger, arrays),
             Mentions(config.mentions, linear[_MENTIONS]) if config.mentions is not None else None,
             config.paraphrases,
+            config.gazetteer,
         )
         models = {name: linear[name] for name in _LINEAR}
         rankers = {name: _ranker(name, width, arrays) for name, width in _WIDTHS.items() if name != "gate"}
@@ -163,7 +165,6 @@ def load_student(folder: Path) -> CompactStudent:
         model_id,
         config.familiarity,
         config.triggers,
-        config.teacher,
     )
 
 

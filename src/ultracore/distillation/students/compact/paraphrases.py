@@ -1,21 +1,21 @@
 """What people say instead of a value: "philly" for `Philadelphia`, "scary" for `Horror`.
 
 Learned from calls whose value nobody had said; whoever says the phrase to another tool means the same. What this file
-does not know: how the phrases were found (`train.paraphrasing`), and which argument a value is for.
+does not know: how the phrases were found (`train.paraphrasing`), and which argument a value is for (`gazetteer`).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from ultracore.distillation.students.compact.mentions import MAX_TURNS, Mention, around
-from ultracore.distillation.students.compact.transcript import USERS, Transcript
+from ultracore.distillation.students.compact.transcript import USERS, Transcript, Turn
 
 __all__ = ["Meant", "Paraphrases", "phrases_in"]
 
@@ -37,33 +37,32 @@ class Meant(NamedTuple):
     mentions: list[Mention]
 
 
-class Paraphrases(msgspec.Struct, frozen=True):
+class Paraphrases(msgspec.Struct, frozen=True, dict=True):
     """Phrases, and what they stand for.
 
     Attributes:
         values: Phrase -> text of a value -> probability that this phrase alone makes the call give it (0..1).
-        names: Text of a value -> names of the arguments that it was given to.
-        akin: Name of an argument -> names of those that take the same values, its own among them.
     """
 
     values: dict[str, dict[str, float]] = {}
-    names: dict[str, list[str]] = {}
-    akin: dict[str, list[str]] = {}
 
     def meant(self, transcript: Transcript) -> dict[str, Meant]:
         """Values that the user said in other words, by their text."""
         found: dict[str, list[tuple[Mention, float]]] = {}
-        for text, asked, age in _turns(transcript):
-            for phrase, start in phrases_in(text):
-                for key, share in self.values.get(phrase, {}).items():
-                    features, words = around(text, start, asked, "meant")
+        for turn, asked, age in _turns(transcript):
+            if self._beginnings.isdisjoint(turn.words):
+                continue
+            places = phrases_in(turn.text, self._beginnings)
+            for phrase in sorted(self.values.keys() & places):
+                features, words = around(turn.text, places[phrase], asked, "meant")
+                for key, share in self.values[phrase].items():
                     found.setdefault(key, []).append((Mention(key, "meant", age, features, words), share))
         return {key: _together(pairs) for key, pairs in found.items()}
 
-    def suits(self, key: str, names: Collection[str]) -> bool:
-        """Whether a value was given to an argument of one of these names, or to one that takes the same values."""
-        known = {other for name in names for other in self.akin.get(name, (name,))}
-        return not known.isdisjoint(self.names.get(key, ()))
+    @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        """First words of phrases: in most turns there is none."""
+        return frozenset(phrase.partition(" ")[0] for phrase in self.values)
 
 
 def _together(pairs: list[tuple[Mention, float]]) -> Meant:
@@ -72,26 +71,31 @@ def _together(pairs: list[tuple[Mention, float]]) -> Meant:
     return Meant(1.0 - missed, [mention for mention, _ in pairs])
 
 
-def _turns(transcript: Transcript) -> Iterator[tuple[str, str, int]]:
+def _turns(transcript: Transcript) -> Iterator[tuple[Turn, str, int]]:
     """The user's last turns, what each answers, and how many they took since."""
     turns = transcript.turns
     mine = [number for number, turn in enumerate(turns) if turn.role in USERS][-MAX_TURNS:]
     for age, number in zip(range(len(mine) - 1, -1, -1), mine, strict=True):
         before = turns[number - 1] if number else None
-        yield turns[number].text, before.text if before is not None and before.role == "assistant" else "", age
+        yield turns[number], before.text if before is not None and before.role == "assistant" else "", age
 
 
 @lru_cache(maxsize=8192)
-def phrases_in(text: str) -> tuple[tuple[str, int], ...]:
-    """Every phrase of up to `LONGEST` words in small letters, each with its offset.
+def phrases_in(text: str, beginnings: frozenset[str] | None = None) -> Mapping[str, int]:
+    """Every phrase of up to `LONGEST` words in small letters, each with its first offset.
+
+    Args:
+        text: What was said.
+        beginnings: Words that a phrase may begin with; `None` for any.
 
     Example:
         >>> phrases_in("In LA")
-        (('in', 0), ('in la', 0), ('la', 3))
+        {'la': 3, 'in': 0, 'in la': 0}
     """
     words = [(match.group().lower(), match.start()) for match in _WORD.finditer(text[:20000])]
-    return tuple(
-        (" ".join(word for word, _ in words[place : place + length]), start)
-        for place, (_, start) in enumerate(words)
+    return {
+        " ".join([word for word, _ in words[place : place + length]]): words[place][1]
+        for place in range(len(words) - 1, -1, -1)
+        if beginnings is None or words[place][0] in beginnings
         for length in range(1, min(LONGEST, len(words) - place) + 1)
-    )
+    }

@@ -8,7 +8,7 @@ compared (`arguments`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.gazetteer import Gazetteer
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.paraphrases import Meant, Paraphrases
@@ -44,6 +45,7 @@ class Learned(NamedTuple):
         tagger: Reads what the user said; `None` where no argument was ever spoken.
         mentions: Says what stands around a value; `None` where no argument was spoken often.
         paraphrases: What is said instead of values; `None` where nothing is.
+        gazetteer: Which values were given to which arguments.
     """
 
     knowledge: Knowledge
@@ -51,6 +53,7 @@ class Learned(NamedTuple):
     tagger: Tagger | None
     mentions: Mentions | None = None
     paraphrases: Paraphrases | None = None
+    gazetteer: Gazetteer = Gazetteer()
 
 
 class Alternative(NamedTuple):
@@ -127,6 +130,8 @@ class Sources:
         self._shares: dict[str, Mapping[str, float]] = {}
         self._spoken: dict[str, list[Spoken]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._fresh: dict[tuple[str, str], float] = {}
+        self._takers: dict[str, frozenset[str]] = {}
         self._odds: dict[str, list[NDArray[np.float32]]] = {}
         self._echoes: dict[str, Echo] = {}
         self.text = pool.transcript.last_user_text.lower()
@@ -179,13 +184,34 @@ class Sources:
         known = self._learned.paraphrases
         return {} if known is None else known.meant(self.pool.transcript)
 
-    def meant_for(self, slot: Slot) -> list[str]:
-        """Those of them that were given to the slot, or to one like it."""
-        known = self._learned.paraphrases
-        if known is None or not self.meant:
-            return []
-        names = {slot.name, *(key.rsplit("/", 1)[-1] for key, _ in self.knowledge.relatives(slot))}
-        return [key for key in self.meant if known.suits(key, names)]
+    def kinds(self, slot: Slot, keys: Iterable[str]) -> list[int]:
+        """Whether values, by their text, are of the slot's kind, see `Gazetteer.kind`."""
+        known = self._learned.gazetteer
+        takers = self._takers.get(slot.key)
+        if takers is None:
+            names = (key.rpartition("/")[2] for key, _ in self.knowledge.relatives(slot))
+            takers = self._takers[slot.key] = known.takers([slot.name, *names])
+        return [known.kind(key, takers) for key in keys]
+
+    def freshness(self, said: str, key: str) -> float:
+        """How much of a value, by its text as it was said and as it would be given, is new since the last result."""
+        found = self._fresh.get((said, key))
+        if found is None:
+            mentions, forms = self.mentioned.get(said), forms_of(key)
+            if mentions is not None and min(mention.age for mention in mentions) < len(self.talk.turns):
+                found = 1.0
+            else:
+                found = 0.0 if forms.any_form.isdisjoint(self.talk.words) else forms.share_said(self.talk.words)
+            self._fresh[said, key] = found
+        return found
+
+    def spoken_name(self, slot: Slot) -> str:
+        """The name by which it was learned what stands around a slot's values: its own, or its nearest relative's."""
+        known = self._learned.mentions
+        if known is None or known.knows(slot.name):
+            return slot.name
+        names = (key.rpartition("/")[2] for key, _ in self.knowledge.relatives(slot))
+        return next(filter(known.knows, names), slot.name)
 
     def heard(self, name: str, key: str) -> Heard | None:
         """What stands around a value, by its text, for an argument of this name; `None` if nobody said it."""

@@ -42,14 +42,14 @@ NAMED = 0.005
 
 _LINKS = 10
 _SAID = 6
-_MEANT = 2
+_TOLD = 5
 ARGUMENT_FEATURES_BEFORE_MENTIONS = STATIC_FEATURES + _LINKS + 2 * SLOT_FIGURES
 """Columns of models that were trained before there were `mentions`; newer ones stand behind them."""
 ARGUMENT_FEATURES_BEFORE_TOPICS = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
 """Likewise, before there were `topics`."""
 ARGUMENT_FEATURES_BEFORE_PARAPHRASES = ARGUMENT_FEATURES_BEFORE_TOPICS + TOPIC_FIGURES
 """Likewise, before there were `paraphrases`."""
-ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_PARAPHRASES + _MEANT
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_PARAPHRASES + _TOLD
 """Columns that describe a candidate to the ranker."""
 
 _STATIC_AT = slice(STATIC_FEATURES)
@@ -59,7 +59,7 @@ _OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + SLOT_FIGURES)
 _SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
 _SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
 _TOPIC_AT = slice(_SAID_RELATIVE_AT.stop, ARGUMENT_FEATURES_BEFORE_PARAPHRASES)
-_MEANT_AT = slice(_TOPIC_AT.stop, ARGUMENT_FEATURES)
+_TOLD_AT = slice(_TOPIC_AT.stop, ARGUMENT_FEATURES)
 TAKEN_AT = _OWN_AT.start + TAKEN
 """How many values a list has already; -1 for what is no list."""
 
@@ -99,7 +99,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
     rows[:, _TOPIC_AT] = _spoken_of(gathered, sizes, sources)
-    rows[:, _MEANT_AT] = _meant(gathered, len(rows), sources)
+    rows[:, _TOLD_AT] = _told(gathered, len(rows), sources)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -127,7 +127,7 @@ def _gather(plan: Plan, sources: Sources, heard: Heard) -> list[Alternative]:
     offers = [(place, pool.values[place]) for place in _relevant(plan, pool)]
     offers += [(pool.index.get(said, -1), value) for said, value, _ in heard]
     offers += _affixed(pool, plan)
-    offers += [(pool.index.get(key, -1), key) for key in sources.meant_for(plan.slot)]
+    offers += [(pool.index.get(key, -1), key) for key in _meant_for(plan, sources)]
     for place, value in offers:
         plain = plan.typed(value)
         if plain is not ABSENT:
@@ -187,10 +187,11 @@ def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
     row, rows = -1, []
     flat: list[float] = []
     for plan, alternatives, _ in gathered:
+        name = sources.spoken_name(plan.slot)
         for place, _, key in alternatives:
             row += 1
             text = keys[place] if place >= 0 else key
-            found = sources.heard(plan.slot.name, text) if text in mentioned else None
+            found = sources.heard(name, text) if text in mentioned else None
             if found is not None:
                 rows.append(row)
                 flat += (
@@ -213,14 +214,25 @@ def _spoken_of(gathered: Sequence[Gathered], sizes: Sequence[int], sources: Sour
     return np.column_stack([spoken, truth, truth * spoken[:, -1]])
 
 
-def _meant(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
-    """Whether the user said each of so many alternatives in other words, and how lately: [size, _MEANT] float32."""
-    out = np.zeros((size, _MEANT), np.float32)
-    meant = sources.meant
-    if meant:
-        keys = [key for found in gathered for _, _, key in found.alternatives]
-        for row, key in enumerate(keys):
+def _meant_for(plan: Plan, sources: Sources) -> list[str]:
+    """Values that the user said in other words and that were given to the slot, or to one like it, before."""
+    keys = list(sources.meant)
+    return [key for key, kind in zip(keys, sources.kinds(plan.slot, keys), strict=True) if kind > 0]
+
+
+def _told(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
+    """Was a value said in other words, how lately; is it of the right kind, of another; is it new: [size, _TOLD]."""
+    out = np.zeros((size, _TOLD), np.float32)
+    pool, meant, row = sources.pool.keys, sources.meant, 0
+    for plan, alternatives, _ in gathered:
+        end = row + len(alternatives)
+        kinds = np.array(sources.kinds(plan.slot, [key for _, _, key in alternatives]))
+        out[row:end, 2], out[row:end, 3] = kinds > 0, kinds < 0
+        said = [sources.freshness(pool[place] if place >= 0 else key, key) for place, _, key in alternatives]
+        out[row:end, 4] = said
+        for number, (_, _, key) in enumerate(alternatives if meant else (), start=row):
             if key in meant:
                 newest = min(mention.age for mention in meant[key].mentions)
-                out[row] = meant[key].probability, 1.0 / (1.0 + newest)
+                out[number, :2] = meant[key].probability, 1.0 / (1.0 + newest)
+        row = end
     return out

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from itertools import takewhile
 
-from ultracore.distillation.students.compact.transcript import USERS, Transcript
+from ultracore.distillation.students.compact.transcript import USERS, Transcript, Turn
 
 __all__ = ["STEM", "TOPIC_FIGURES", "Talk", "stem", "truth_of"]
 
@@ -51,11 +51,22 @@ class Talk:
         self._transcript = transcript
 
     @cached_property
+    def turns(self) -> list[Turn]:
+        """The user's since the last result."""
+        turns = self._transcript.turns
+        after = next((n for n in range(len(turns), 0, -1) if turns[n - 1].role == "tool"), 0)
+        return [turn for turn in turns[after:] if turn.role in USERS]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Theirs."""
+        return frozenset(word for turn in self.turns for word in turn.words)
+
+    @cached_property
     def _texts(self) -> tuple[list[str], list[str], list[str]]:
         """Words of the user's last turn, of the reply before it, and of the user since the last result."""
         t = self._transcript
-        after = next((n for n in range(len(t.turns), 0, -1) if t.turns[n - 1].role == "tool"), 0)
-        lately = " ".join(turn.text for turn in t.turns[after:] if turn.role in USERS)
+        lately = " ".join(turn.text for turn in self.turns)
         last, reply, recent = (_TOKEN.findall(text.lower()) for text in (t.last_user_text, t.last_reply, lately))
         return last, reply, recent
 
