@@ -24,6 +24,7 @@ from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.splits import parts_by_task, split_by_task, units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate
+from ultracore.distillation.students.compact.student import standing_in
 from ultracore.distillation.train.baselines import BASELINES, Baseline
 from ultracore.distillation.train.certify import certify
 from ultracore.distillation.train.evaluate import TIMED, Judged, columns, gate_rows, judge
@@ -82,8 +83,8 @@ def compare(part: Part, seed: int = 0) -> Comparison:
     return Comparison(methods, len(part.train))
 
 
-def timed_proposals(student: Student, decisions: Sequence[Decision]) -> tuple[list[Proposal], list[float]]:
-    """What a student proposes, one state at a time, and the CPU milliseconds of each.
+def timed_proposals(students: Sequence[Student], decisions: Sequence[Decision]) -> tuple[list[Proposal], list[float]]:
+    """What each decision's student proposes, one state at a time, and the CPU milliseconds of each.
 
     The collector leaves alone what is there already, as in the gateway: it would look through everything that was
     fitted and read, which no server holds.
@@ -92,7 +93,7 @@ def timed_proposals(student: Student, decisions: Sequence[Decision]) -> tuple[li
     gc.collect()
     gc.freeze()
     try:
-        for decision in decisions:
+        for student, decision in zip(students, decisions, strict=True):
             began = time.process_time()
             proposals.append(student.propose(decision.state))
             milliseconds.append(1000.0 * (time.process_time() - began))
@@ -112,7 +113,7 @@ def _numbered(name: str, data: Path, size: Size, number: int, seed: int) -> Comp
 
 
 def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
-    proposals, milliseconds = timed_proposals(fit.student, part.test)
+    proposals, milliseconds = timed_proposals(standing_in(fit.student, part.test), part.test)
     development = gate_rows(judge(*columns(fit.development), fit.comparators))
     judged = judge(part.test, proposals, fit.comparators)
     certified = {level: _certified(development, judged, level, seed) for level in LEVELS}

@@ -23,7 +23,7 @@ from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, value_at
 from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import document_of
-from ultracore.distillation.students.compact.student import CompactStudent
+from ultracore.distillation.students.compact.student import CompactStudent, standing_in
 from ultracore.distillation.students.compact.transcript import Transcript, key_of
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
 from ultracore.distillation.train.fit import fit_compact
@@ -72,7 +72,8 @@ def measure_errors(name: str, data: Path, size: Size) -> Section:
     """The first division of a set."""
     part = parts_of(name, data, size)[0]
     student = fit_compact(part.train, seed=0).student
-    found = [list(failures(d, later, student)) for d, later in zip(part.test, _later(part.test), strict=True)]
+    asked = zip(part.test, _later(part.test), standing_in(student, part.test), strict=True)
+    found = [list(failures(*one)) for one in asked]
     n = len(found)
     about = f"{n:,} decisions, the first division only; trained on {len(part.train):,}"
     details = [
@@ -97,7 +98,7 @@ def failures(decision: Decision, later: set[bytes], student: CompactStudent) -> 
     ours = student.propose(state).calls
     if strict(ours, theirs, state.tools) is not False:
         return
-    transcript = student.evidence.prompts.read(state)
+    transcript = student.evidence.prompts.read(state, teacher=student.teacher)
     negated = bool(NEGATION.search(transcript.last_user_text))
     if same_tools(ours, theirs) and len(ours) == 1:
         for argument, kind in _wrong_arguments(theirs[0], ours[0], transcript, student):

@@ -18,7 +18,7 @@ from ultracore.distillation.students.compact.filling import fill_all
 from ultracore.distillation.students.compact.slots import assemble
 from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import document_of
-from ultracore.distillation.students.compact.student import CompactStudent
+from ultracore.distillation.students.compact.student import CompactStudent, standing_in
 from ultracore.distillation.tools import REPLY, ToolCall
 
 __all__ = ["knowing", "oracle_table"]
@@ -36,7 +36,7 @@ def knowing(decision: Decision, student: CompactStudent) -> Iterator[str]:
     """
     theirs, tools = decision.calls, decision.state.tools
     ours, evidence = student.propose(decision.state).calls, student.evidence
-    transcript = evidence.prompts.read(decision.state)
+    transcript = evidence.prompts.read(decision.state, teacher=student.teacher)
     pool, row = Candidates(transcript), evidence.encoder.encode(document_of(transcript))
     names, rows = action_rows(transcript, pool, row, evidence)
     scores = student.rankers.actions.scores(rows)
@@ -71,7 +71,8 @@ def knowing(decision: Decision, student: CompactStudent) -> Iterator[str]:
 def oracle_table(name: str, decisions: Sequence[Decision], student: CompactStudent) -> Table:
     """One line: strict agreement as it is, and as it would be; what replies in place of calls are made of."""
     known = [d for d in decisions if strict(d.calls, d.calls, d.state.tools) is not None]
-    counts = Counter(column for decision in known for column in knowing(decision, student))
+    asked = zip(known, standing_in(student, known), strict=True)
+    counts = Counter(column for decision, mine in asked for column in knowing(decision, mine))
     columns = (OWN, DUE, ACTION, ARGUMENTS, REPLIED, NOT_DUE, FILLED, NEXT)
     return Table(
         "What it would be worth to know a part from the teacher, % of all decisions",

@@ -29,7 +29,7 @@ class Watching:
 
 
 def timed(student: Any) -> tuple[list[Proposal], list[float]]:
-    return timed_proposals(student, [DECISION, DECISION])
+    return timed_proposals([student, student], [DECISION, DECISION])
 
 
 def test_what_is_there_already_is_not_looked_through_while_a_student_is_timed() -> None:

@@ -27,6 +27,7 @@ class Fake:
     def __init__(self, *calls: ToolCall) -> None:
         self.calls = calls
         self.evidence = type("Evidence", (), {"prompts": Prompts()})()
+        self.teacher = ""
 
     def propose(self, state: State) -> Proposal:
         return Proposal(self.calls)

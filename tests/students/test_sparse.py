@@ -9,7 +9,7 @@ import numpy as np
 from ultracore.distillation.decisions import State
 from ultracore.distillation.students.compact.sparse import FIELDS, Document, SparseEncoder, Vector, document_of
 from ultracore.distillation.students.compact.transcript import Transcript
-from ultracore.distillation.train.linear import STRENGTHS, choose_strength
+from ultracore.distillation.train.linear import STRENGTHS, choose_strength, fit_softmax
 
 
 def document(text: str) -> Document:
@@ -48,19 +48,21 @@ def test_a_student_that_knows_no_letters_still_reads() -> None:
 
 
 def test_the_penalty_is_strong_where_words_mislead_and_weak_where_each_means_one_tool() -> None:
-    rng, held = random.Random(0), np.arange(300) < 60
-    ones = np.ones(300)
+    rng, ones = random.Random(0), np.ones(240)
     telling = [Vector(np.array([n % 60], np.int32), np.ones(1, np.float32)) for n in range(300)]
     names = [f"tool_{n % 60}" for n in range(300)]
-    assert choose_strength(telling, 60, names, ones, held) == max(STRENGTHS)
+    chosen = choose_strength(telling[60:], 60, names[60:], ones, (telling[:60], names[:60]))
+    assert chosen.c == max(STRENGTHS)
+    assert chosen.model is not None
+    assert np.array_equal(chosen.model.weights, fit_softmax(telling[60:], 60, names[60:], ones, c=chosen.c).weights)
     noise = [Vector(np.array(rng.sample(range(400), 20), np.int32), np.ones(20, np.float32)) for _ in range(300)]
     either = [rng.choice(["a", "b"]) for _ in range(300)]
-    assert choose_strength(noise, 400, either, ones, held) == min(STRENGTHS)
+    assert choose_strength(noise[60:], 400, either[60:], ones, (noise[:60], either[:60])).c == min(STRENGTHS)
 
 
 def test_without_anything_held_the_penalty_is_the_strong_one() -> None:
     row = Vector(np.array([0], np.int32), np.ones(1, np.float32))
-    assert choose_strength([row] * 4, 1, ["a", "b"] * 2, np.ones(4), np.zeros(4, np.bool_)) == STRENGTHS[0]
+    assert choose_strength([row] * 4, 1, ["a", "b"] * 2, np.ones(4), ([], [])) == (STRENGTHS[0], None)
 
 
 def test_a_field_encoded_before_is_what_it_would_be_afresh() -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "mask_digits",
     "prompt_fingerprint",
     "system_prompt",
+    "teachers_apart",
     "text_of",
 ]
 
@@ -144,6 +145,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def decisions_from_rows(rows: Iterable[Mapping[str, Any] | Decision]) -> list[Decision]:
     """Read many rows; decisions pass through unchanged."""
     return [row if isinstance(row, Decision) else Decision.from_row(row, i) for i, row in enumerate(rows)]
+
+
+def teachers_apart(decisions: Sequence[Decision]) -> list[str]:
+    """The teacher of each decision, where they are of several; where all are of one, "" for each.
+
+    Example:
+        >>> one, other = (Decision(state=State([], []), episode=e, task=e, teacher=e) for e in "ab")
+        >>> teachers_apart([one, other]), teachers_apart([one, one])
+        (['a', 'b'], ['', ''])
+    """
+    several = len({decision.teacher for decision in decisions}) > 1
+    return [decision.teacher if several else "" for decision in decisions]
 
 
 def action_of(calls: Sequence[ToolCall]) -> str:

@@ -54,7 +54,7 @@ from ultracore.distillation.train.outcome import (
     level_key,
 )
 from ultracore.distillation.train.parallel import background
-from ultracore.distillation.train.parts import Parts, of_one_teacher, split
+from ultracore.distillation.train.parts import Parts, learn_from_others, of_one_teacher, split
 from ultracore.distillation.train.savings import price_from_rows, savings
 
 __all__ = ["LEVELS", "STAGES", "Options", "run"]
@@ -75,7 +75,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         target: Agreement among sent calls that the deployed certificate must guarantee (0..1).
         delta: Allowed probability that the certificate is wrong (0..1).
         audit_rate: Share of the sent calls that also go to the teacher (0..1).
-        teacher: Whose decisions to learn; the most frequent teacher's by default.
+        teacher: Whom the student stands in for; the most frequent teacher by default. Decisions of other teachers,
+            about tasks that are not held back, are learned from too, as theirs.
         price_per_call: US dollars of one teacher request.
         requests_per_day: Teacher requests a day.
         machine_usd_per_hour: US dollars of an hour of the machine that will answer.
@@ -142,14 +143,14 @@ def run(
 
     say("merging exact duplicates")
     curated, curation = deduplicate_rows(parts.train)
-    dataset = dataset_of_run(given.decisions, parts, curated)
+    dataset = dataset_of_run(given.source, parts, curated)
     curated_fact = curation_fact(dataset, curation, o.seed, given.parameters, **stamp)
     store.append([*unrecorded(dataset, store, **stamp), curated_fact])
 
     say(f"training on {len(curated):,} decisions")
     learned, few = at_level(curated, given.level), some_tasks(parts.test)
     with background(learning_curve, learned, few, o.seed, parallel=o.processes > 1) as smaller:
-        fit = fit_compact(learned, seed=o.seed)
+        fit = fit_compact(learned, teacher=given.teacher, seed=o.seed)
         model_id = registry.publish(fit.student)
 
         say(f"certifying on {len(parts.calibration):,}, testing on {len(parts.test):,} decisions of unseen tasks")
@@ -200,11 +201,15 @@ def _checked(o: Options) -> Options:
 
 
 class _Given(NamedTuple):
-    """What was read: of one teacher, split by task; `parameters` says how, for a replay."""
+    """What was read, split by task; `parameters` says how, for a replay.
+
+    `decisions` are the teacher's, `source` has what others decided about the tasks to learn from, too.
+    """
 
     traces: Traces
     teacher: str
     decisions: list[Decision]
+    source: list[Decision]
     parts: Parts
     level: Level
     problems: list[dict[str, Any]]
@@ -218,16 +223,18 @@ class _Given(NamedTuple):
 
 def _read(train: Sequence[Path] | LogQuery, test: Sequence[Path], store: EventStore, o: Options) -> _Given:
     traces = _source(train, store, o)
-    teacher, decisions, problems = of_one_teacher(traces.decisions, o.teacher)
-    problems += traces.problems
-    held = None
+    teacher, decisions, others, _ = of_one_teacher(traces.decisions, o.teacher)
+    problems, held = traces.problems, None
     if test:
-        others = read_traces(test, store, o.tenant)
-        _, held, more = of_one_teacher(others.decisions, teacher or None)
-        problems += others.problems + more
-    parts = split(decisions, held, o.seed)
+        separate = read_traces(test, store, o.tenant)
+        _, held, _, more = of_one_teacher(separate.decisions, teacher or None)
+        problems = [*problems, *separate.problems, *more]
+    parts = learn_from_others(split(decisions, held, o.seed), others)
+    used = {d.event_id for part in (parts.train, parts.calibration, parts.test) for d in part}
+    source = [d for d in traces.decisions if d.event_id in used]
     parameters = {"method": EXACT, "split": SPLIT_WITH_TEST if test else SPLIT, "teacher": teacher}
-    return _Given(traces, teacher, decisions, parts, level_of(decisions), problems + parts.problems, parameters)
+    level = level_of(decisions)
+    return _Given(traces, teacher, decisions, source, parts, level, [*problems, *parts.problems], parameters)
 
 
 def _source(train: Sequence[Path] | LogQuery, store: EventStore, o: Options) -> Traces:
@@ -249,7 +256,7 @@ def _examine(fit: FitResult, folder: Path, given: _Given, o: Options) -> _Exam:
     states = [at_level(part, given.level) for part in (calibration, test)]
     comparators = o.policy.comparators(fit.comparators)
     with background(propose_saved, folder, states[1], parallel=o.processes > 1) as answers:
-        development = judge(*columns(fit.development), comparators)
+        development = judge(*columns(fit.development_for(given.teacher)), comparators)
         calibrated = judge(calibration, propose_saved(folder, states[0]), comparators)
         certificates = certify_levels(
             development, calibrated, [*LEVELS, o.target],

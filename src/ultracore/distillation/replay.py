@@ -56,7 +56,7 @@ from ultracore.distillation.train.facts import (
 )
 from ultracore.distillation.train.fit import fit_compact
 from ultracore.distillation.train.levels import at_level, level_of
-from ultracore.distillation.train.parts import split
+from ultracore.distillation.train.parts import learn_from_others, of_one_teacher, split
 
 __all__ = ["Check", "Replay", "replay", "trainings"]
 
@@ -157,7 +157,7 @@ class _Recorded(NamedTuple):
 
 
 class _Rebuilt(NamedTuple):
-    """A data set as the stages use it; `offered` is all of the traffic that a certificate speaks about."""
+    """A data set as the stages use it; `offered` is all of the teacher's traffic that a certificate speaks about."""
 
     dataset: Dataset
     offered: list[Decision]
@@ -200,10 +200,11 @@ def _rebuild(entries: Sequence[Entry], store: EventStore, recorded: _Recorded, e
     """Split and curate again; where a later release does that otherwise, the manifest still says what was used."""
     decisions, curated = _read_decisions(entries, store, recorded.trained), recorded.curated
     if curated is None or curated.parameters.get("method") != EXACT:
-        return _as_listed(entries, decisions, "as its manifest lists it; not curated again")
+        return _as_listed(entries, decisions, _named(curated), "as its manifest lists it; not curated again")
     again = _curate_again(entries, decisions, curated)
     if elsewhere and again.dataset.entries != entries:
-        return _as_listed(entries, decisions, "as its manifest lists it; this release splits or curates otherwise")
+        why = "as its manifest lists it; this release splits or curates otherwise"
+        return _as_listed(entries, decisions, _named(curated), why)
     return again
 
 
@@ -214,21 +215,23 @@ def _curate_again(
     source = [d for entry, d in zip(entries, decisions, strict=True) if not (separate and entry.part == TEST)]
     test = [d for entry, d in zip(entries, decisions, strict=True) if entry.part == TEST] if separate else None
     try:
-        parts = split(source, test, curated.seed or 0)
+        mine = of_one_teacher(source, _named(curated))
+        parts = learn_from_others(split(mine.decisions, test, curated.seed or 0), mine.others)
     except DataError as error:
         raise _Stop(Check("data set", "", curated.dataset_id, "different", str(error))) from None
     training, _ = deduplicate_rows(parts.train)
-    return _Rebuilt(dataset_of_run(source, parts, training), source, training, parts.calibration)
+    return _Rebuilt(dataset_of_run(source, parts, training), mine.decisions, training, parts.calibration)
 
 
-def _as_listed(entries: Sequence[Entry], decisions: Sequence[Decision], note: str) -> _Rebuilt:
+def _as_listed(entries: Sequence[Entry], decisions: Sequence[Decision], teacher: str | None, note: str) -> _Rebuilt:
     rows = [
         (entry.part, msgspec.structs.replace(decision, weight=entry.weight))
         for entry, decision in zip(entries, decisions, strict=True)
     ]
     training = [decision for part, decision in rows if part == TRAIN and decision.weight > 0]
     calibration = [decision for part, decision in rows if part == CALIBRATION]
-    return _Rebuilt(Dataset.of(rows), [decision for _, decision in rows], training, calibration, note)
+    offered = of_one_teacher([decision for _, decision in rows], teacher).decisions
+    return _Rebuilt(Dataset.of(rows), offered, training, calibration, note)
 
 
 def _read_decisions(entries: Sequence[Entry], store: EventStore, trained: ModelTrainedEvent) -> list[Decision]:
@@ -286,7 +289,8 @@ def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewher
     """Model, decisions, certificate and verdict; all of them are known before the first is given."""
     trained, expected = recorded.trained, recorded.decided.certificate
     level = level_of(rebuilt.offered)
-    fit = fit_compact(at_level(rebuilt.training, level), seed=trained.seed)
+    teacher = _teacher(rebuilt, recorded)
+    fit = fit_compact(at_level(rebuilt.training, level), teacher=teacher, seed=trained.seed)
     model_id = fit.student.save(folder)
     proposals = propose_saved(folder, at_level(rebuilt.calibration, level))
     policy = msgspec.convert(trained.hyper_parameters.get("policy", {}), Policy)
@@ -294,8 +298,8 @@ def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewher
     calibrated = judge(rebuilt.calibration, proposals, comparators)
     target = trained.hyper_parameters["target"]
     certificate = certify_levels(
-        judge(*columns(fit.development), comparators), calibrated, [target],
-        level=level, delta=trained.hyper_parameters["delta"], model_id=model_id, teacher=_teacher(rebuilt, recorded),
+        judge(*columns(fit.development_for(teacher)), comparators), calibrated, [target],
+        level=level, delta=trained.hyper_parameters["delta"], model_id=model_id, teacher=teacher,
         offered=rebuilt.offered, policy=policy, seed=trained.seed,
     )[target]  # fmt: skip
     decisions = validation_hash(calibrated, certificate)
@@ -317,9 +321,13 @@ def _model_checks(folder: Path, rebuilt: _Rebuilt, recorded: _Recorded, elsewher
     yield Check("verdict", said if right else f"not {said}", said, "same" if right else "different")
 
 
+def _named(curated: TrainingDataCuratedEvent | None) -> str | None:
+    """Whom the student was to stand in for, where the log says so."""
+    return (curated.parameters.get("teacher") or None) if curated else None
+
+
 def _teacher(rebuilt: _Rebuilt, recorded: _Recorded) -> str:
-    named = recorded.curated.parameters.get("teacher") if recorded.curated else None
-    return str(named or next((d.teacher for d in rebuilt.offered if d.teacher), ""))
+    return _named(recorded.curated) or next((d.teacher for d in rebuilt.offered if d.teacher), "")
 
 
 def _short(files: dict[str, str]) -> str:

@@ -29,8 +29,8 @@ def given_parts(store: Any, settings: Any, agent: str | None, *, imported: bool)
     from ultracore.distillation.train.parts import of_one_teacher, split
 
     decisions = read_log(store, LogQuery(agent=agent, imported=imported), settings.tenant).decisions
-    teacher, kept, _ = of_one_teacher(decisions)
-    return Given(teacher, split(kept, seed=settings.seed))
+    mine = of_one_teacher(decisions)
+    return Given(mine.teacher, split(mine.decisions, seed=settings.seed))
 
 
 def _shared(command: Any) -> Any:

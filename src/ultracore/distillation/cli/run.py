@@ -53,7 +53,7 @@ OF_LOG = ("home", "agent", "since", "imported")
 @click.option("--requests-per-day", type=click.FloatRange(min=0), help="Teacher requests a day.")
 @click.option("--processes", type=click.IntRange(1, 2), help="Cores to use.  [default: 2, where there are two]")
 @click.option("--policy", type=FILE, help="TOML file about your tools: levels, never, comparators.")
-@click.option("--teacher", help="Learn only this model's decisions; names the teacher where the traces do not.")
+@click.option("--teacher", help="Stand in for this model.  [default: the most frequent; names it where traces do not]")
 def run_command(train: tuple[Path, ...], test: tuple[Path, ...], out: Path, from_log: bool, **chosen: Any) -> None:
     """Learn from TRAIN files, certify, test, deploy what is certified, and report.
 

@@ -64,7 +64,7 @@ class Duplicates:
     Args:
         rows: Rows as `get_history()` returns them, or decisions.
         embeddings: [rows, dimensions] with rows of length 1. Without them only rows with exactly
-            equal states (`State.key`) are duplicates.
+            equal states (`State.key`) are duplicates. Rows of different teachers never are by being equal.
         floor: Least cosine to look for, in (0, 1].
         say: Told how much of the search is done.
         workers: Where the search is done.
@@ -94,9 +94,9 @@ class Duplicates:
             raise DataError(f"there are {len(read)} rows, but {len(embeddings)} embeddings")
         self._keys = [decision_key(decision) for decision in read]
         if embeddings is None:
-            self._states: list[Hashable] = [decision.state.key for decision in read]
+            self._states: list[Hashable] = [(decision.teacher, decision.state.key) for decision in read]
         else:
-            self._states = [vector.tobytes() for vector in embeddings]
+            self._states = [(d.teacher, vector.tobytes()) for d, vector in zip(read, embeddings, strict=True)]
         self._exact = merge_equal(list(zip(self._states, self._keys, strict=True)))
         places = np.array(self._exact.kept, dtype=np.intp)
         none = Pairs(places[:0], places[:0], np.zeros(0))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.splits import units_of
+from ultracore.distillation.students.compact.student import standing_in
 from ultracore.distillation.train.evaluate import judge
 from ultracore.distillation.train.fit import fit_compact
 from ultracore.distillation.train.metrics import bootstrap_shares
@@ -49,7 +50,7 @@ def agreement_of(train: Sequence[Decision], held_out: Sequence[Decision], seed: 
         DataError: The decisions to learn from belong to fewer than two tasks.
     """
     fit = fit_compact(train, seed=seed)
-    proposals = [fit.student.propose(decision.state) for decision in held_out]
+    proposals = [who.propose(d.state) for who, d in zip(standing_in(fit.student, held_out), held_out, strict=True)]
     rows = judge(held_out, proposals, fit.comparators)
     return np.array([row.tool if row.whole is None else row.whole for row in rows], np.float64)
 

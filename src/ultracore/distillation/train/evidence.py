@@ -25,7 +25,7 @@ from ultracore.distillation.students.compact.transcript import key_of
 from ultracore.distillation.train.examples import Example, Prepared
 from ultracore.distillation.train.forest import fit_forest
 from ultracore.distillation.train.gazetteers import fit_gazetteer
-from ultracore.distillation.train.linear import UNHEARD, choose_strength, fit_multilabel, fit_softmax
+from ultracore.distillation.train.linear import UNHEARD, Chosen, choose_strength, fit_multilabel, fit_softmax
 from ultracore.distillation.train.meanings import fit_meanings
 from ultracore.distillation.train.mentioning import fit_mentions
 from ultracore.distillation.train.paraphrasing import fit_paraphrases
@@ -62,6 +62,7 @@ def fit_evidence(
     strength: float,
     *,
     votes: bool,
+    words: Linear | None = None,
 ) -> ActionEvidence:
     """Fit everything below the rankers.
 
@@ -73,6 +74,7 @@ def fit_evidence(
         seed: Seed of the tagger and of the forest.
         strength: From `strength_for`.
         votes: Whether trees are grown, which vote for actions; see `votes_help`.
+        words: The linear model of the words, if it was fitted on these examples already.
     """
     encoder = prepared.encoder
     rows = [e.row for e in examples]
@@ -85,7 +87,7 @@ def fit_evidence(
     knowledge = Knowledge.count(decisions, pools, dict(schemas), comparators.free_text)
     knowledge.together, knowledge.alone = prepared.habits
     paraphrases = fit_paraphrases(examples, knowledge)
-    words = fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength)
+    words = words or fit_softmax(rows, encoder.offsets["history"], labels, weights, c=strength)
     return ActionEvidence(
         encoder=encoder,
         structure=fit_softmax(rows, encoder.structure_width, labels, weights, c=0.7),
@@ -123,11 +125,14 @@ def votes_help(evidence: ActionEvidence, held: Sequence[Example]) -> bool:
     return bool(gained.mean() > least)
 
 
-def strength_for(examples: Sequence[Example], encoder: CompiledEncoder, held: NDArray[np.bool_]) -> float:
-    """How freely the words may speak: the inverse strength of their penalty that suits the held examples best."""
+def strength_for(examples: Sequence[Example], held: Sequence[Example], encoder: CompiledEncoder) -> Chosen:
+    """How freely the words may speak: the penalty that suits held examples best, and the model fitted with it."""
     labels = _frequent([e.decision.action for e in examples])
     weights = np.array([e.decision.weight for e in examples])
-    return choose_strength([e.row for e in examples], encoder.offsets["history"], labels, weights, held)
+    known = set(labels)
+    wanted = [e.decision.action if e.decision.action in known else OTHER for e in held]
+    rows, held_rows = [e.row for e in examples], [e.row for e in held]
+    return choose_strength(rows, encoder.offsets["history"], labels, weights, (held_rows, wanted))
 
 
 def _frequent(actions: Sequence[str]) -> list[str]:

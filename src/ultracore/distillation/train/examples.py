@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ultracore.distillation.decisions import Decision
+from ultracore.distillation.decisions import Decision, teachers_apart
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, SparseEncoder, Vector, document_of
@@ -104,7 +104,8 @@ def prepare(decisions: Sequence[Decision]) -> Prepared:
     cut: list[tuple[Decision, tuple[ToolCall, ...], frozenset[str]]] = []
     cut += [(decision, (), calls) for decision, calls in zip(decisions, later, strict=True)]
     cut += [(rest, pending, calls) for d, _, calls in cut for rest, pending in _cuts(d, habits)]
-    transcripts = [prompts.read(d.state, pending) for d, pending, _ in cut]
+    teachers = teachers_apart([decision for decision, _, _ in cut])
+    transcripts = [prompts.read(d.state, pending, who) for (d, pending, _), who in zip(cut, teachers, strict=True)]
     documents = [document_of(transcript) for transcript in transcripts]
     encoder = SparseEncoder.fit(documents, [decision.task for decision, _, _ in cut]).compile()
     examples = [

@@ -36,6 +36,7 @@ from ultracore.distillation.train.layers import (
     OutOfFold,
     is_known,
 )
+from ultracore.distillation.train.parts import of_one_teacher
 
 __all__ = ["FitResult", "OutOfFold", "fit_compact", "hyper_parameters"]
 
@@ -73,15 +74,23 @@ class FitResult(NamedTuple):
     seconds: float
     triggers: Triggers = NO_TRIGGERS
 
+    def development_for(self, teacher: str) -> list[OutOfFold]:
+        """The out-of-fold proposals for this teacher's decisions."""
+        return [out for out in self.development if out.decision.teacher == teacher]
+
 
 @one_thread
 @uncollected
-def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lambda stage: None) -> FitResult:
+def fit_compact(
+    decisions: Sequence[Decision], *, teacher: str = "", seed: int = 0, say: Say = lambda stage: None
+) -> FitResult:
     """Fit a student to a teacher's decisions.
 
     Args:
-        decisions: What the teacher decided; a decision of weight w counts as w; those in circles, as one
-            for each conversation.
+        decisions: What was decided; a decision of weight w counts as w; those in circles, as one for each
+            conversation. Of several teachers all are learned from, each with its habits.
+        teacher: Whom the student stands in for, where they are of several; the most frequent by default. Decisions
+            that name no teacher count as its own.
         seed: Seed of the folds and of the networks.
         say: Told what is being done, stage by stage.
 
@@ -89,9 +98,9 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
         DataError: There are fewer than two independent tasks or episodes.
     """
     began = time.perf_counter()
-    decisions = circles_once(decisions)
     if not decisions:
         raise DataError("there are no decisions to learn from; import traces that have assistant messages")
+    teacher, decisions = _of_teachers(circles_once(decisions), teacher)
     if len(set(units_of(decisions))) < 2:
         raise DataError(
             "all decisions belong to one task: traces of at least two are needed to learn what carries over"
@@ -113,8 +122,18 @@ def fit_compact(decisions: Sequence[Decision], *, seed: int = 0, say: Say = lamb
     evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength, votes=layers.votes)
     memory = ContextMemory.build(decisions)
     development = _calibrate(layers.development, layers.final)
-    student = CompactStudent(evidence, layers.final, memory, familiarity=fit_familiarity(decisions), triggers=triggers)
+    student = CompactStudent(
+        evidence, layers.final, memory,
+        familiarity=fit_familiarity(decisions), triggers=triggers, teacher=teacher,
+    )  # fmt: skip
     return FitResult(student, development, comparators, time.perf_counter() - began, triggers)
+
+
+def _of_teachers(decisions: Sequence[Decision], teacher: str) -> tuple[str, list[Decision]]:
+    """Whom to stand in for, "" where all decisions are of one, and the decisions with a teacher each."""
+    chosen = of_one_teacher(decisions, teacher or None)
+    named = [d if d.teacher else msgspec.structs.replace(d, teacher=chosen.teacher) for d in decisions]
+    return chosen.teacher if chosen.others else "", named
 
 
 def _evidence(

@@ -91,23 +91,32 @@ class Layers:
 
     def fit_evidence(self, prepared: Prepared, schemas: dict[str, Any]) -> None:
         """Evidence without each fold; what it says of the fold."""
-        self.strength = strength_for(self.examples, prepared.encoder, self.folds == 0)
+        self.strength, first = strength_for(*self._divided(0), prepared.encoder)
         self.evidence: list[ActionEvidence] = []
         self.votes = True
         held: list[_Held | None] = [None] * len(self.examples)
         for fold in range(self.k):
-            rest = [e for e, f in zip(self.examples, self.folds, strict=True) if f != fold]
+            rest, mine = self._divided(fold)
+            words = None if fold else first
             evidence = fit_evidence(
-                rest, prepared, schemas, self.comparators, self.seed, self.strength, votes=self.votes
+                rest, prepared, schemas, self.comparators, self.seed, self.strength, votes=self.votes, words=words
             )
             if not fold:
-                self.votes = votes_help(evidence, [e for e, f in zip(self.examples, self.folds, strict=True) if not f])
+                self.votes = votes_help(evidence, mine)
                 evidence = evidence if self.votes else evidence._replace(forest=None)
             self.evidence.append(evidence)
             for number in np.flatnonzero(self.folds == fold).tolist():
                 held[number] = _hold(self.examples[number], evidence)
         self.held = [entry for entry in held if entry is not None]
         self._fit_strange(prepared, schemas)
+
+    def _divided(self, fold: int) -> tuple[list[Example], list[Example]]:
+        """The examples of the other folds, and those of this one."""
+        is_mine = (self.folds == fold).tolist()
+        return (
+            [e for e, mine in zip(self.examples, is_mine, strict=True) if not mine],
+            [e for e, mine in zip(self.examples, is_mine, strict=True) if mine],
+        )
 
     def find_triggers(self, prepared: Prepared) -> dict[str, str]:
         """Phrases that force a call; asked before rankers learn from them."""
@@ -205,8 +214,8 @@ class Layers:
         return found
 
     def _whole(self, first: Draft, turn: _Turn) -> Draft:
-        actions, arguments = self.actions[turn.fold], self.arguments[turn.fold]
-        return whole_message(first, turn.example.decision.state, turn.evidence, actions, arguments)
+        actions, arguments, e = self.actions[turn.fold], self.arguments[turn.fold], turn.example
+        return whole_message(first, e.decision.state, turn.evidence, actions, arguments, e.transcript.teacher)
 
     def _weights(self, numbers: Sequence[int]) -> Floats:
         """Of examples, then of those about hidden tools once more."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["minimise"]
 
-Doubles = NDArray[np.float64]
+Array = NDArray[Any]
 
 DESCENT = 1e-4
 """Of the slope, what a step must gain at least."""
@@ -25,21 +26,23 @@ CURVATURE = 1e-10
 
 
 def minimise(
-    function: Callable[[Doubles], tuple[float, Doubles]],
-    start: Doubles,
+    function: Callable[[Array], tuple[float, Array]],
+    start: Array,
     *,
     iterations: int,
     tolerance: float,
     memory: int = 8,
-) -> Doubles:
+    inner: Callable[[Array, Array], float] = np.dot,
+) -> Array:
     """The point at which progress ends.
 
     Args:
         function: Gives its value and its gradient [variables].
-        start: [variables].
+        start: [variables]; of any shape, if `inner` knows it.
         iterations: At most.
         tolerance: Relative progress of one iteration at which to stop.
         memory: Steps that are remembered.
+        inner: The inner product by which gradients are meant.
 
     Example:
         >>> bowl = lambda x: (float(((x - 3.0) ** 2).sum()), 2.0 * (x - 3.0))
@@ -47,49 +50,52 @@ def minimise(
         array([3., 3.])
     """
     point, (value, gradient) = start, function(start)
-    steps: deque[tuple[Doubles, Doubles, float]] = deque(maxlen=memory)
+    steps: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
     for _ in range(iterations):
-        way = _direction(gradient, steps)
-        found = _descend(function, point, value, way, float(gradient @ way), first=not steps)
+        way = _direction(gradient, steps, inner)
+        length = 1.0 if steps else 1.0 / max(1.0, float(np.sqrt(inner(way, way))))
+        found = _descend(function, point, value, way, float(inner(gradient, way)), length)
         if found is None:
             break
         before, (point_there, value, gradient_there) = value, found
         moved, turned = point_there - point, gradient_there - gradient
         point, gradient = point_there, gradient_there
-        if (bend := float(moved @ turned)) > CURVATURE * float(turned @ turned):
+        if (bend := float(inner(moved, turned))) > CURVATURE * float(inner(turned, turned)):
             steps.append((moved, turned, bend))
         if before - value <= tolerance * max(abs(before), abs(value), 1.0):
             break
     return point
 
 
-def _direction(gradient: Doubles, steps: deque[tuple[Doubles, Doubles, float]]) -> Doubles:
+def _direction(
+    gradient: Array,
+    steps: deque[tuple[Array, Array, float]],
+    inner: Callable[[Array, Array], float],
+) -> Array:
     """The inverse Hessian as the steps show it, times the negative gradient."""
     way = -gradient
     shares = []
     for moved, turned, bend in reversed(steps):
-        share = float(moved @ way) / bend
+        share = float(inner(moved, way)) / bend
         shares.append(share)
         way -= share * turned
     if steps:
         _, turned, bend = steps[-1]
-        way *= bend / float(turned @ turned)
+        way *= bend / float(inner(turned, turned))
     for (moved, turned, bend), share in zip(steps, reversed(shares), strict=True):
-        way += (share - float(turned @ way) / bend) * moved
+        way += (share - float(inner(turned, way)) / bend) * moved
     return way
 
 
 def _descend(
-    function: Callable[[Doubles], tuple[float, Doubles]],
-    point: Doubles,
+    function: Callable[[Array], tuple[float, Array]],
+    point: Array,
     value: float,
-    way: Doubles,
+    way: Array,
     slope: float,
-    *,
-    first: bool,
-) -> tuple[Doubles, float, Doubles] | None:
-    """The first step along a way that descends enough; `None` where none does."""
-    length = 1.0 / max(1.0, float(np.sqrt(way @ way))) if first else 1.0
+    length: float,
+) -> tuple[Array, float, Array] | None:
+    """The first step along a way, of this length or halved, that descends enough; `None` where none does."""
     for _ in range(MOST_HALVINGS):
         there = point + length * way
         reached, gradient = function(there)

@@ -14,6 +14,7 @@ from ultracore.distillation.splits import split_by_task, units_of
 from ultracore.distillation.train.evaluate import Judged, judge, measure_test
 from ultracore.distillation.train.fit import fit_compact
 from ultracore.distillation.train.parallel import Job
+from ultracore.distillation.train.parts import of_one_teacher
 
 __all__ = ["SHARES", "finish_curve", "learning_curve", "point", "some_tasks"]
 
@@ -39,10 +40,10 @@ def learning_curve(train: Sequence[Decision], test: Sequence[Decision], seed: in
     """
     if len(set(units_of(train))) < LEAST_UNITS:
         raise DataError(f"fewer than {LEAST_UNITS} training tasks: a learning curve would be noise")
-    points = []
+    points, teacher = [], of_one_teacher(test).teacher
     for share in SHARES:
         part = split_by_task(train, (share, 1.0 - share), seed)[0]
-        fit = fit_compact(part, seed=seed)
+        fit = fit_compact(part, teacher=teacher, seed=seed)
         proposals = fit.student.propose_batch([decision.state for decision in test])
         points.append(point(part, judge(test, proposals, fit.comparators), seed))
     return points

@@ -1,4 +1,4 @@
-"""Fitting the linear models: logistic regression by scikit-learn, exported to plain arrays.
+"""Fitting the linear models: one of several classes by `softmax`, yes or no by scikit-learn, as plain arrays.
 
 What this file does not know: what the features mean.
 """
@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.ranker import CLIP
 from ultracore.distillation.students.compact.sparse import Linear, Vector, stack
+from ultracore.distillation.train.softmax import fit_softmax_of
 
 __all__ = [
+    "Chosen",
     "choose_strength",
     "fit_binary",
     "fit_binary_of",
@@ -47,17 +47,6 @@ Doubles = NDArray[np.float64]
 ITERATIONS = 60
 """Of L-BFGS; bounds the time of a fit. Whether more would agree better was not measured."""
 
-FEW_ROWS = 1000
-"""With fewer rows (and more columns) products of rows are cheaper than sparse columns: eight classifiers of SNIPS on
-310 or 340 rows took a quarter of the time, and their held-out log loss differed by .0004 at most; 2,250 rows took
-longer, and so did eleven questions of yes or no on 600."""
-
-SAME_WAY = 5
-"""Decimals to which columns of length 1 must be equal to be taken for one: rows are single precision."""
-
-RIDGE, TINY = 1e-6, 1e-9
-"""Added to the products of rows, by their mean square, so that equal rows have a root."""
-
 
 def matrix_of(rows: Sequence[Vector], width: int) -> csr_matrix:
     """Sparse rows as a CSR matrix of the given width; columns beyond it are dropped."""
@@ -79,19 +68,22 @@ def fit_softmax(
         weights: [rows] importance.
         c: Inverse strength of the L2 penalty.
     """
-    classes = sorted(set(labels))
-    if len(classes) < 2:
-        return Linear(classes, np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32))
-    matrix = matrix_of(rows, width)
-    active = np.unique(matrix.indices)  # the penalty leaves every other weight at zero
-    joined = _joined(matrix[:, active])
-    found, intercept, names = _fit(joined.matrix, np.array(labels), weights, c)
-    coefficients = np.zeros((width, len(found)))
-    coefficients[active] = found.T[joined.group] * joined.share[:, None]
-    if len(classes) == 2:  # scikit-learn keeps one column for two classes
-        coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
-        intercept = np.array([0.0, intercept[0]])
-    return Linear([str(name) for name in names], coefficients.astype(np.float32), intercept.astype(np.float32))
+    classes, numbers = np.unique(np.array(labels, object), return_inverse=True)
+    weight, bias = np.zeros((width, len(classes)), np.float32), np.zeros(len(classes), np.float32)
+    if len(classes) > 1:
+        matrix = matrix_of(rows, width)
+        active = np.unique(matrix.indices)  # the penalty leaves every other weight at zero
+        # two columns share between them what one would carry alone
+        found = fit_softmax_of(matrix[:, active], numbers, weights, c=c / 2.0 if len(classes) == 2 else c)
+        weight[active], bias = found
+    return Linear([str(name) for name in classes], weight, bias)
+
+
+class Chosen(NamedTuple):
+    """An inverse strength of the penalty, and the model that was fitted with it; `None` where nothing was compared."""
+
+    c: float
+    model: Linear | None
 
 
 def choose_strength(
@@ -99,23 +91,22 @@ def choose_strength(
     width: int,
     labels: Sequence[str],
     weights: NDArray[np.float64],
-    held: NDArray[np.bool_],
-) -> float:
-    """The inverse strength, of `STRENGTHS`, whose fit without the held rows says most (log loss) of these.
+    held: tuple[Sequence[Vector], Sequence[str]],
+) -> Chosen:
+    """The inverse strength, of `STRENGTHS`, whose fit says most (log loss) of the labels of held rows.
 
     Where there are few classes and much talk the penalty must be strong, where there are a hundred tools weak.
     """
-    kept = np.flatnonzero(~held).tolist()
-    if not held.any() or not kept:
-        return STRENGTHS[0]
-    learned, known = [rows[n] for n in kept], [labels[n] for n in kept]
-    losses = {c: _loss(fit_softmax(learned, width, known, weights[kept], c=c), rows, labels, held) for c in STRENGTHS}
-    return min(losses, key=lambda c: losses[c])
+    if not rows or not held[0]:
+        return Chosen(STRENGTHS[0], None)
+    models = {c: fit_softmax(rows, width, labels, weights, c=c) for c in STRENGTHS}
+    best = min(models, key=lambda c: _loss(models[c], *held))
+    return Chosen(best, models[best])
 
 
-def _loss(model: Linear, rows: Sequence[Vector], labels: Sequence[str], held: NDArray[np.bool_]) -> float:
-    asked = np.flatnonzero(held).tolist()
-    return float(-np.mean([np.log(model.softmax(rows[n]).get(labels[n], 0.0) + UNHEARD) for n in asked]))
+def _loss(model: Linear, rows: Sequence[Vector], labels: Sequence[str]) -> float:
+    asked = zip(rows, labels, strict=True)
+    return float(-np.mean([np.log(model.softmax(row).get(label, 0.0) + UNHEARD) for row, label in asked]))
 
 
 def fit_logistic(rows: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]) -> Logistic:
@@ -175,41 +166,6 @@ def fit_binary_of(
     return found, float(intercept[0])
 
 
-class _Joined(NamedTuple):
-    """A matrix with one column for all those of one direction; `group` and `share` [columns] lead back."""
-
-    matrix: csr_matrix
-    group: NDArray[np.intp]
-    share: Doubles
-
-
-def _joined(matrix: csr_matrix) -> _Joined:
-    """Columns that differ by a factor at most, as one that is as long as all together.
-
-    The penalty divides a weight among them as their lengths are, so that nothing is lost, and L-BFGS takes the same
-    steps with fewer numbers: half as many where texts are long and their pieces come together.
-    """
-    columns = matrix.tocsc().astype(np.float64)
-    columns.eliminate_zeros()
-    columns.sort_indices()
-    bounds, owner = columns.indptr.tolist(), np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
-    length = np.sqrt(np.bincount(owner, columns.data**2, columns.shape[1]))
-    way = np.round(columns.data / length[owner], SAME_WAY)
-    groups: dict[tuple[bytes, bytes], int] = {}
-    group = np.array(
-        [
-            groups.setdefault((columns.indices[a:b].tobytes(), way[a:b].tobytes()), len(groups))
-            for a, b in pairwise(bounds)
-        ],
-        np.intp,
-    )
-    total = np.sqrt(np.bincount(group, length**2, len(groups)))
-    first = np.unique(group, return_index=True)[1]
-    scale = total / np.where(length[first] > 0.0, length[first], 1.0)
-    share = length / np.where(total > 0.0, total, 1.0)[group]
-    return _Joined(csr_matrix(columns[:, first] @ diags_array(scale)), group, share)
-
-
 class _Fitted(NamedTuple):
     """Coefficients [classes, columns] (one row for two classes), intercepts [classes], and the classes."""
 
@@ -218,27 +174,7 @@ class _Fitted(NamedTuple):
     classes: NDArray[Any]
 
 
-def _fit(matrix: csr_matrix, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
-    if matrix.shape[0] < min(matrix.shape[1], FEW_ROWS):
-        return _fit_few(matrix, labels, weights, c)
-    return _regress(matrix, labels, weights, c)
-
-
-def _fit_few(matrix: csr_matrix, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
-    """The same in coordinates of the rows' own span, outside of which the penalty leaves nothing.
-
-    With X X' = L L' the coefficients U for the rows L are as long as X' inv(L') U, those for the rows X.
-    """
-    rows = matrix.astype(np.float64)
-    products = (rows @ rows.T).toarray()
-    products[np.diag_indices(len(products))] += RIDGE * np.trace(products) / len(products) + TINY
-    low = cholesky(products, lower=True)
-    found = _regress(low, labels, weights, c)
-    spread = solve_triangular(low, found.coefficients.T, lower=True, trans="T")
-    return found._replace(coefficients=(rows.T @ spread).T)
-
-
-def _regress(matrix: csr_matrix | Doubles, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
+def _regress(matrix: csr_matrix, labels: NDArray[Any], weights: Doubles, c: float) -> _Fitted:
     model = LogisticRegression(C=c, max_iter=ITERATIONS, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is wanted, see ITERATIONS

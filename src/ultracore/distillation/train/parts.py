@@ -13,7 +13,7 @@ from ultracore.distillation.decisions import Decision
 from ultracore.distillation.errors import DataError
 from ultracore.distillation.splits import check_leakage, split_by_task, units_of
 
-__all__ = ["OneTeacher", "Parts", "of_one_teacher", "split"]
+__all__ = ["OneTeacher", "Parts", "learn_from_others", "of_one_teacher", "split"]
 
 WITHOUT_TEST = (0.5, 0.3, 0.2)
 WITH_TEST = (0.75, 0.25)
@@ -38,16 +38,18 @@ class Parts(NamedTuple):
 
 
 class OneTeacher(NamedTuple):
-    """The decisions of one teacher.
+    """The decisions of one teacher, and the rest.
 
     Attributes:
         teacher: Its name, "" where the traces name none.
         decisions: Its decisions.
-        problems: What was left out.
+        others: Those of other teachers.
+        problems: That these were left out, for whoever leaves them out.
     """
 
     teacher: str
     decisions: list[Decision]
+    others: list[Decision]
     problems: list[dict[str, Any]]
 
 
@@ -87,8 +89,19 @@ def of_one_teacher(decisions: Sequence[Decision], teacher: str | None = None) ->
     kept = [decision for decision in decisions if decision.teacher in ("", chosen)]
     if not kept:
         raise DataError(f"no decision is by {chosen}; the traces name {', '.join(sorted(count))}")
-    others = [_left_out(f"decisions of another teacher, {name}", n) for name, n in count.items() if name != chosen]
-    return OneTeacher(chosen, kept, others)
+    others = [decision for decision in decisions if decision.teacher not in ("", chosen)]
+    problems = [_left_out(f"decisions of another teacher, {name}", n) for name, n in count.items() if name != chosen]
+    return OneTeacher(chosen, kept, others, problems)
+
+
+def learn_from_others(parts: Parts, others: Sequence[Decision]) -> Parts:
+    """Other teachers' decisions to learn from too, but those about tasks that are held back."""
+    leak = check_leakage(others, [*parts.calibration, *parts.test])
+    tasks, episodes = set(leak.shared_tasks), set(leak.shared_episodes)
+    kept = [d for d in others if d.task not in tasks and d.episode not in episodes]
+    n = len(others) - len(kept)
+    problems = [_left_out("decisions of other teachers, about tasks that are held back", n)] if n else []
+    return parts._replace(train=[*parts.train, *kept], problems=[*parts.problems, *problems])
 
 
 def _unseen(decisions: Sequence[Decision], test: Sequence[Decision]) -> tuple[list[Decision], list[dict[str, Any]]]:

@@ -6,6 +6,7 @@ file does not know: how calls are made of the values (`students.compact.argument
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from ultracore.distillation.students.compact.tagger import ANY_TOOL, MAX_USER_TU
 from ultracore.distillation.students.compact.tokens import Lexicon, Token, Use, describe, phrase_of, tokens_of
 from ultracore.distillation.students.compact.transcript import USERS, key_of, scalars
 from ultracore.distillation.tools import Tool
-from ultracore.distillation.train.crf import Packing, fit_crf, pack
+from ultracore.distillation.train.crf import fit_crf, pack
 from ultracore.distillation.train.examples import Example
 
 __all__ = ["fit_tagger"]
@@ -195,12 +196,11 @@ def _fit_tool(
     number = {slot.key: i for i, slot in enumerate(slots)}
     places = [_places(sentence, number) for sentence in sentences]
     described = [describe(s.tokens, lexicon.without(uses[s.task])) for s in sentences]
-    counts = Counter(name for tokens in described for names in tokens for name in names)
-    features = sorted(name for name, count in counts.items() if count >= MIN_COUNT)
     packing = pack([len(tokens) for tokens in described])
-    matrix = _matrix(described, packing, {name: column for column, name in enumerate(features, start=1)})
+    order = [(i, t) for t, block in enumerate(packing.blocks) for i in packing.order[: block.stop - block.start]]
+    matrix, features = _matrix([described[i][t] for i, t in order])
     paths = [_path(where, len(s.tokens)) for s, where in zip(sentences, places, strict=True)]
-    path = np.array([paths[i][t] for t, block in enumerate(packing.blocks) for i in packing.order[: _size(block)]])
+    path = np.array([paths[i][t] for i, t in order])
     fitted = fit_crf(matrix, path, packing, len(slots), l2=L2, iterations=ITERATIONS)
     kept = np.flatnonzero(np.abs(fitted.weights[1:]).max(axis=1) >= LEAST_WEIGHT)
     return ToolChain(
@@ -244,21 +244,21 @@ def _is_single(places: Sequence[Sequence[_Place]], slot: int) -> bool:
     return bool((counts > 1).sum() <= LEAST_DOUBLE * (counts > 0).sum())
 
 
-def _matrix(described: Sequence[list[list[str]]], packing: Packing, columns: dict[str, int]) -> csr_matrix:
-    """[tokens, 1 + features] in packed order; column 0 is 1 everywhere."""
-    index: list[int] = []
-    pointer = [0]
-    for t, block in enumerate(packing.blocks):
-        for i in packing.order[: _size(block)]:
-            index.append(0)
-            index += [column for name in described[i][t] if (column := columns.get(name)) is not None]
-            pointer.append(len(index))
-    shape = (len(pointer) - 1, 1 + len(columns))
-    return csr_matrix((np.ones(len(index)), np.array(index, np.int32), np.array(pointer)), shape=shape)
-
-
-def _size(block: slice) -> int:
-    return int(block.stop - block.start)
+def _matrix(tokens: Sequence[list[str]]) -> tuple[csr_matrix, list[str]]:
+    """[tokens, 1 + features], and the features that describe several of them; column 0 is 1 everywhere."""
+    numbers: dict[str, int] = defaultdict(itertools.count().__next__)
+    found = np.fromiter(map(numbers.__getitem__, itertools.chain.from_iterable(tokens)), np.int64)
+    often = np.bincount(found, minlength=len(numbers)) >= MIN_COUNT
+    features = sorted(itertools.compress(numbers, often.tolist()))
+    column = np.zeros(len(numbers), np.int32)
+    column[[numbers[name] for name in features]] = np.arange(1, len(features) + 1)
+    begin = np.cumsum([0, *map(len, tokens)])
+    index = np.insert(column[found], begin[:-1], 0)
+    kept = index > 0
+    kept[begin[:-1] + np.arange(len(tokens))] = True
+    pointer = np.concatenate([[0], np.cumsum(kept)])[begin + np.arange(len(begin))]
+    shape = len(tokens), 1 + len(features)
+    return csr_matrix((np.ones(int(pointer[-1])), index[kept], pointer), shape=shape), features
 
 
 def _words(tokens: Sequence[Token]) -> list[str]:

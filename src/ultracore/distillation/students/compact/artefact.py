@@ -81,6 +81,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     prompts: Prompts = Prompts()
     familiarity: Familiarity = Familiarity()
     triggers: Triggers = NO_TRIGGERS
+    teacher: str = ""
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -105,6 +106,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         prompts=evidence.prompts,
         familiarity=student.familiarity,
         triggers=student.triggers,
+        teacher=student.teacher,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
         mentions=learned.mentions.features if learned.mentions is not None else None,
         paraphrases=learned.paraphrases,
@@ -165,6 +167,7 @@ def load_student(folder: Path) -> CompactStudent:
         model_id,
         config.familiarity,
         config.triggers,
+        config.teacher,
     )
 
 

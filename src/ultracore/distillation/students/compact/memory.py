@@ -2,8 +2,8 @@
 
 A remembered decision is proposed only where training showed how reliable such memories are: the
 confidence of a context seen n times is the measured share of contexts seen n times (one of the
-sightings left out) in which the teacher decided the same once more. What this file does not know:
-states that merely resemble one another.
+sightings left out) in which the teacher decided the same once more. Where several teachers were learned from,
+each has memories of its own. What this file does not know: states that merely resemble one another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ultracore.distillation.agreement import normalise
-from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.decisions import Decision, State, teachers_apart
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import Tool, ToolCall, canonical_json
@@ -30,7 +30,8 @@ class ContextMemory(msgspec.Struct):
     """Decisions by context.
 
     Attributes:
-        decisions: State key -> (calls of the most frequent decision, its votes, all votes).
+        decisions: State key, and the teacher where there are several -> (calls of the most frequent decision, its
+            votes, all votes).
         reliability: "votes/all" (each at most MAX_COUNT) -> measured agreement of the next decision.
     """
 
@@ -41,10 +42,10 @@ class ContextMemory(msgspec.Struct):
     def build(cls, decisions: Sequence[Decision]) -> ContextMemory:
         """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times."""
         seen: dict[str, list[tuple[bytes, Decision]]] = defaultdict(list)
-        for decision in decisions:
+        for decision, teacher in zip(decisions, teachers_apart(decisions), strict=True):
             text = content_of(decision.calls, decision.state.tools)
             if text is not None:
-                seen[decision.state.key].append((text, decision))
+                seen[_key(decision.state, teacher)].append((text, decision))
         kept = {}
         hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for key, entries in seen.items():
@@ -57,9 +58,9 @@ class ContextMemory(msgspec.Struct):
             _leave_one_out(votes, hits)
         return cls(kept, {bucket: (right + 0.5) / (n + 1.0) for bucket, (right, n) in hits.items() if n >= 5})
 
-    def recall(self, state: State) -> Proposal | None:
-        """The remembered decision, or `None` if this state is new or its memory of unknown reliability."""
-        entry = self.decisions.get(state.key) if self.decisions else None
+    def recall(self, state: State, teacher: str = "") -> Proposal | None:
+        """What this teacher did, or `None` if the state is new or its memory of unknown reliability."""
+        entry = self.decisions.get(_key(state, teacher)) if self.decisions else None
         if entry is None:
             return None
         calls, votes, total = entry
@@ -72,6 +73,10 @@ class ContextMemory(msgspec.Struct):
         if not all(call.name in tools and is_valid(tools[call.name], call.arguments or {}) for call in found):
             return None
         return Proposal(found, confidence, source="cache")
+
+
+def _key(state: State, teacher: str) -> str:
+    return f"{state.key} {teacher}" if teacher else state.key
 
 
 def _leave_one_out(votes: Counter[bytes], hits: dict[str, list[int]]) -> None:

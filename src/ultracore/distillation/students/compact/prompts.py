@@ -60,9 +60,9 @@ class Prompts(msgspec.Struct, frozen=True):
         constant = {line: n for line, n in sorted(counts.items()) if n > COMMON * len(lines)}
         return cls(constant, len(constant) < len(counts), _usual_month(decisions), _usual_today(decisions))
 
-    def read(self, state: State, pending: Sequence[ToolCall] = ()) -> Transcript:
-        """The conversation, with what its system prompt tells."""
-        return Transcript(state, pending, self.varying(state.messages), Calendar(self.month, self.today))
+    def read(self, state: State, pending: Sequence[ToolCall] = (), teacher: str = "") -> Transcript:
+        """The conversation, with what its system prompt tells, as `teacher` is asked to go on."""
+        return Transcript(state, pending, self.varying(state.messages), Calendar(self.month, self.today), teacher)
 
     def varying(self, messages: Iterable[Message]) -> str:
         """The lines of the system prompt that belong to this conversation."""

@@ -126,7 +126,7 @@ def _structure(transcript: Transcript) -> dict[str, float]:
     out["since"] = min(len(transcript.since_user), 10) / 10
     if last.role in ("tool", "context"):
         out |= _result_structure(last.data)
-    out |= _unused_ids(transcript) | _standing(transcript)
+    out |= _unused_ids(transcript) | _standing(transcript) | _habits(transcript)
     # what speaks for a call does not speak against one more of the same message: no weight is shared
     return {f"+{name}": amount for name, amount in out.items()} if transcript.actions[-1:] == ["+"] else out
 
@@ -156,6 +156,18 @@ def _standing(transcript: Transcript) -> dict[str, float]:
         for name, said in latest.items()
         for word in words_of(said)
     }
+
+
+def _habits(transcript: Transcript) -> dict[str, float]:
+    """Whose decision is asked for: teachers go about the same work in different orders.
+
+    Everything else is learned from all of them. To give each teacher a copy of every feature instead (Daumé 2007,
+    "Frustratingly easy domain adaptation") agreed less on telecom-solo, 76.2 against 76.7 % of 1,447 decisions.
+    """
+    if not transcript.teacher:
+        return {}
+    mine = f"teacher={transcript.teacher}"
+    return {mine: 1.0} | {f"{mine}|seq={transcript.actions[-length:]}": 1.0 for length in (1, 2)}
 
 
 def _unused_ids(transcript: Transcript) -> dict[str, float]:

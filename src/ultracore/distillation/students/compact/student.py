@@ -8,12 +8,13 @@ not know: how it was trained (`train.fit`), and what confidence is enough (`stud
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from ultracore.distillation.decisions import State
+from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.base import Proposal
 from ultracore.distillation.students.compact.actions import ActionEvidence
 from ultracore.distillation.students.compact.candidates import Candidates
@@ -29,7 +30,7 @@ from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Trigge
 from ultracore.distillation.students.schema import is_valid
 from ultracore.distillation.tools import ToolCall, canonical_json
 
-__all__ = ["CompactStudent", "Rankers", "select", "whole_message"]
+__all__ = ["CompactStudent", "Rankers", "select", "standing_in", "whole_message"]
 
 ANYTHING = Familiarity()
 
@@ -57,12 +58,12 @@ def select(drafts: Sequence[Draft], calls: Ranker) -> Draft:
 
 
 def whole_message(
-    first: Draft, state: State, evidence: ActionEvidence, actions: Ranker, arguments: Ranker | None
+    first: Draft, state: State, evidence: ActionEvidence, actions: Ranker, arguments: Ranker | None, teacher: str = ""
 ) -> Draft:
     """A draft with all further calls of its message, each the likeliest once those before it are pending."""
 
     def next_draft(pending: tuple[ToolCall, ...]) -> Draft:
-        transcript = evidence.prompts.read(state, pending)
+        transcript = evidence.prompts.read(state, pending, teacher)
         row = evidence.encoder.encode(document_of(transcript))
         return draft_calls(transcript, Candidates(transcript), row, evidence, actions, arguments, most=1)[0]
 
@@ -79,6 +80,7 @@ class CompactStudent:
         model_id: Hash of the artefact.
         familiarity: Says which messages are too strange to be sure of anything.
         triggers: Phrases of users that forced a call in training; where one is heard it is sure of nothing.
+        teacher: Whom it stands in for, "" where only one teacher was learned from.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class CompactStudent:
         model_id: str = "",
         familiarity: Familiarity = ANYTHING,
         triggers: Triggers = NO_TRIGGERS,
+        teacher: str = "",
     ) -> None:
         self.evidence = evidence
         self.rankers = rankers
         self.memory = memory
         self.familiarity = familiarity
         self.triggers = triggers
+        self.teacher = teacher
         self._model_id = model_id
 
     @property
@@ -107,19 +111,25 @@ class CompactStudent:
         remembered = self.recall(state)
         if remembered is not None:
             return remembered
-        transcript = self.evidence.prompts.read(state)
+        transcript = self.evidence.prompts.read(state, teacher=self.teacher)
         row = self.evidence.encoder.encode(document_of(transcript))
         rankers = self.rankers
         drafts = draft_calls(transcript, Candidates(transcript), row, self.evidence, rankers.actions, rankers.arguments)
         first = select(drafts, rankers.calls)
-        whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments)
+        whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments, self.teacher)
         proposal = proposal_of(whole, rankers.gate, transcript)
         sure = self.familiarity.is_familiar(state) and not self.triggers.are_in(transcript)
         return proposal if sure else msgspec.structs.replace(proposal, confidence=0.0)
 
+    def standing_in_for(self, teacher: str) -> CompactStudent:
+        """The same student, foretelling another of the teachers that it learned from; all are one if there was one."""
+        other = copy(self)
+        other.teacher = teacher if self.teacher else ""
+        return other
+
     def recall(self, state: State) -> Proposal | None:
         """What the context memory says; see `students.base.Recalls`."""
-        return self.memory.recall(state)
+        return self.memory.recall(state, self.teacher)
 
     def propose_batch(self, states: Sequence[State]) -> list[Proposal]:
         """As `propose` on each state; equal states are answered once."""
@@ -137,6 +147,12 @@ class CompactStudent:
         from ultracore.distillation.students.compact.artefact import save_student  # which knows this class
 
         return save_student(self, folder)
+
+
+def standing_in(student: CompactStudent, decisions: Sequence[Decision]) -> list[CompactStudent]:
+    """For each decision, the student as it foretells the one who decided."""
+    views = {teacher: student.standing_in_for(teacher) for teacher in {decision.teacher for decision in decisions}}
+    return [views[decision.teacher] for decision in decisions]
 
 
 def proposal_of(draft: Draft, gate: Logistic, transcript: Transcript) -> Proposal:

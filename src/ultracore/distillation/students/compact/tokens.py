@@ -8,8 +8,7 @@ slots and labels.
 from __future__ import annotations
 
 import re
-from collections import ChainMap
-from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ LEAST_SHARE = 0.2
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
 _LONGEST_TAIL = 64 * MAX_TOKENS
 
-Counts = MutableMapping[str, dict[str, int]]
+Counts = dict[str, dict[str, int]]
 """Phrase or word -> argument name -> number of tasks."""
 
 
@@ -92,11 +91,13 @@ class Lexicon:
     Args:
         phrases: Phrase -> argument name -> number of tasks.
         words: Word -> argument name -> number of tasks.
+        changed: What stands for some of the phrases and of the words instead.
     """
 
-    def __init__(self, phrases: Counts, words: Counts) -> None:
+    def __init__(self, phrases: Counts, words: Counts, changed: tuple[Counts, Counts] = ({}, {})) -> None:
         self.phrases = phrases
         self.words = words
+        self._changed_phrases, self._changed_words = changed
 
     @classmethod
     def count(cls, tasks: Iterable[Collection[Use]]) -> Lexicon:
@@ -117,21 +118,24 @@ class Lexicon:
         A tagger trained on a lexicon that knows every answer trusts it blindly (65 instead of 83 whole calls
         of 100 right on unseen sentences).
         """
-        return Lexicon(_less(self.phrases, set(uses)), _less(self.words, _words_in(uses)))
+        return Lexicon(self.phrases, self.words, (_less(self.phrases, set(uses)), _less(self.words, _words_in(uses))))
 
     def matches(self, words: Sequence[str]) -> Iterator[tuple[int, int, str, int]]:
         """Every known phrase: first token, length, argument name, number of tasks."""
+        get, changed = self.phrases.get, self._changed_phrases
         for first in range(len(words)):
             phrase = words[first]
             for length in range(1, min(MAX_PHRASE, len(words) - first) + 1):
                 if length > 1:
                     phrase = f"{phrase} {words[first + length - 1]}"
-                for name, tasks in self.phrases.get(phrase, {}).items():
-                    yield first, length, name, tasks
+                if names := get(phrase):
+                    for name, tasks in changed.get(phrase, names).items():
+                        yield first, length, name, tasks
 
     def hints(self, word: str) -> list[str]:
         """The arguments that a word was mostly a part of, each with a quarter of its uses (0..4)."""
         used = self.words.get(word)
+        used = used and self._changed_words.get(word, used)
         if not used:
             return ["-"]
         total = sum(used.values())
@@ -215,5 +219,4 @@ def _less(counts: Counts, pairs: Collection[tuple[str, str]]) -> Counts:
     for key, name in pairs:
         names = changed.setdefault(key, dict(counts.get(key, {})))
         names[name] = names.get(name, 0) - 1
-    positive = {key: {name: n for name, n in names.items() if n > 0} for key, names in changed.items()}
-    return ChainMap(positive, counts)
+    return {key: {name: n for name, n in names.items() if n > 0} for key, names in changed.items()}

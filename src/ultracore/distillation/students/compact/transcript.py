@@ -74,6 +74,7 @@ class Transcript:
         pending: Calls chosen already for the message that is being decided.
         told: What the system prompt says of this conversation alone, see `prompts`.
         calendar: What a date means that is not said in full, before the conversation tells.
+        teacher: Whose decision is asked for, "" where only one teacher was learned from.
 
     Attributes:
         turns: What was told, if anything, then the messages but the system's; the pending calls are the last one.
@@ -82,11 +83,18 @@ class Transcript:
             pending calls.
         calls: The calls so far, pending ones included.
         told: Whether the first turn is the system's.
+        teacher: As given.
     """
 
     def __init__(
-        self, state: State, pending: Sequence[ToolCall] = (), told: str = "", calendar: Calendar = UNKNOWN
+        self,
+        state: State,
+        pending: Sequence[ToolCall] = (),
+        told: str = "",
+        calendar: Calendar = UNKNOWN,
+        teacher: str = "",
     ) -> None:
+        self.teacher = teacher
         self.tools = {tool.name: tool for tool in state.tools}
         self.turns = _read(state.messages, calendar)
         self.told = bool(told)
