@@ -1,8 +1,9 @@
 """One division of a set: fit a student and the baselines on one side, compare them with the teacher on the other.
 
 Every method gets thresholds tuned on decisions that it proposed without having learned their tasks, of the
-training side only. The student is also certified: on one half of the test tasks for the other, and the
-other way round. What this file does not know: how figures are made of the comparisons.
+training side only; where there are several teachers, the student stands in for each in turn, with thresholds
+for it. The student is also certified: on one half of the test tasks for the other, and the other way round.
+What this file does not know: how figures are made of the comparisons.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.data import Part, Size, parts_of
 from ultracore.distillation.agreement import Comparators
@@ -114,10 +116,30 @@ def _numbered(name: str, data: Path, size: Size, number: int, seed: int) -> Comp
 
 def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
     proposals, milliseconds = timed_proposals(standing_in(fit.student, part.test), part.test)
-    development = gate_rows(judge(*columns(fit.development), fit.comparators))
     judged = judge(part.test, proposals, fit.comparators)
-    certified = {level: _certified(development, judged, level, seed) for level in LEVELS}
-    return Measured(slim(judged), _tuned(development, judged), seconds, milliseconds, certified)
+    tuned, certified = ({level: np.zeros(len(judged), np.bool_) for level in LEVELS} for _ in range(2))
+    for development, places in _each_teacher(judge(*columns(fit.development), fit.comparators), judged):
+        mine = [judged[place] for place in places]
+        for level in LEVELS:
+            tuned[level][places] = _sent(tuned_thresholds(development, level), mine)
+            certified[level][places] = _certified(development, mine, level, seed)
+    return Measured(slim(judged), _plain(tuned), seconds, milliseconds, _plain(certified))
+
+
+def _each_teacher(development: Sequence[Judged], judged: Sequence[Judged]) -> Iterator[tuple[GateRows, list[int]]]:
+    """What each teacher's thresholds are chosen on, and the places of its test decisions: a student each, as served."""
+    for teacher in sorted({_teacher(row) for row in judged}):
+        own = [row for row in development if _teacher(row) == teacher]
+        if own:
+            yield gate_rows(own), [place for place, row in enumerate(judged) if _teacher(row) == teacher]
+
+
+def _teacher(row: Judged) -> str:
+    return row.decision.teacher or ""
+
+
+def _plain(sent: Mapping[float, NDArray[np.bool_]]) -> dict[float, list[bool]]:
+    return {level: flags.tolist() for level, flags in sent.items()}
 
 
 def _baseline(part: Part, make: Callable[[int], Baseline], comparators: Comparators, seed: int) -> Measured:
