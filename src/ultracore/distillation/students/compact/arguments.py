@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates, packed
+from ultracore.distillation.students.compact.kinship import KINSHIP
 from ultracore.distillation.students.compact.plans import plan_of
-from ultracore.distillation.students.compact.slots import Slot
+from ultracore.distillation.students.compact.slots import ABSENT, Slot
 from ultracore.distillation.students.compact.sources import Sources, Table
 from ultracore.distillation.students.compact.tables import (
     ARGUMENT_FEATURES,
     ARGUMENT_FEATURES_BEFORE_MENTIONS,
+    KINSHIP_AT,
     LINKS_AT,
     TAKEN_AT,
     lay_out,
@@ -70,20 +72,26 @@ def question_for(
     if slot.repeats:
         rows[:, TAKEN_AT] = len(taken) / 4
     if len(rows) and (before or taken):
-        _link(rows, sources.pool, table, before, taken)
+        _link(rows, slot, sources.pool, table, before, taken)
     return Question([value for _, value, _ in table.alternatives], table.keys, rows)
 
 
 def _link(
     rows: Floats,
+    slot: Slot,
     pool: Candidates,
     table: Table,
     before: Sequence[tuple[Slot, Any]],
     taken: Sequence[Any],
 ) -> None:
     """Write down how a candidate belongs with the values chosen already."""
-    chosen = dict.fromkeys(key_of(v) for _, value in before for _, v in scalars(value))  # in order: the last counts
-    chosen |= dict.fromkeys(key_of(value) for value in taken)
+    given = [value for _, value in before if value is not ABSENT]
+    chosen = dict.fromkeys(key_of(v) for value in given for _, v in scalars(value))  # in order: the last counts
+    took = [key_of(value) for value in taken]
+    if slot.is_listed and (chosen or took):
+        figures = pool.kinship.figures(table.keys, [*chosen, *took], took, leads=slot.repeats)
+        rows[:, KINSHIP_AT] = packed(figures, KINSHIP)
+    chosen |= dict.fromkeys(took)
     if not chosen.keys().isdisjoint(table.keys):
         rows[:, LINKS_AT.start + _CHOSEN] = [key in chosen for key in table.keys]
     known = [pool.index[key] for key in chosen if key in pool.index]

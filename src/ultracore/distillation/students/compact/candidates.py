@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ultracore.distillation.students.compact.kinship import Kinship
 from ultracore.distillation.students.compact.things import Held, Surroundings, surroundings_of
 from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
 
@@ -129,6 +130,11 @@ class Candidates:
             for number, (asked, result) in turns
             if result.role == "tool" and asked.calls
         ]
+
+    @cached_property
+    def kinship(self) -> Kinship:
+        """What values have to do with each other."""
+        return Kinship(self.transcript.turns)
 
     @cached_property
     def kinds(self) -> dict[tuple[str, ...], list[int]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.arguments import Question, question_for
 from ultracore.distillation.students.compact.ranker import Ranker
@@ -62,38 +63,65 @@ def _fill(slot: Slot, sources: Sources, ranker: Ranker, before: Before) -> Fille
 
 def _fill_list(slot: Slot, sources: Sources, ranker: Ranker, before: Before) -> Filled:
     taken: list[Any] = []
-    confidence = 1.0
+    ends: list[Filled] = []
+    so_far = 1.0
     while len(taken) < MAX_LIST:
-        value, share = _choose(question_for(slot, sources, before, taken), ranker)
-        confidence *= share
+        value, share, end = _go_on(question_for(slot, sources, before, taken), ranker)
+        ends.append(Filled(list(taken) or ABSENT, so_far * end))
         if value is ABSENT:
-            break
+            return _likeliest(ends)
+        so_far *= share
         taken.append(value)
-    return Filled(taken or ABSENT, confidence)
+    return Filled(taken, so_far)
 
 
 def _fill_objects(slot: Slot, sources: Sources, ranker: Ranker, before: Before) -> Filled:
     """Element after element; the first slot of an element may end the array."""
     elements: list[dict[str, Any]] = []
     taken: list[Any] = []
-    confidence = 1.0
+    ends: list[Filled] = []
+    so_far = 1.0
+    lead, *others = slot.items
     while len(taken) < MAX_LIST:
-        filled: list[tuple[Slot, Any]] = []
-        for part in slot.items:
-            question = question_for(part, sources, [*before, *filled], taken if part.repeats else ())
-            value, share = _choose(question, ranker)
-            confidence *= share
-            if part.repeats and value is ABSENT:
-                return Filled(elements or ABSENT, confidence)
+        value, share, end = _go_on(question_for(lead, sources, before, taken), ranker)
+        ends.append(Filled(list(elements) or ABSENT, so_far * end))
+        if value is ABSENT:
+            return _likeliest(ends)
+        so_far *= share
+        filled = [(lead, value)]
+        for part in others:
+            value, share = _choose(question_for(part, sources, [*before, *filled]), ranker)
+            so_far *= share
             filled.append((part, value))
         taken.append(filled[0][1])
         elements.append(assemble(filled))
-    return Filled(elements, confidence)
+    return Filled(elements, so_far)
+
+
+def _likeliest(ends: Sequence[Filled]) -> Filled:
+    """Of a list, ended before each of its values and at last, the one that is likeliest as a whole."""
+    return max(ends, key=lambda end: end.confidence)
+
+
+def _go_on(question: Question, ranker: Ranker) -> tuple[Any, float, float]:
+    """The next value of a list, its probability, and that of the end; `ABSENT` where the end is likelier."""
+    if not question.values:
+        return ABSENT, 0.0, 0.0
+    shares = _shares(question, ranker)
+    best, end = int(shares.argmax()), question.keys.index("") if "" in question.keys else None
+    return question.values[best], float(shares[best]), float(shares[end]) if end is not None else 0.0
 
 
 def _choose(question: Question, ranker: Ranker) -> Filled:
     if not question.values:
         return Filled(ABSENT, 0.0)
+    shares = _shares(question, ranker)
+    best = int(shares.argmax())
+    return Filled(question.values[best], float(shares[best]))
+
+
+def _shares(question: Question, ranker: Ranker) -> NDArray[np.float32]:
+    """Probability of each alternative."""
     scores = ranker.scores(question.rows)
-    best = int(scores.argmax())
-    return Filled(question.values[best], float(1.0 / np.exp(scores - scores[best]).sum()))
+    shares = np.exp(scores - scores.max())
+    return np.asarray(shares / shares.sum(), np.float32)

@@ -15,6 +15,7 @@ import msgspec
 from ultracore.distillation.decisions import Decision
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.matching import name_words
+from ultracore.distillation.students.compact.order import Writing, in_order
 from ultracore.distillation.students.compact.per_tool import REMEMBERED, PerTool
 from ultracore.distillation.students.compact.relatives import (
     LEAST_OF_SLOTS,
@@ -87,6 +88,7 @@ class Knowledge(msgspec.Struct, weakref=True):
         pooled: What is known of slots of one name (`name:...`), and of one type (`type:...`), of all tools together.
         about: Slot key -> what its name and description say, see `relatives`.
         tools: Tool called in training -> likewise.
+        orders: Tool called in training, or array slot -> the order of its arguments, see `order`.
     """
 
     slots: dict[str, SlotKnowledge] = {}
@@ -97,6 +99,7 @@ class Knowledge(msgspec.Struct, weakref=True):
     pooled: dict[str, SlotKnowledge] = {}
     about: dict[str, About] = {}
     tools: dict[str, About] = {}
+    orders: dict[str, list[str]] = {}
 
     def may_go_on(self, tool: str) -> bool:
         """Whether a call of this tool may be followed by another one in the same message."""
@@ -136,10 +139,15 @@ class Knowledge(msgspec.Struct, weakref=True):
     __eq__ = object.__eq__
 
     def slots_of(self, tool: Tool) -> tuple[Slot, ...]:
-        """The slots of a tool, by its schema or by the one inferred for it."""
+        """The slots of a tool, by its schema or by the one inferred for it, in the order in which they are filled."""
         if tool.name in self.schemas and not tool.parameters.get("properties"):
             tool = Tool(tool.name, parameters=self.schemas[tool.name])
-        return slots_of(tool)
+        plain, mine = slots_of(tool), _ordered.setdefault(self, {})
+        if id(plain) not in mine:
+            if len(mine) >= REMEMBERED:
+                mine.clear()
+            mine[id(plain)] = plain, in_order(plain, tool.name, self.orders)  # holds the slots: their identity stays
+        return mine[id(plain)][1]
 
     @classmethod
     def count(
@@ -153,13 +161,17 @@ class Knowledge(msgspec.Struct, weakref=True):
         knowledge = cls({}, schemas, sorted("/".join(pair) for pair in free_text))
         tasks: dict[tuple[str, str], set[str]] = defaultdict(set)
         slots: dict[str, Slot] = {}
+        writing = Writing()
         for decision, pool in zip(decisions, candidates, strict=True):
             tools = {tool.name: tool for tool in decision.state.tools}
             for call in decision.calls[:1]:
                 if call.arguments is None or call.name not in tools:
                     continue
                 knowledge.tools.setdefault(call.name, about_tool(tools[call.name]))
+                writing.add(call.name, [call.arguments])
                 for slot in knowledge.slots_of(tools[call.name]):
+                    if slot.kind == "objects":
+                        writing.add(slot.key, gold_values(slot, call.arguments))
                     for part, values in _parts(slot, call.arguments):
                         slots[part.key] = part
                         _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), part, values, pool)
@@ -167,6 +179,8 @@ class Knowledge(msgspec.Struct, weakref=True):
                             tasks[part.key, key_of(value)].add(decision.task)
         for key, counts in knowledge.slots.items():
             _settle(counts, {text: len(tasks[key, text]) for text in counts.constants})
+        knowledge.orders = writing.orders()
+        _ordered.pop(knowledge, None)  # it was asked for slots before it knew the order
         knowledge.pooled = _pool(knowledge.slots, slots)
         knowledge.about = {key: about(slot) for key, slot in sorted(slots.items())}
         return knowledge
@@ -253,6 +267,7 @@ class _Kin:
         return frozenset(word for word in name_words(tool) if not word.isdigit())
 
 
+_ordered: WeakKeyDictionary[Knowledge, dict[int, tuple[tuple[Slot, ...], tuple[Slot, ...]]]] = WeakKeyDictionary()
 _kin: WeakKeyDictionary[Knowledge, _Kin] = WeakKeyDictionary()
 
 

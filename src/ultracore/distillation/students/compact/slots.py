@@ -22,6 +22,9 @@ __all__ = ["ABSENT", "Slot", "assemble", "coerce", "slots_of", "value_at"]
 
 MAX_DEPTH = 3
 
+ELEMENT = "/[]"
+"""Ends the names of what belongs to an element of an array."""
+
 Kind = Literal["scalar", "list", "objects", "whole"]
 
 
@@ -64,6 +67,11 @@ class Slot(NamedTuple):
     def name(self) -> str:
         """The argument's own name."""
         return self.path[-1]
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether its value is one of a list, or of an element of an array."""
+        return self.repeats or self.tool.endswith(ELEMENT)
 
 
 def slots_of(tool: Tool) -> tuple[Slot, ...]:
@@ -113,7 +121,7 @@ def _element_slots(key: str, items: Mapping[str, Any]) -> tuple[Slot, ...]:
     if not isinstance(properties, Mapping) or not properties:
         return ()
     needed = frozenset(names if isinstance(names, list) else properties)
-    flat = _flatten(f"{key}/[]", (), properties, needed, True)
+    flat = _flatten(key + ELEMENT, (), properties, needed, True)
     flat.sort(key=lambda slot: not slot.required)
     if any(slot.kind != "scalar" for slot in flat):
         return ()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import STATIC_FEATURES, Candidates, packed
 from ultracore.distillation.students.compact.figures import SLOT_FIGURES, TAKEN, Gathered, slot_figures
+from ultracore.distillation.students.compact.kinship import KINSHIP
 from ultracore.distillation.students.compact.plans import Plan, plan_of
 from ultracore.distillation.students.compact.slots import ABSENT, Slot
 from ultracore.distillation.students.compact.sources import Alternative, Sources, Table
@@ -26,6 +27,7 @@ __all__ = [
     "ARGUMENT_FEATURES_BEFORE_MENTIONS",
     "ARGUMENT_FEATURES_BEFORE_PARAPHRASES",
     "ARGUMENT_FEATURES_BEFORE_TOPICS",
+    "KINSHIP_AT",
     "LINKS_AT",
     "TAKEN_AT",
     "lay_out",
@@ -49,7 +51,7 @@ ARGUMENT_FEATURES_BEFORE_TOPICS = ARGUMENT_FEATURES_BEFORE_MENTIONS + 2 * _SAID
 """Likewise, before there were `topics`."""
 ARGUMENT_FEATURES_BEFORE_PARAPHRASES = ARGUMENT_FEATURES_BEFORE_TOPICS + TOPIC_FIGURES
 """Likewise, before there were `paraphrases`."""
-ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_PARAPHRASES + _TOLD
+ARGUMENT_FEATURES = ARGUMENT_FEATURES_BEFORE_PARAPHRASES + _TOLD + KINSHIP
 """Columns that describe a candidate to the ranker."""
 
 _STATIC_AT = slice(STATIC_FEATURES)
@@ -59,7 +61,8 @@ _OWN_RELATIVE_AT = slice(_OWN_AT.stop, _OWN_AT.stop + SLOT_FIGURES)
 _SAID_AT = slice(_OWN_RELATIVE_AT.stop, _OWN_RELATIVE_AT.stop + _SAID)
 _SAID_RELATIVE_AT = slice(_SAID_AT.stop, _SAID_AT.stop + _SAID)
 _TOPIC_AT = slice(_SAID_RELATIVE_AT.stop, ARGUMENT_FEATURES_BEFORE_PARAPHRASES)
-_TOLD_AT = slice(_TOPIC_AT.stop, ARGUMENT_FEATURES)
+_TOLD_AT = slice(_TOPIC_AT.stop, ARGUMENT_FEATURES - KINSHIP)
+KINSHIP_AT = slice(_TOLD_AT.stop, ARGUMENT_FEATURES)
 TAKEN_AT = _OWN_AT.start + TAKEN
 """How many values a list has already; -1 for what is no list."""
 
@@ -96,6 +99,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     places = [place for found in gathered for place, _, _ in found.alternatives]
     rows[:, _STATIC_AT] = sources.pool.static_rows[places]
     rows[:, LINKS_AT] = 0.0
+    rows[:, KINSHIP_AT] = 0.0
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
     rows[:, _TOPIC_AT] = _spoken_of(gathered, sizes, sources)

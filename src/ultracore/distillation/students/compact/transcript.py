@@ -19,6 +19,7 @@ from ultracore.distillation.errors import DataError
 from ultracore.distillation.students.compact.days import Calendar, today_in
 from ultracore.distillation.students.compact.lru import LruCache
 from ultracore.distillation.students.compact.moments import latest_month
+from ultracore.distillation.students.compact.records import Records
 from ultracore.distillation.students.compact.stated import digits_in, looks_like_id, stated
 from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of, words_of
 from ultracore.distillation.students.compact.things import NOTHING, Held, Leaf, Thing, held_in
@@ -31,6 +32,9 @@ MAX_BYTES = 64 * 1024 * 1024
 
 MAX_LEAVES = 4000
 """Of one message; the rest of a huge tool result is not offered as values."""
+
+
+NO_RECORDS = Records((), "", (), str)
 
 
 class Turn(NamedTuple):
@@ -47,6 +51,7 @@ class Turn(NamedTuple):
         spans: What its text says that may be a value.
         stated: What a tool result says of each thing it names, see `stated`.
         ids: Path and value of the identifiers in a tool's result.
+        records: Values that stand together.
     """
 
     role: str
@@ -59,6 +64,7 @@ class Turn(NamedTuple):
     spans: tuple[Span, ...] = ()
     stated: tuple[tuple[str, str], ...] = ()
     ids: tuple[tuple[str, str], ...] = ()
+    records: Records = NO_RECORDS
 
 
 USERS = frozenset({"user", "context", "system"})
@@ -323,7 +329,10 @@ def _turn(role: str, text: str, content: Any, calls: tuple[ToolCall, ...], sourc
     words = tuple(words_of(text[:20000]))
     ids = [(leaf.path, leaf.value) for leaf in distinct.values() if isinstance(leaf.value, str) and role == "tool"]
     named = tuple(pair for pair in ids if looks_like_id(pair[1]))
-    return Turn(role, text, calls, data, tuple(distinct.values()), held_in(distinct), words, spans, says, named)
+    records = Records([data, *[call.arguments for call in calls]], text, spans, key_of)
+    return Turn(
+        role, text, calls, data, tuple(distinct.values()), held_in(distinct), words, spans, says, named, records
+    )
 
 
 def _parse(text: str) -> Any:
