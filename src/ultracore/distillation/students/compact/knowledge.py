@@ -331,12 +331,12 @@ def _count_slot(counts: SlotKnowledge, slot: Slot, values: list[Any], pool: Cand
             for attribute in pool.around(pool.index[text]).attributes:
                 _add(counts.attributes, attribute)
         elif isinstance(value, str):
-            for affix in _affixes(value, pool):
+            for affix in sorted(_affixes(value, pool)):  # candidates come in this order
                 _add(counts.affixes, affix)
-    for path in _paths((path for place in places for path in pool.paths_of[place]), slot):
+    for path in sorted(_paths((path for place in places for path in pool.paths_of[place]), slot)):
         _add(counts.gold, path)
     if values:
-        for path in _paths(pool.paths, slot):
+        for path in sorted(_paths(pool.paths, slot)):
             _add(counts.seen, path)
 
 

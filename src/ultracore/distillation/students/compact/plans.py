@@ -86,12 +86,14 @@ class Plan:
         self.priors = self.counts.priors()
         self.strangeness = knowledge.strangeness(slot) / 3
         self.is_named = begins_with_capitals(self.counts.shapes)
-        self.affixes = [affix.split("\t") for affix, times in self.counts.affixes.items() if times >= MIN_AFFIX]
+        # sorted, as a saved model holds them: candidates come in this order
+        self.affixes = [affix.split("\t") for affix, times in sorted(self.counts.affixes.items()) if times >= MIN_AFFIX]
         self._members: dict[str, Any] = {}
         for member in slot.allowed:
             self._members.setdefault(key_of(member).casefold(), member)
         self._is_text = slot.schema.get("type") == "string" and not slot.allowed and slot.kind != "whole"
-        constants = [self.typed(value) for value, _, tasks in self.counts.constants.values() if tasks >= MIN_TASKS]
+        often = [value for _, (value, _, tasks) in sorted(self.counts.constants.items()) if tasks >= MIN_TASKS]
+        constants = [self.typed(value) for value in often]
         values = [*slot.allowed, *(value for value in constants if value is not ABSENT)]
         self.values = [Alternative(-1, value, key_of(value)) for value in values]
         self.is_known = slot.key in knowledge.slots
