@@ -1,8 +1,9 @@
 """The context memory: what the teacher did when it was in exactly this state before.
 
 A remembered decision is proposed only where training showed how reliable such memories are: the
-confidence of a context seen n times is the measured share of contexts seen n times (one of the
-sightings left out) in which the teacher decided the same once more. Where several teachers were learned from,
+confidence of a context seen n times is the measured share of contexts seen n times in which the teacher
+decided the same once more, in a task that was not among them; or, where contexts recur within their own
+tasks alone, at one more sighting. Where several teachers were learned from,
 each has memories of its own. What this file does not know: states that merely resemble one another.
 """
 
@@ -32,7 +33,8 @@ class ContextMemory(msgspec.Struct):
     Attributes:
         decisions: State key, and the teacher where there are several -> (calls of the most frequent decision, its
             votes, all votes).
-        reliability: "votes/all" (each at most MAX_COUNT) -> measured agreement of the next decision.
+        reliability: "votes/all" (each at most MAX_COUNT), and the teacher where there are several -> measured
+            agreement of the next decision.
     """
 
     decisions: dict[str, tuple[list[dict[str, Any]], int, int]] = {}
@@ -41,31 +43,35 @@ class ContextMemory(msgspec.Struct):
     @classmethod
     def build(cls, decisions: Sequence[Decision]) -> ContextMemory:
         """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times."""
-        seen: dict[str, list[tuple[bytes, Decision]]] = defaultdict(list)
+        seen: dict[tuple[str, str], list[tuple[bytes, Decision]]] = defaultdict(list)
         for decision, teacher in zip(decisions, teachers_apart(decisions), strict=True):
             text = content_of(decision.calls, decision.state.tools)
             if text is not None:
-                seen[_key(decision.state, teacher)].append((text, decision))
+                seen[decision.state.key, teacher].append((text, decision))
         kept = {}
-        hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for key, entries in seen.items():
-            votes: Counter[bytes] = Counter()
-            for said, decision in entries:
-                votes[said] += max(1, round(decision.weight))
-            text, count = min(votes.items(), key=lambda item: (-item[1], item[0]))
+        again, elsewhere = (defaultdict[str, list[int]](lambda: [0, 0]) for _ in range(2))
+        for (state, teacher), entries in seen.items():
+            votes = _votes(entries)
+            text, count = _most(votes)
             calls = next(decision.calls for said, decision in entries if said == text)
-            kept[key] = ([msgspec.to_builtins(call) for call in calls], count, votes.total())
-            _leave_one_out(votes, hits)
-        return cls(kept, {bucket: (right + 0.5) / (n + 1.0) for bucket, (right, n) in hits.items() if n >= 5})
+            kept[_of(state, teacher)] = ([msgspec.to_builtins(call) for call in calls], count, votes.total())
+            for task in {decision.task for _, decision in entries}:
+                mine = _votes([entry for entry in entries if entry[1].task == task])
+                _foretell(mine, votes - mine, elsewhere, teacher)
+            for said, times in votes.items():
+                _foretell(Counter({said: times}), votes - Counter([said]), again, teacher)
+        measured = {bucket: counts for hits in (again, elsewhere) for bucket, counts in hits.items() if counts[1] >= 5}
+        return cls(kept, {bucket: (right + 0.5) / (n + 1.0) for bucket, (right, n) in measured.items()})
 
     def recall(self, state: State, teacher: str = "") -> Proposal | None:
         """What this teacher did, or `None` if the state is new or its memory of unknown reliability."""
-        entry = self.decisions.get(_key(state, teacher)) if self.decisions else None
+        entry = self.decisions.get(_of(state.key, teacher)) if self.decisions else None
         if entry is None:
             return None
         calls, votes, total = entry
-        # Contexts seen n times were measured on n - 1 sightings: the most frequent ones have no bucket of their own.
-        confidence = self.reliability.get(_bucket(votes, total), self.reliability.get(_bucket(votes - 1, total - 1)))
+        # Contexts seen n times were measured on fewer: the most frequent ones have no bucket of their own.
+        buckets = (_bucket(votes, total, teacher), _bucket(votes - 1, total - 1, teacher))
+        confidence = next((self.reliability[bucket] for bucket in buckets if bucket in self.reliability), None)
         if confidence is None:
             return None
         tools = {tool.name: tool for tool in state.tools}
@@ -75,25 +81,33 @@ class ContextMemory(msgspec.Struct):
         return Proposal(found, confidence, source="cache")
 
 
-def _key(state: State, teacher: str) -> str:
-    return f"{state.key} {teacher}" if teacher else state.key
+def _of(name: str, teacher: str) -> str:
+    return f"{name} {teacher}" if teacher else name
 
 
-def _leave_one_out(votes: Counter[bytes], hits: dict[str, list[int]]) -> None:
-    """Count, for each sighting, whether the others would have foretold it."""
-    total = sum(votes.values())
-    if total < 2:
+def _votes(entries: Sequence[tuple[bytes, Decision]]) -> Counter[bytes]:
+    votes: Counter[bytes] = Counter()
+    for said, decision in entries:
+        votes[said] += max(1, round(decision.weight))
+    return votes
+
+
+def _most(votes: Counter[bytes]) -> tuple[bytes, int]:
+    return min(votes.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _foretell(mine: Counter[bytes], others: Counter[bytes], hits: dict[str, list[int]], teacher: str) -> None:
+    """Count how many of these sightings the others would have foretold."""
+    if not others:
         return
-    for text, count in votes.items():
-        others = votes - Counter([text])
-        best, majority = min(others.items(), key=lambda item: (-item[1], item[0]))
-        bucket = hits[_bucket(majority, total - 1)]
-        bucket[0] += count * (best == text)
-        bucket[1] += count
+    best, majority = _most(others)
+    bucket = hits[_bucket(majority, others.total(), teacher)]
+    bucket[0] += mine[best]
+    bucket[1] += mine.total()
 
 
-def _bucket(votes: int, total: int) -> str:
-    return f"{min(votes, MAX_COUNT)}/{min(total, MAX_COUNT)}"
+def _bucket(votes: int, total: int, teacher: str) -> str:
+    return _of(f"{min(votes, MAX_COUNT)}/{min(total, MAX_COUNT)}", teacher)
 
 
 def content_of(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> bytes | None:
