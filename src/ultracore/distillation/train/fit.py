@@ -37,6 +37,7 @@ from ultracore.distillation.train.layers import (
     is_known,
 )
 from ultracore.distillation.train.parts import of_one_teacher
+from ultracore.distillation.train.remembering import with_memories
 
 __all__ = ["FitResult", "OutOfFold", "fit_compact", "hyper_parameters"]
 
@@ -61,7 +62,8 @@ class FitResult(NamedTuple):
 
     Attributes:
         student: The fitted student.
-        development: Out-of-fold proposals for the training decisions; their confidences are cross-fitted.
+        development: Out-of-fold proposals for the training decisions, remembered ones included; their confidences
+            are cross-fitted.
         comparators: The arguments found to be free text.
         seconds: Wall-clock duration.
         triggers: Phrases that forced a call, see `train.triggers`: nothing was learned from decisions with them,
@@ -121,7 +123,7 @@ def fit_compact(
     say("fitting evidence on all decisions")
     evidence = fit_evidence(examples, prepared, schemas, comparators, seed, layers.strength, votes=layers.votes)
     memory = ContextMemory.build(decisions)
-    development = _calibrate(layers.development, layers.final)
+    development = with_memories(_calibrate(layers.development, layers.final), layers.folds)
     student = CompactStudent(
         evidence, layers.final, memory,
         familiarity=fit_familiarity(decisions), triggers=triggers, teacher=teacher,
