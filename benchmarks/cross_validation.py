@@ -116,9 +116,9 @@ def _numbered(name: str, data: Path, size: Size, number: int, seed: int) -> Comp
 
 def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
     proposals, milliseconds = timed_proposals(standing_in(fit.student, part.test), part.test)
-    judged = judge(part.test, proposals, fit.comparators)
+    own, judged = judge(*columns(fit.development), fit.comparators), judge(part.test, proposals, fit.comparators)
     tuned, certified = ({level: np.zeros(len(judged), np.bool_) for level in LEVELS} for _ in range(2))
-    for development, places in _each_teacher(judge(*columns(fit.development), fit.comparators), judged):
+    for development, places in _each_teacher(own, judged, fit.student.teacher):
         mine = [judged[place] for place in places]
         for level in LEVELS:
             tuned[level][places] = _sent(tuned_thresholds(development, level), mine)
@@ -126,16 +126,18 @@ def _student(part: Part, fit: FitResult, seconds: float, seed: int) -> Measured:
     return Measured(slim(judged), _plain(tuned), seconds, milliseconds, _plain(certified))
 
 
-def _each_teacher(development: Sequence[Judged], judged: Sequence[Judged]) -> Iterator[tuple[GateRows, list[int]]]:
-    """What each teacher's thresholds are chosen on, and the places of its test decisions: a student each, as served."""
-    for teacher in sorted({_teacher(row) for row in judged}):
-        own = [row for row in development if _teacher(row) == teacher]
+def _each_teacher(
+    development: Sequence[Judged], judged: Sequence[Judged], chosen: str
+) -> Iterator[tuple[GateRows, list[int]]]:
+    """What each teacher's thresholds are chosen on, and the places of its test decisions: a student each, as served.
+
+    Decisions that name none are the chosen one's.
+    """
+    theirs = [row.decision.teacher or chosen for row in judged]
+    for teacher in sorted(set(theirs)):
+        own = [row for row in development if (row.decision.teacher or chosen) == teacher]
         if own:
-            yield gate_rows(own), [place for place, row in enumerate(judged) if _teacher(row) == teacher]
-
-
-def _teacher(row: Judged) -> str:
-    return row.decision.teacher or ""
+            yield gate_rows(own), [place for place, name in enumerate(theirs) if name == teacher]
 
 
 def _plain(sent: Mapping[float, NDArray[np.bool_]]) -> dict[float, list[bool]]:

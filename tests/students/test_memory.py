@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ultracore.distillation.curate import deduplicate_rows
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.tools import Tool, ToolCall
@@ -42,3 +43,15 @@ def test_each_teacher_is_as_reliable_as_it_is() -> None:
     assert nobody is None
     assert sure.confidence > 0.9
     assert unsure.confidence < 0.5
+
+
+def test_merged_decisions_are_as_reliable_as_they_were() -> None:
+    rows = [
+        d
+        for number in range(30)
+        for n in range(10)
+        for d in seen(f"q{number}", "close" if number < 3 and n == 9 else "open", f"t{number}-{n}")
+    ]
+    apart, merged = ContextMemory.build(rows), ContextMemory.build(deduplicate_rows(rows)[0])
+    assert merged.decisions == apart.decisions
+    assert min(apart.reliability["8/8"], merged.reliability["8/8"]) > 0.95

@@ -67,6 +67,12 @@ def test_each_decision_is_asked_of_the_student_of_its_teacher(student: CompactSt
     assert [who.propose(d.state).action for who, d in asked] == [d.action for d in unseen]
 
 
+def test_a_decision_that_names_no_teacher_is_asked_of_the_one_stood_in_for(student: CompactStudent) -> None:
+    decision = episode("brisk", 702, random.Random(5))[0]
+    (who,) = standing_in(student, [msgspec.structs.replace(decision, teacher="")])
+    assert who.teacher == student.teacher == "brisk"
+
+
 def test_a_context_is_remembered_for_the_teacher_who_was_in_it() -> None:
     rng = random.Random(0)
     again = [d for trial in range(8) for d in episode("careful", trial % 2, rng)]

@@ -43,6 +43,8 @@ def learning_curve(train: Sequence[Decision], test: Sequence[Decision], seed: in
     points, teacher = [], of_one_teacher(test).teacher
     for share in SHARES:
         part = split_by_task(train, (share, 1.0 - share), seed)[0]
+        if not any(decision.teacher in ("", teacher) for decision in part):
+            continue
         fit = fit_compact(part, teacher=teacher, seed=seed)
         proposals = fit.student.propose_batch([decision.state for decision in test])
         points.append(point(part, judge(test, proposals, fit.comparators), seed))

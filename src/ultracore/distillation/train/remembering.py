@@ -29,7 +29,7 @@ def with_memories(development: Sequence[OutOfFold], folds: NDArray[np.int64]) ->
     decisions = [out.decision for out in development]
     keys = [decision.state.key for decision in decisions]
     often = Counter(keys)
-    recurring = [place for place, key in enumerate(keys) if often[key] > 1]
+    recurring = [place for place, key in enumerate(keys) if often[key] > 1 or decisions[place].weight > 1.0]
     teachers, found = teachers_apart(decisions), list(development)
     for fold in sorted({int(folds[place]) for place in recurring}):
         memory = ContextMemory.build([decisions[place] for place in recurring if folds[place] != fold])

@@ -3,8 +3,9 @@
 A remembered decision is proposed only where training showed how reliable such memories are: the
 confidence of a context seen n times is the measured share of contexts seen n times in which the teacher
 decided the same once more, in a task that was not among them; or, where contexts recur within their own
-tasks alone, at one more sighting. Where several teachers were learned from,
-each has memories of its own. What this file does not know: states that merely resemble one another.
+tasks alone, or equal decisions of several tasks were merged, at one more sighting. Where several teachers
+were learned from, each has memories of its own. What this file does not know: states that merely resemble
+one another.
 """
 
 from __future__ import annotations
@@ -42,21 +43,25 @@ class ContextMemory(msgspec.Struct):
 
     @classmethod
     def build(cls, decisions: Sequence[Decision]) -> ContextMemory:
-        """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times."""
+        """Remember the contexts of decisions whose arguments are known; one of weight w was seen w times.
+
+        Where decisions were merged into one of a greater weight, nobody knows of how many tasks they were: then
+        reliability is measured on one more sighting.
+        """
         seen: dict[tuple[str, str], list[tuple[bytes, Decision]]] = defaultdict(list)
         for decision, teacher in zip(decisions, teachers_apart(decisions), strict=True):
             text = content_of(decision.calls, decision.state.tools)
             if text is not None:
                 seen[decision.state.key, teacher].append((text, decision))
-        kept = {}
+        kept, merged = {}, any(decision.weight > 1.0 for decision in decisions)
         again, elsewhere = (defaultdict[str, list[int]](lambda: [0, 0]) for _ in range(2))
         for (state, teacher), entries in seen.items():
-            votes = _votes(entries)
+            by_task = _votes_by_task(entries)
+            votes = sum(by_task.values(), Counter[bytes]())
             text, count = _most(votes)
             calls = next(decision.calls for said, decision in entries if said == text)
             kept[_of(state, teacher)] = ([msgspec.to_builtins(call) for call in calls], count, votes.total())
-            for task in {decision.task for _, decision in entries}:
-                mine = _votes([entry for entry in entries if entry[1].task == task])
+            for mine in () if merged else by_task.values():
                 _foretell(mine, votes - mine, elsewhere, teacher)
             for said, times in votes.items():
                 _foretell(Counter({said: times}), votes - Counter([said]), again, teacher)
@@ -85,10 +90,10 @@ def _of(name: str, teacher: str) -> str:
     return f"{name} {teacher}" if teacher else name
 
 
-def _votes(entries: Sequence[tuple[bytes, Decision]]) -> Counter[bytes]:
-    votes: Counter[bytes] = Counter()
+def _votes_by_task(entries: Sequence[tuple[bytes, Decision]]) -> dict[str, Counter[bytes]]:
+    votes: dict[str, Counter[bytes]] = defaultdict(Counter)
     for said, decision in entries:
-        votes[said] += max(1, round(decision.weight))
+        votes[decision.task][said] += max(1, round(decision.weight))
     return votes
 
 

@@ -122,9 +122,13 @@ class CompactStudent:
         return proposal if sure else msgspec.structs.replace(proposal, confidence=0.0)
 
     def standing_in_for(self, teacher: str) -> CompactStudent:
-        """The same student, foretelling another of the teachers that it learned from; all are one if there was one."""
+        """The same student, foretelling another of the teachers that it learned from; all are one if there was one.
+
+        Args:
+            teacher: Its name; "" for the one that it stands in for already.
+        """
         other = copy(self)
-        other.teacher = teacher if self.teacher else ""
+        other.teacher = (teacher or self.teacher) if self.teacher else ""
         return other
 
     def recall(self, state: State) -> Proposal | None:
