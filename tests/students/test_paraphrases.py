@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.artefact import load_student
 from ultracore.distillation.students.compact.candidates import Candidates
+from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.paraphrases import Paraphrases, phrases_in
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.sources import Sources
@@ -21,9 +23,10 @@ from ultracore.distillation.students.compact.student import CompactStudent, Rank
 from ultracore.distillation.students.compact.tables import ARGUMENT_FEATURES_BEFORE_PARAPHRASES
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
-from ultracore.distillation.train.examples import prepare
+from ultracore.distillation.train.examples import Example, prepare
 from ultracore.distillation.train.fit import FitResult, fit_compact
 from ultracore.distillation.train.gazetteers import fit_gazetteer
+from ultracore.distillation.train.paraphrasing import fit_paraphrases
 
 TOWNS = {"Philadelphia": "philly", "Los Angeles": "lax", "Chicago": "chi town", "New York": "the big apple"}
 PLAIN = ("Boston", "Denver", "Dallas", "Houston", "Phoenix", "Austin", "Memphis", "Tucson", "Omaha", "Tulsa") * 4
@@ -81,7 +84,7 @@ def test_values_that_two_arguments_take_are_of_both_kinds(fit: FitResult) -> Non
     assert known.kind("Boston", colour) == -1
 
 
-def test_values_are_known_again_and_not_kept(fit: FitResult) -> None:
+def test_values_are_known_again_by_their_hash(fit: FitResult) -> None:
     rows = [asked(number, "stay", town, town) for number, town in enumerate(("Ys", "Ur"))]
     known = fit_gazetteer(prepare(rows).examples, fit.student.evidence.learned.knowledge)
     assert [known.kind(key, known.takers(["where"])) for key in ("Ys", "Ur", "Boston")] == [1, 1, 0]
@@ -118,6 +121,54 @@ def test_phrases_have_up_to_three_words() -> None:
     found = phrases_in("A b-c D a")
     assert sorted(found) == ["a", "a b", "a b c", "b", "b c", "b c d", "c", "c d", "c d a", "d", "d a"]
     assert (found["a"], found["c d"]) == (0, 4)
+
+
+def long_talks(times: int) -> tuple[list[Example], Knowledge]:
+    """Calls whose values nobody had said, two tasks for each, in much that is never said again."""
+    rng = random.Random(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    said = [" ".join("".join(rng.choices(letters, k=5)) for _ in range(500)) for _ in range(2 * times)]
+    examples = prepare([asked(n, "stay", f"Town{n // 2}", text) for n, text in enumerate(said)]).examples
+    return examples, Knowledge.count([e.decision for e in examples], [e.pool for e in examples], {}, [])
+
+
+def memory_of(times: int) -> tuple[int, int]:
+    """Bytes that a fit takes at once, and those that it leaves behind."""
+    examples, knowledge = long_talks(times)
+    knowledge.slots_of(TOOLS[1])
+    tracemalloc.start()
+    try:
+        fit_paraphrases(examples, knowledge)
+        now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return most, now
+
+
+def test_a_fit_holds_the_phrases_of_one_value_at_a_time() -> None:
+    (few, _), (many, kept) = memory_of(4), memory_of(16)
+    assert many < 2 * few
+    assert kept < few / 4
+
+
+def test_nothing_is_learned_where_every_value_was_said() -> None:
+    examples = prepare([asked(n, "stay", town, town) for n, town in enumerate(PLAIN)]).examples
+    assert (
+        fit_paraphrases(examples, Knowledge.count([e.decision for e in examples], [e.pool for e in examples], {}, []))
+        is None
+    )
+
+
+def test_a_phrase_counts_once_a_task() -> None:
+    again = State([{"role": "user", "content": "windy"}], TOOLS)
+    rows = [msgspec.structs.replace(asked(n, "stay", "Chicago", ""), state=again, task="one") for n in range(9)]
+    examples = prepare(rows).examples
+    knowledge = Knowledge.count(rows, [e.pool for e in examples], {}, [])
+    assert fit_paraphrases(examples, knowledge) is None
+    rows.append(msgspec.structs.replace(rows[0], task="other"))
+    found = fit_paraphrases(prepare(rows).examples, knowledge)
+    assert found is not None
+    assert found.values == {"windy": {"Chicago": 0.5}}
 
 
 def test_a_loaded_student_hears_the_same(fit: FitResult, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Gazetteer", "hash_of"]
 
 
 def hash_of(key: str) -> str:
-    """By which a value is known again: what only one conversation gave may be somebody's name, and is not kept."""
+    """By which a value is known again. It saves room and hides nothing: short texts can be computed back from it."""
     return f"{zlib.crc32(key.encode('utf-8', 'surrogatepass')):08x}"
 
 

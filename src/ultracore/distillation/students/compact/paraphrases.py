@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -80,8 +80,7 @@ def _turns(transcript: Transcript) -> Iterator[tuple[Turn, str, int]]:
         yield turns[number], before.text if before is not None and before.role == "assistant" else "", age
 
 
-@lru_cache(maxsize=8192)
-def phrases_in(text: str, beginnings: frozenset[str] | None = None) -> Mapping[str, int]:
+def phrases_in(text: str, beginnings: frozenset[str] | None = None) -> dict[str, int]:
     """Every phrase of up to `LONGEST` words in small letters, each with its first offset.
 
     Args:
