@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.actions import action_rows
 from ultracore.distillation.students.compact.candidates import Candidates
-from ultracore.distillation.students.compact.knowledge import Knowledge, likewise
+from ultracore.distillation.students.compact.knowledge import Knowledge, _ordered, likewise
 from ultracore.distillation.students.compact.plans import Plan
 from ultracore.distillation.students.compact.relatives import CLOSE, LEAST_OF_SLOTS, LEAST_OF_TOOLS, MOST, Relatives
 from ultracore.distillation.students.compact.slots import slots_of
@@ -121,6 +122,54 @@ def test_of_arguments_that_mean_the_same_those_of_tools_that_do_the_same_count()
     found, bought, _ = [slot for tool in offers("rocket") for slot in slots_of(tool)]
     assert [r.key.rpartition("_")[2] for r in knowledge.relatives(bought)] == ["buy/seats", "buy/seats"]
     assert (knowledge.of(found).presence < 0.1, knowledge.of(bought).calls) == (True, 0), "of those always given"
+
+
+LEGS = {"type": "array", "items": {"type": "object", "properties": {"stop": {"type": "string"}}}}
+TRIP = {"type": "object", "properties": {"town": {"type": "string"}, "legs": LEGS}}
+
+
+def trips(names: list[str]) -> Knowledge:
+    arguments = {"town": "Arden", "legs": [{"stop": "Brook"}]}
+    decisions = [
+        Decision(
+            state=State([{"role": "user", "content": "go"}], [Tool(name, parameters=TRIP)]),
+            calls=(ToolCall(name, arguments),),
+            episode=name,
+            task=name,
+        )
+        for name in names
+    ]
+    return Knowledge.count(decisions, [example.pool for example in prepare(decisions).examples], {}, [])
+
+
+def test_a_tool_is_known_by_its_whole_name_whatever_slashes_it_has() -> None:
+    knowledge = trips(["sea/book_ferry", "sea/find_glider"])
+    town, legs = slots_of(Tool("sea/book_rocket", parameters=TRIP))
+    for slot in (town, *legs.items):
+        assert [r.key.split("/")[1] for r in knowledge.relatives(slot)] == ["book_ferry"]
+    assert Knowledge().owner("fly/town") == "fly", "a model from before"
+
+
+def test_slots_outlive_their_being_forgotten_by_another_thread() -> None:
+    class Forgetful(dict[Any, Any]):
+        """Another thread clears it whenever somebody has looked or written."""
+
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            super().__setitem__(key, value)
+            self.clear()
+
+    tool = Tool("fly", parameters=TRIP)
+    learned = Knowledge()
+    _ordered[learned] = Forgetful()
+    assert learned.slots_of(tool) == slots_of(tool)
+    _ordered[learned] = found = Forgetful()
+    dict.__setitem__(found, id(slots_of(tool)), (slots_of(tool), slots_of(tool)))
+    assert learned.slots_of(tool) == slots_of(tool)
 
 
 def test_a_result_that_bears_an_arguments_name_is_its_source_whatever_the_tool() -> None:

@@ -89,6 +89,7 @@ class Knowledge(msgspec.Struct, weakref=True):
         about: Slot key -> what its name and description say, see `relatives`.
         tools: Tool called in training -> likewise.
         orders: Tool called in training, or array slot -> the order of its arguments, see `order`.
+        owners: Slot key -> its `Slot.tool`, which may hold slashes like the rest of the key.
     """
 
     slots: dict[str, SlotKnowledge] = {}
@@ -100,6 +101,7 @@ class Knowledge(msgspec.Struct, weakref=True):
     about: dict[str, About] = {}
     tools: dict[str, About] = {}
     orders: dict[str, list[str]] = {}
+    owners: dict[str, str] = {}
 
     def may_go_on(self, tool: str) -> bool:
         """Whether a call of this tool may be followed by another one in the same message."""
@@ -112,6 +114,10 @@ class Knowledge(msgspec.Struct, weakref=True):
         if relatives := self.relatives(slot):
             return _borrowed(slot, [self.slots[relative.key] for relative in relatives])
         return next((self.pooled[key] for key in _keys(slot) if key in self.pooled), SlotKnowledge())
+
+    def owner(self, key: str) -> str:
+        """What a known slot is of; of a model from before that was kept, what stands before the first slash."""
+        return self.owners.get(key) or key.partition("/")[0]
 
     def relatives(self, slot: Slot) -> list[Relative]:
         """Slots that were seen and that mean what this one means, nearest first; itself, if it was seen."""
@@ -143,11 +149,13 @@ class Knowledge(msgspec.Struct, weakref=True):
         if tool.name in self.schemas and not tool.parameters.get("properties"):
             tool = Tool(tool.name, parameters=self.schemas[tool.name])
         plain, mine = slots_of(tool), _ordered.setdefault(self, {})
-        if id(plain) not in mine:
+        found = mine.get(id(plain))
+        if found is None:
             if len(mine) >= REMEMBERED:
                 mine.clear()
-            mine[id(plain)] = plain, in_order(plain, tool.name, self.orders)  # holds the slots: their identity stays
-        return mine[id(plain)][1]
+            ordered = in_order(plain, tool.name, self.orders)
+            found = mine[id(plain)] = plain, ordered  # holds the slots: their identity stays
+        return found[1]
 
     @classmethod
     def count(
@@ -183,6 +191,7 @@ class Knowledge(msgspec.Struct, weakref=True):
         _ordered.pop(knowledge, None)  # it was asked for slots before it knew the order
         knowledge.pooled = _pool(knowledge.slots, slots)
         knowledge.about = {key: about(slot) for key, slot in sorted(slots.items())}
+        knowledge.owners = {key: slot.tool for key, slot in sorted(slots.items())}
         return knowledge
 
 
@@ -236,6 +245,7 @@ class _Kin:
     def __init__(self, knowledge: Knowledge) -> None:
         self.slots = Relatives(knowledge.about, LEAST_OF_SLOTS)
         self.tools = Relatives(knowledge.tools, LEAST_OF_TOOLS)
+        self._owners = {key: _named(knowledge.owner(key)) for key in knowledge.about}
         self.of_tool = PerTool(lambda tool: self.tools.near(about_tool(tool)))
         self._found: dict[int, tuple[Slot, list[Relative]]] = {}
 
@@ -252,19 +262,20 @@ class _Kin:
         if found is None:
             if len(self._found) >= REMEMBERED:
                 self._found.clear()
-            mine = self._named(slot.tool)
+            mine = _named(slot.tool)
             near = self.slots.near(about(slot), lambda key: self._fit(mine, key))
             found = self._found[id(slot)] = slot, near  # holds the slot: its identity stays
         return found[1]
 
     def _fit(self, words: frozenset[str], key: str) -> float:
         """How well a slot's tool does for one named like this: what is searched by is not what is booked by."""
-        other = self._named(key.partition("/")[0])
+        other = self._owners[key]
         shared, every = (sum(sorted(map(self.tools.rarity, some))) for some in (words & other, words | other))
         return OTHER_TOOL + (1.0 - OTHER_TOOL) * (shared / every if every else 0.0)
 
-    def _named(self, tool: str) -> frozenset[str]:
-        return frozenset(word for word in name_words(tool) if not word.isdigit())
+
+def _named(tool: str) -> frozenset[str]:
+    return frozenset(word for word in name_words(tool) if not word.isdigit())
 
 
 _ordered: WeakKeyDictionary[Knowledge, dict[int, tuple[tuple[Slot, ...], tuple[Slot, ...]]]] = WeakKeyDictionary()

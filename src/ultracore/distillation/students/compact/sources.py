@@ -233,7 +233,7 @@ class Sources:
         if slot.tool in tagger.tools:
             return [span for span in self._spans(tagger, slot.tool) if span.slot == slot.key]
         for key, _ in self.knowledge.relatives(slot):
-            if (tool := key.partition("/")[0]) in tagger.tools:
+            if (tool := self.knowledge.owner(key)) in tagger.tools:
                 return [span for span in self._spans(tagger, tool) if span.slot == key]
         return self._spans(tagger, ANY_TOOL) if ANY_TOOL in tagger.tools else []
 
