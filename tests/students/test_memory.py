@@ -50,7 +50,7 @@ def test_merged_decisions_are_as_reliable_as_they_were() -> None:
         d
         for number in range(30)
         for n in range(10)
-        for d in seen(f"q{number}", "close" if number < 3 and n == 9 else "open", f"t{number}-{n}")
+        for d in seen(f"q{number}", "close" if number < 8 and n == 9 else "open", f"t{number}-{n}")
     ]
     apart, merged = ContextMemory.build(rows), ContextMemory.build(deduplicate_rows(rows)[0])
     assert merged.decisions == apart.decisions
