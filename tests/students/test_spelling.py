@@ -14,7 +14,12 @@ from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKno
 from ultracore.distillation.students.compact.slots import Slot
 from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import Vector
-from ultracore.distillation.students.compact.spelling import begins_with_capitals, shortened, titled
+from ultracore.distillation.students.compact.spelling import (
+    begins_with_capitals,
+    has_capitals_throughout,
+    shortened,
+    titled,
+)
 from ultracore.distillation.students.compact.tagger import Spoken
 from ultracore.distillation.students.compact.transcript import Transcript
 
@@ -113,3 +118,10 @@ def test_no_value_says_nothing_of_capitals() -> None:
 )
 def test_shortened(value: str, said: set[str], expected: bool) -> None:
     assert shortened(value.split()).isdisjoint(said) is not expected
+
+
+def test_names_have_capitals_throughout_or_keep_the_users_spelling() -> None:
+    cities, films = {"Aa Aa": 20, "Aa": 30}, {"Aa Aa": 15, "Aa a Aa": 5, "Aa": 30}
+    assert has_capitals_throughout(cities)
+    assert not has_capitals_throughout(films)
+    assert not has_capitals_throughout({"Aa": 30})

@@ -17,7 +17,7 @@ from ultracore.distillation.students.compact.knowledge import Knowledge, likewis
 from ultracore.distillation.students.compact.matching import name_words
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, coerce
 from ultracore.distillation.students.compact.sources import Alternative
-from ultracore.distillation.students.compact.spelling import begins_with_capitals
+from ultracore.distillation.students.compact.spelling import begins_with_capitals, has_capitals_throughout
 from ultracore.distillation.students.compact.text import shape_of, trigram_similarity, words_of
 from ultracore.distillation.students.compact.topics import STEM, stem
 from ultracore.distillation.students.compact.transcript import key_of
@@ -67,6 +67,7 @@ class Plan:
         priors: `SlotKnowledge.priors` of these.
         strangeness: How little the slot is known (0..1).
         is_named: Whether its values are names, which begin with a capital.
+        is_titled: Whether each word of them does.
         affixes: Prefix, shape of what was said, suffix.
         values: Members of the enum, then constants.
         is_known: Whether the slot itself was seen, not only others like it.
@@ -86,6 +87,7 @@ class Plan:
         self.priors = self.counts.priors()
         self.strangeness = knowledge.strangeness(slot) / 3
         self.is_named = begins_with_capitals(self.counts.shapes)
+        self.is_titled = self.is_named and has_capitals_throughout(self.counts.shapes)
         # sorted, as a saved model holds them: candidates come in this order
         self.affixes = [affix.split("\t") for affix, times in sorted(self.counts.affixes.items()) if times >= MIN_AFFIX]
         self._members: dict[str, Any] = {}

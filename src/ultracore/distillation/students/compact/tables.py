@@ -149,7 +149,8 @@ def _heard(plan: Plan, sources: Sources) -> Heard:
     found = []
     for span in sources.spoken(plan.slot):
         found.append((span.value, span.value, span.probability))
-        written = titled(span.value) if plan.is_named else span.value
+        is_plain = plan.is_named and span.value.islower()
+        written = titled(span.value) if is_plain or plan.is_titled else span.value
         if written != span.value:
             found.append((span.value, written, span.probability))
     return found
