@@ -134,11 +134,11 @@ def test_a_leg_is_akin_to_the_one_that_it_goes_on_from() -> None:
     ]
     kinship = Candidates(Transcript(State(messages, [MOVE]))).kinship
 
-    def figures(keys: list[str], chosen: list[str], taken: list[str], *, leads: bool) -> np.ndarray[Any, Any]:
+    def figures(keys: list[str | None], chosen: list[str], taken: list[str], *, leads: bool) -> np.ndarray[Any, Any]:
         return np.array(kinship.figures(keys, chosen, taken, leads=leads)).reshape(len(keys), -1)
 
     beside, shared, follows, asked_for, ends, same, other_names, early, left = range(9)
-    next_leg = figures(["IC2", "IC3", ""], ["TR1", "IC1"], ["IC1"], leads=True)
+    next_leg = figures(["IC2", "IC3", None], ["TR1", "IC1"], ["IC1"], leads=True)
     assert next_leg[:, follows].tolist() == [1, 0, 0]
     assert next_leg[:, same].tolist() == [0, 0.5, 0]  # another train between the same places
     assert next_leg[:, other_names].tolist() == [0.25, 0, 0]  # begins where the last one ended
@@ -146,7 +146,7 @@ def test_a_leg_is_akin_to_the_one_that_it_goes_on_from() -> None:
     assert next_leg[:, left].tolist() == [0.25] * 3
     assert next_leg[:, ends].tolist() == [0] * 3
     assert figures(["IC2"], ["TR1"], [], leads=True)[0, early] == 1  # before its turn
-    assert figures([""], ["IC1", "IC2"], ["IC1", "IC2"], leads=True)[0, [ends, left]].tolist() == [1, 0]
+    assert figures([None], ["IC1", "IC2"], ["IC1", "IC2"], leads=True)[0, [ends, left]].tolist() == [1, 0]
 
     day = figures(["2024-05-21", "A", "C"], ["IC2", "IC3"], [], leads=False)
     assert day[:, asked_for].tolist() == [1, 0, 0]

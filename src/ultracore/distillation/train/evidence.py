@@ -208,5 +208,7 @@ def _element_questions(
 
 
 def _mark(question: Question, value: Any) -> Asked:
-    wanted = "" if value is ABSENT else key_of(value)
-    return Asked(question, np.array([key == wanted for key in question.keys], np.float32))
+    if value is ABSENT:
+        return Asked(question, np.array([offered is ABSENT for offered in question.values], np.float32))
+    pairs, wanted = zip(question.values, question.keys, strict=True), key_of(value)
+    return Asked(question, np.array([offered is not ABSENT and key == wanted for offered, key in pairs], np.float32))

@@ -48,6 +48,12 @@ class Question(NamedTuple):
     keys: list[str]
     rows: Floats
 
+    def without(self, place: int) -> Question:
+        """The same choice without one alternative."""
+        rows = np.delete(self.rows, place, axis=0)
+        kept = [number for number in range(len(self.keys)) if number != place]
+        return Question([self.values[n] for n in kept], [self.keys[n] for n in kept], rows)
+
 
 def question_for(
     slot: Slot, sources: Sources, before: Sequence[tuple[Slot, Any]], taken: Sequence[Any] = ()
@@ -64,10 +70,8 @@ def question_for(
         lay_out((slot,), sources)
     table = sources.tables[slot.key]
     gone = {key_of(value) for value in taken}
-    if not (bool(taken) or not slot.required if slot.repeats else plan_of(slot, sources.knowledge).may_be_absent):
-        gone.add("")
-    if not gone.isdisjoint(table.keys):
-        table = without(table, gone)
+    may_end = bool(taken) or not slot.required if slot.repeats else plan_of(slot, sources.knowledge).may_be_absent
+    table = without(table, gone, may_end=may_end)
     rows = table.rows.copy()
     if slot.repeats:
         rows[:, TAKEN_AT] = len(taken) / 4
@@ -89,7 +93,8 @@ def _link(
     chosen = dict.fromkeys(key_of(v) for value in given for _, v in scalars(value))  # in order: the last counts
     took = [key_of(value) for value in taken]
     if slot.is_listed and (chosen or took):
-        figures = pool.kinship.figures(table.keys, [*chosen, *took], took, leads=slot.repeats)
+        keys = [None if value is ABSENT else key for _, value, key in table.alternatives]
+        figures = pool.kinship.figures(keys, [*chosen, *took], took, leads=slot.repeats)
         rows[:, KINSHIP_AT] = packed(figures, KINSHIP)
     chosen |= dict.fromkeys(took)
     if not chosen.keys().isdisjoint(table.keys):

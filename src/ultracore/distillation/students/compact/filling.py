@@ -66,8 +66,10 @@ def _fill_list(slot: Slot, sources: Sources, ranker: Ranker, before: Before) -> 
     ends: list[Filled] = []
     so_far = 1.0
     while len(taken) < MAX_LIST:
-        value, share, end = _go_on(question_for(slot, sources, before, taken), ranker)
-        ends.append(Filled(list(taken) or ABSENT, so_far * end))
+        may_end = bool(taken) or not slot.required
+        value, share, end = _go_on(question_for(slot, sources, before, taken), ranker, may_end=may_end)
+        if may_end or value is ABSENT:
+            ends.append(Filled(list(taken) or ABSENT, so_far * end))
         if value is ABSENT:
             return _likeliest(ends)
         so_far *= share
@@ -83,8 +85,10 @@ def _fill_objects(slot: Slot, sources: Sources, ranker: Ranker, before: Before) 
     so_far = 1.0
     lead, *others = slot.items
     while len(taken) < MAX_LIST:
-        value, share, end = _go_on(question_for(lead, sources, before, taken), ranker)
-        ends.append(Filled(list(elements) or ABSENT, so_far * end))
+        may_end = bool(taken) or not slot.required
+        value, share, end = _go_on(question_for(lead, sources, before, taken), ranker, may_end=may_end)
+        if may_end or value is ABSENT:
+            ends.append(Filled(list(elements) or ABSENT, so_far * end))
         if value is ABSENT:
             return _likeliest(ends)
         so_far *= share
@@ -103,13 +107,16 @@ def _likeliest(ends: Sequence[Filled]) -> Filled:
     return max(ends, key=lambda end: end.confidence)
 
 
-def _go_on(question: Question, ranker: Ranker) -> tuple[Any, float, float]:
+def _go_on(question: Question, ranker: Ranker, *, may_end: bool) -> tuple[Any, float, float]:
     """The next value of a list, its probability, and that of the end; `ABSENT` where the end is likelier."""
     if not question.values:
         return ABSENT, 0.0, 0.0
+    end = next((place for place, value in enumerate(question.values) if value is ABSENT), -1)
+    if end >= 0 and not may_end:
+        return _go_on(question.without(end), ranker, may_end=True)
     shares = _shares(question, ranker)
-    best, end = int(shares.argmax()), question.keys.index("") if "" in question.keys else None
-    return question.values[best], float(shares[best]), float(shares[end]) if end is not None else 0.0
+    best = int(shares.argmax())
+    return question.values[best], float(shares[best]), float(shares[end]) if end >= 0 else 0.0
 
 
 def _choose(question: Question, ranker: Ranker) -> Filled:

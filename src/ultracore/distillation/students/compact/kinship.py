@@ -32,8 +32,10 @@ class Kinship:
         self._mates: dict[str, frozenset[str]] = {}
         self._named: dict[str, list[tuple[int, int]]] = {}
 
-    def figures(self, keys: Sequence[str], chosen: Sequence[str], taken: Sequence[str], *, leads: bool) -> list[float]:
-        """Describe alternatives, by their texts ("" for none of them).
+    def figures(
+        self, keys: Sequence[str | None], chosen: Sequence[str], taken: Sequence[str], *, leads: bool
+    ) -> list[float]:
+        """Describe alternatives, by their texts (`None` for none of them).
 
         Args:
             keys: The alternatives.
@@ -57,7 +59,7 @@ class Kinship:
         models = [self._record(place) for place in self.named(latest)] if leads else []
         flat: list[float] = []
         for key in keys:
-            if not key:
+            if key is None:
                 flat += (0.0, 0.0, 0.0, 0.0, ends, 0.0, 0.0, 0.0, left)
                 continue
             shared = sum([key in mine for mine in mates]) / many

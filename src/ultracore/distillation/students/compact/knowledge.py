@@ -179,7 +179,8 @@ class Knowledge(msgspec.Struct, weakref=True):
                 writing.add(call.name, [call.arguments])
                 for slot in knowledge.slots_of(tools[call.name]):
                     if slot.kind == "objects":
-                        writing.add(slot.key, gold_values(slot, call.arguments))
+                        needed = [part.name for part in slot.items if part.required and len(part.path) == 1]
+                        writing.add(slot.key, gold_values(slot, call.arguments), needed)
                     for part, values in _parts(slot, call.arguments):
                         slots[part.key] = part
                         _count_slot(knowledge.slots.setdefault(part.key, SlotKnowledge()), part, values, pool)

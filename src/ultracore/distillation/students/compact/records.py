@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ultracore.distillation.students.compact.text import Span
@@ -17,7 +18,10 @@ from ultracore.distillation.students.compact.text import Span
 __all__ = ["Record", "Records"]
 
 MAX_RECORDS = 400
-"""Of one message; what a longer list goes on with stands alone."""
+"""Objects of one message, and likewise sentences; what a longer list goes on with stands alone."""
+
+MAX_VALUES = 4000
+"""Of all objects of one message."""
 
 _SENTENCE = re.compile(r"\n|(?<=[.!?;]) ")
 
@@ -52,10 +56,10 @@ class Records:
     @cached_property
     def all(self) -> list[Record]:
         """The records, each after the one that it follows."""
-        found = _sentences(self._text, self._spans, self._key_of) if self._spans else []
+        objects = _Objects(_sentences(self._text, self._spans, self._key_of) if self._spans else [], self._key_of)
         for value in self._objects:
-            _walk(value, -1, found, self._key_of)
-        return found
+            objects.add(value)
+        return objects.records
 
     @cached_property
     def of(self) -> Mapping[str, list[int]]:
@@ -82,26 +86,44 @@ class Records:
         return found
 
 
-def _walk(value: Any, follows: int, found: list[Record], key_of: Callable[[Any], str]) -> int:
-    """The objects of a JSON value; returns the place of the outermost one, -1 where it is none."""
-    if len(found) >= MAX_RECORDS or not isinstance(value, dict | list):
-        return -1
-    if isinstance(value, list):
-        before = -1
-        for item in value:
-            before = _walk(item, before, found, key_of)
-        return -1
-    place = len(found)
-    named = [(name, key_of(v)) for name, v in value.items() if v is not None and not isinstance(v, dict | list)]
-    found.append(Record(frozenset([key for _, key in named]), frozenset(named), follows))
-    for item in value.values():
-        _walk(item, -1, found, key_of)
-    return place
+class _Objects:
+    """The records of objects, behind those there are already, until there is no room."""
+
+    def __init__(self, records: list[Record], key_of: Callable[[Any], str]) -> None:
+        self.records, self._key_of = records, key_of
+        self._most, self._values = len(records) + MAX_RECORDS, MAX_VALUES
+
+    def add(self, value: Any, follows: int = -1) -> int:
+        """The objects of a JSON value; returns the place of the outermost one, -1 where it is none."""
+        if not isinstance(value, dict | list) or self._is_full:
+            return -1
+        if isinstance(value, list):
+            before = -1
+            for item in value:
+                before = self.add(item, before)
+                if self._is_full:
+                    break
+            return -1
+        plain = ((name, v) for name, v in value.items() if v is not None and not isinstance(v, dict | list))
+        named = [(name, self._key_of(v)) for name, v in islice(plain, self._values)]
+        self._values -= len(named)
+        place = len(self.records)
+        self.records.append(Record(frozenset([key for _, key in named]), frozenset(named), follows))
+        for item in value.values():
+            if self._is_full:
+                break
+            self.add(item)
+        return place
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.records) >= self._most or self._values <= 0
 
 
 def _sentences(text: str, spans: Sequence[Span], key_of: Callable[[Any], str]) -> list[Record]:
-    ends = [match.start() for match in _SENTENCE.finditer(text)]
+    ends = [match.start() for match in _SENTENCE.finditer(text, 0, max(span.start for span in spans))]
     said: dict[int, set[str]] = {}
     for span in spans:
         said.setdefault(bisect_left(ends, span.start), set()).add(key_of(span.value))
-    return [Record(frozenset(said[line]), follows=number - 1) for number, line in enumerate(sorted(said))]
+    lines = sorted(said)[:MAX_RECORDS]
+    return [Record(frozenset(said[line]), follows=number - 1) for number, line in enumerate(lines)]

@@ -81,9 +81,12 @@ def lay_out(slots: Iterable[Slot], sources: Sources) -> None:
         _describe(filled, sources)
 
 
-def without(table: Table, gone: set[str]) -> Table:
-    """The table without the alternatives of these texts."""
-    kept = [row for row, key in enumerate(table.keys) if key not in gone]
+def without(table: Table, gone: set[str], *, may_end: bool) -> Table:
+    """The table without the values of these texts, and without `ABSENT` unless the slot may end, or be left out."""
+    if gone.isdisjoint(table.keys) and (may_end or "" not in table.keys):
+        return table
+    offered = enumerate(table.alternatives)
+    kept = [row for row, (_, value, key) in offered if (may_end if value is ABSENT else key not in gone)]
     rows = table.rows[kept]
     if len(rows):
         for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
