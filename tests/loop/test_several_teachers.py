@@ -13,6 +13,7 @@ from ultracore.distillation import loop
 from ultracore.distillation.events import CertificateDecidedEvent, TrainingDataCuratedEvent
 from ultracore.distillation.events.opening import open_store
 from ultracore.distillation.replay import replay, trainings
+from ultracore.distillation.report.words import taught
 from ultracore.distillation.students.registry import ModelRegistry
 from ultracore.distillation.teachers.scripted.traces import conversations
 
@@ -42,7 +43,8 @@ def result(home: Path) -> dict[str, Any]:
 def test_the_result_speaks_of_the_teacher_that_is_stood_in_for(result: dict[str, Any]) -> None:
     assert (result["data"]["teacher"], result["data"]["tasks"]) == ("newer", 20)
     held = result["split"]["calibration"] + result["split"]["test"]
-    assert result["data"]["decisions"] - held < result["split"]["train"]
+    assert result["data"]["others"] == result["split"]["train"] - (result["data"]["decisions"] - held) > 0
+    assert f"newer ({result['data']['others']} decisions of others" in taught(result["data"])
 
 
 def test_others_decisions_about_tasks_held_back_are_left_out_and_it_is_said(result: dict[str, Any]) -> None:

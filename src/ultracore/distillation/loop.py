@@ -218,7 +218,8 @@ class _Given(NamedTuple):
     def describe(self, more: list[dict[str, Any]]) -> dict[str, Any]:
         traces = self.traces
         data = describe_data(self.decisions, data_id=traces.data_id, teacher=self.teacher, kind=traces.kind)
-        return {"data": data, "errors": [*self.problems, *more]}
+        others = sum(decision.teacher not in ("", self.teacher) for decision in self.source)
+        return {"data": {**data, "others": others}, "errors": [*self.problems, *more]}
 
 
 def _read(train: Sequence[Path] | LogQuery, test: Sequence[Path], store: EventStore, o: Options) -> _Given:

@@ -40,7 +40,8 @@ class Data(TypedDict, total=False):
     """What was learned from.
 
     `kind` names where the decisions come from (`teacher`, `synthetic`, ...); `calls_share` is the
-    share of the decisions in which the teacher called a tool.
+    share of the decisions in which the teacher called a tool; `others` counts what other teachers
+    decided and was learned from, too.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Data(TypedDict, total=False):
     teacher: str
     kind: str
     calls_share: float
+    others: int
     files: list[str]
 
 

@@ -22,6 +22,7 @@ from ultracore.distillation.report.words import (
     percent,
     primary_level,
     sent_share,
+    taught,
     unit,
     verdict,
 )
@@ -296,7 +297,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("Data id", clip(data.get("id"), 80)),
         ("Files", names),
         ("Kind", clip(data.get("kind"), 80)),
-        ("Teacher", clip(data.get("teacher"), 120)),
+        ("Teacher", taught(data)),
         ("Split", f"{', '.join(parts)} decisions; no {unit(result, 1)} is in two parts" if parts else ""),
         ("Curation kept", kept if curation else ""),
         ("Model", clip(result.get("model_id"), 120)),

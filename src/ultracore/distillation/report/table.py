@@ -25,6 +25,7 @@ from ultracore.distillation.report.words import (
     money,
     percent,
     sent_share,
+    taught,
     unit,
     verdict,
 )
@@ -118,7 +119,7 @@ def _facts(result: Result) -> Table | None:
             "data",
             _joined([data.get("id"), *(f"{count(data.get(k))} {k}" for k in ("decisions", "tasks") if k in data)]),
         ),
-        ("teacher", clip(data.get("teacher"), 80)),
+        ("teacher", taught(data)),
         ("student", clip(result.get("model_id"), 80)),
         ("trained in", duration(result.get("train_seconds")) if "train_seconds" in result else ""),
         ("latency", _latency(latency.get("p50"), latency.get("p99"))),

@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, Literal, NamedTuple, TypeGuard
 
-from ultracore.distillation.report.result import Level, Result
+from ultracore.distillation.report.result import Data, Level, Result
 
 __all__ = [
     "Verdict",
@@ -26,6 +26,7 @@ __all__ = [
     "percent",
     "primary_level",
     "sent_share",
+    "taught",
     "unit",
     "verdict",
 ]
@@ -122,6 +123,12 @@ def clean(value: object) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
     text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n")
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def taught(data: Data) -> str:
+    """The teacher, and how many decisions of others were learned from beside its own."""
+    teacher, others = clip(data.get("teacher"), 80), data.get("others")
+    return f"{teacher} ({count(others)} decisions of others were learned from, too)" if others else teacher
 
 
 def clip(value: object, size: int) -> str:
