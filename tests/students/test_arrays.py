@@ -22,6 +22,7 @@ from ultracore.distillation.students.compact.records import MAX_RECORDS, MAX_VAL
 from ultracore.distillation.students.compact.slots import ABSENT, slots_of
 from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import Vector
+from ultracore.distillation.students.compact.tables import KINSHIP_AT
 from ultracore.distillation.students.compact.text import spans_of
 from ultracore.distillation.students.compact.transcript import Transcript, key_of
 from ultracore.distillation.tools import Tool, ToolCall
@@ -180,6 +181,10 @@ def test_an_empty_word_is_a_value_not_the_end(monkeypatch: pytest.MonkeyPatch) -
     kinship = Kinship(Transcript(State([{"role": "tool", "tool_call_id": "0", "content": result}], [])).turns)
     empty, end = np.array(kinship.figures(["", None], ["a"], [], leads=False)).reshape(2, -1)
     assert (empty[0], end[0]) == (1, 0)
+    state.messages.append({"role": "tool", "tool_call_id": "0", "content": result})
+    told = question_for(slot, sources_of(state), [], ["a"])
+    assert told.values == ["", "b", ABSENT]
+    assert told.rows[:, KINSHIP_AT.start].tolist() == [1, 0, 0], "the end stands beside nothing"
 
 
 def test_the_records_of_a_message_are_bounded() -> None:
