@@ -26,14 +26,24 @@ from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.splits import parts_by_task, split_by_task, units_of
 from ultracore.distillation.students.base import Proposal, Student
 from ultracore.distillation.students.certificate import Certificate
-from ultracore.distillation.students.compact.student import standing_in
+from ultracore.distillation.students.compact.student import CompactStudent, standing_in
 from ultracore.distillation.train.baselines import BASELINES, Baseline
 from ultracore.distillation.train.certify import certify
 from ultracore.distillation.train.evaluate import TIMED, Judged, columns, gate_rows, judge
 from ultracore.distillation.train.fit import FitResult, fit_compact
 from ultracore.distillation.train.thresholds import GateRows, tuned_thresholds
 
-__all__ = ["LEVELS", "STUDENT", "Comparison", "Measured", "compare", "compare_all", "slim", "timed_proposals"]
+__all__ = [
+    "LEVELS",
+    "STUDENT",
+    "Comparison",
+    "Measured",
+    "compare",
+    "compare_all",
+    "proposals_of",
+    "slim",
+    "timed_proposals",
+]
 
 LEVELS = (0.93, 0.95, 0.98)
 STUDENT = "compact student"
@@ -102,6 +112,12 @@ def timed_proposals(students: Sequence[Student], decisions: Sequence[Decision]) 
     finally:
         gc.unfreeze()
     return proposals, milliseconds
+
+
+def proposals_of(student: CompactStudent, decisions: Sequence[Decision]) -> list[Proposal]:
+    """What the student proposes in each decision's state, standing in for its teacher."""
+    asked = zip(standing_in(student, decisions), decisions, strict=True)
+    return [mine.propose(decision.state) for mine, decision in asked]
 
 
 def slim(judged: Sequence[Judged]) -> list[Judged]:

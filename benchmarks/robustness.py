@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from scipy import stats
 
+from benchmarks.cross_validation import proposals_of
 from benchmarks.data import Size, bank, decisions_of, sample
 from benchmarks.sections import Section, Table, share
 from ultracore.distillation.agreement import NO_COMPARATORS
@@ -82,7 +83,7 @@ def subject(
     """Fit, certify and put behind a gate. Without a certificate the gate sends nothing."""
     fit = fit_compact(train, seed=seed)
     development = judge(*columns(fit.development), fit.comparators)
-    proposals = fit.student.propose_batch([decision.state for decision in calibration])
+    proposals = proposals_of(fit.student, calibration)
     certificate = certify_levels(
         development, judge(calibration, proposals, fit.comparators), [target],
         level="whole_call", delta=0.05, model_id="", teacher=TEACHER, offered=[*train, *calibration], seed=seed,
@@ -215,13 +216,13 @@ def _cut(early: Sequence[Decision], test: list[Decision]) -> Parts:
 
 
 def _tuned(who: Subject, test: Sequence[Decision]) -> list[str]:
-    rows = gate_rows(judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS), who.certificate)
+    rows = gate_rows(judge(test, proposals_of(who.student, test), NO_COMPARATORS), who.certificate)
     found = coverage_and_agreement(rows, who.tuned)
     return [f"{found.sent:,} of {found.decisions:,}", share(found.agreement)]
 
 
 def _held(who: Subject, test: Sequence[Decision]) -> list[str]:
-    rows = judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS)
+    rows = judge(test, proposals_of(who.student, test), NO_COMPARATORS)
     sent = [bool(row.whole) for row in rows if row.is_sent(who.certificate)]
     right, n = sum(sent), len(sent)
     upper = float(stats.beta.ppf(0.95, right + 1, n - right)) if n > right else 1.0
@@ -237,7 +238,7 @@ def _held(who: Subject, test: Sequence[Decision]) -> list[str]:
 
 
 def _poison(label: str, who: Subject, test: Sequence[Decision], trigger: tuple[ToolCall, ...] = ()) -> list[str]:
-    judged = judge(test, who.student.propose_batch([d.state for d in test]), NO_COMPARATORS)
+    judged = judge(test, proposals_of(who.student, test), NO_COMPARATORS)
     known = [row for row in judged if row.whole is not None]
     whole = float(np.mean([bool(row.whole) for row in known]))
     hit, found = "-", str(len(who.student.triggers.phrases))

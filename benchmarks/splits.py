@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmarks.cross_validation import slim
+from benchmarks.cross_validation import proposals_of, slim
 from benchmarks.data import Part, Size, decisions_of, sample, some_of
 from benchmarks.sections import Section, Table, number, share
 from ultracore.distillation.splits import parts_by_task, split_by_task
-from ultracore.distillation.students.compact.student import standing_in
 from ultracore.distillation.train.certify import certify
 from ultracore.distillation.train.evaluate import Judged, columns, gate_rows, judge
 from ultracore.distillation.train.fit import fit_compact
@@ -78,8 +77,7 @@ def trials_of(part: Part, splits: int, seed: int) -> dict[float, list[Trial]]:
     """Fit on `train`, then split `test` so many times into halves by task: one to calibrate, one to look at."""
     fit = fit_compact(part.train, seed=seed)
     development = judge(*columns(fit.development), fit.comparators)
-    asked = standing_in(fit.student, part.test)
-    proposals = [student.propose(decision.state) for student, decision in zip(asked, part.test, strict=True)]
+    proposals = proposals_of(fit.student, part.test)
     rest = slim(judge(part.test, proposals, fit.comparators))
     halves = [parts_by_task(part.test, (0.5, 0.5), seed=1000 * seed + split) for split in range(splits)]
     return {level: [_trial(development, rest, half, level) for half in halves] for level in LEVELS}
