@@ -110,3 +110,10 @@ def test_of_one_teacher_nothing_depends_on_its_name(student: CompactStudent, tmp
 def test_a_teacher_who_decided_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="no decision is by nobody; the traces name brisk, careful"):
         fit_compact(both(3, 3), teacher="nobody")
+
+
+def test_thresholds_are_developed_on_the_decisions_of_one_teacher() -> None:
+    fit = fit_compact(both(8, 8))
+    mine = fit.development_for("careful")
+    assert {out.decision.teacher for out in mine} == {"careful"}
+    assert 2 * len(mine) == len(fit.development)
