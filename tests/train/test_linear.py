@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.train import softmax
 from ultracore.distillation.train.linear import fit_softmax, matrix_of
+from ultracore.distillation.train.softmax import fit_softmax_of
 
 WIDTH, ROWS = 400, 60
 
@@ -58,3 +60,15 @@ def test_a_column_that_no_row_has_says_nothing_and_one_class_is_certain() -> Non
     assert not wider.weights[WIDTH:].any()
     alone = fit_softmax(rows, WIDTH, ["a"] * ROWS, weights, c=1.0)
     assert alone.softmax(rows[0]) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("classes", range(2, 7))
+def test_rows_that_are_all_alike_say_how_frequent_the_classes_are(classes: int) -> None:
+    """The first gradient is nothing but rounding where classes are equally frequent; its square came out negative."""
+    for seed in range(100):
+        row = np.random.default_rng(seed).random((1, 8), np.float32)
+        matrix = csr_matrix(np.repeat(row, classes * (1 + seed % 7), axis=0))
+        labels = np.arange(matrix.shape[0]) % classes
+        found = fit_softmax_of(matrix, labels, np.full(len(labels), 0.1 + seed / 50), c=0.7)
+        scores = (matrix @ found.coefficients + found.intercepts)[0]
+        assert scores == pytest.approx(np.full(classes, scores.mean()), abs=1e-5)

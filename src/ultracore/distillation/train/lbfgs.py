@@ -7,6 +7,7 @@ the function.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,8 @@ def minimise(
         iterations: At most.
         tolerance: Relative progress of one iteration at which to stop.
         memory: Steps that are remembered.
-        inner: The inner product by which gradients are meant.
+        inner: The inner product by which gradients are meant; rounding may make that of a short vector with itself
+            negative.
 
     Example:
         >>> bowl = lambda x: (float(((x - 3.0) ** 2).sum()), 2.0 * (x - 3.0))
@@ -53,14 +55,17 @@ def minimise(
     steps: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
     for _ in range(iterations):
         way = _direction(gradient, steps, inner)
-        length = 1.0 if steps else 1.0 / max(1.0, float(np.sqrt(inner(way, way))))
-        found = _descend(function, point, value, way, float(inner(gradient, way)), length)
+        slope = float(inner(gradient, way))
+        if slope >= 0.0:  # the minimum, or as near to it as rounding lets one see
+            break
+        length = 1.0 if steps else 1.0 / max(1.0, math.sqrt(-slope))
+        found = _descend(function, point, value, way, slope, length)
         if found is None:
             break
         before, (point_there, value, gradient_there) = value, found
         moved, turned = point_there - point, gradient_there - gradient
         point, gradient = point_there, gradient_there
-        if (bend := float(inner(moved, turned))) > CURVATURE * float(inner(turned, turned)):
+        if (bend := float(inner(moved, turned))) > CURVATURE * float(inner(turned, turned)) > 0.0:
             steps.append((moved, turned, bend))
         if before - value <= tolerance * max(abs(before), abs(value), 1.0):
             break
