@@ -221,19 +221,23 @@ def _student(name: str, figures: dict[str, Any]) -> Table:
     test, seen, ceiling = figures["methods"][STUDENT]["test"], figures["recurring"], figures["ceiling"]
     oracle = figures["oracle"][str(LEVELS[0])]
     shown = [share(test[key], test["interval"].get(key)) for key in ("call_or_reply", "whole_call_on_calls")]
-    calibration = [number(test[key], 3) for key in ("ece", "ece_debiased")]
+    chance = " / ".join(number(value, 3) for value in (test["ece_by_chance"] or {}).values()) or "-"
+    calibration = [number(test["ece"], 3), chance, number(test["ece_debiased"], 3)]
     limit = (
         "-" if ceiling is None else f"{share(ceiling['whole_call'])} ({ceiling['pairs']:,} pairs, {ceiling['kind']})"
     )
     return Table(
         "The compact student in more detail, %",
-        ["data", "learned from", "call or reply", "strict, where the teacher calls", "ECE", "ECE, debiased",
+        ["data", "learned from", "call or reply", "strict, where the teacher calls", "ECE",
+         "ECE by chance: mean / 95 % / 95 % of tasks", "ECE, debiased",
          "oracle at 93%, strict / tolerant", "teacher with itself", "contexts seen before (agree)",
          "strict, new contexts"],
         [[name, number(float(np.mean(figures["trained_on"])), 0), *shown, *calibration,
           f"{share(oracle['strict'])} / {share(oracle['tolerant'])}", limit,
           f"{share(seen['share'])} ({share(seen['agreement'])})", share(seen["new_agreement"])]],
-        "ECE: confidence against strict agreement, 10 bins; debiased: root mean square over 15 bins less what chance "
-        "shows. Oracle: the one threshold chosen on the test rows themselves, which nobody has beforehand. One "
-        "decision at a time, whole conversations read anew; contexts seen before are answered from memory.",
+        "ECE: confidence against strict agreement, 10 bins; by chance: what a perfectly calibrated student with the "
+        "same confidences would show, its 95 % bound, and that where decisions of a task go right and wrong "
+        "together; debiased: root mean square over 15 bins less what chance shows. Oracle: the one threshold chosen on "
+        "the test rows themselves, which nobody has beforehand. One decision at a time, whole conversations read anew; "
+        "contexts seen before are answered from memory.",
     )  # fmt: skip

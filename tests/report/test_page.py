@@ -190,6 +190,12 @@ def test_an_enormous_result_stays_small(result: dict[str, Any]) -> None:
     assert len(render_page(result).encode()) < 6_000_000
 
 
+def test_the_calibration_error_stands_beside_what_chance_alone_would_show(result: dict[str, Any]) -> None:
+    assert "Expected calibration error: 2.1%." in render_page(result)
+    result["test"]["ece_by_chance"] = {"mean": 0.011, "upper": 0.015, "upper_by_unit": 0.019}
+    assert "error: 2.1%; with a perfect calibration 1.1% by chance alone, and up to 1.9%." in render_page(result)
+
+
 def test_numbers_that_json_does_not_know_leave_gaps(result: dict[str, Any]) -> None:
     result["risk_coverage"]["agreement"][3] = float("nan")
     result["test"]["ece"] = float("inf")

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 
 from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.train.calibration import fit_calibration
-from ultracore.distillation.train.metrics import calibration_error, debiased_calibration_error
+from ultracore.distillation.train.metrics import (
+    calibration_error,
+    calibration_error_by_chance,
+    debiased_calibration_error,
+)
 
 SHAPES = {
     "too sure": lambda p: p**3,
@@ -87,3 +91,25 @@ def test_the_debiased_error_of_a_calibrated_confidence_is_about_zero_where_the_p
     assert np.median(debiased) < 0.03  # type: ignore[arg-type]
     assert debiased_calibration_error(np.full(500, 0.9), np.arange(500) % 2 == 0) == pytest.approx(0.4, abs=0.01)
     assert debiased_calibration_error(np.empty(0), np.empty(0, bool)) is None
+
+
+def test_chance_alone_explains_the_error_of_a_calibrated_confidence_and_not_that_of_another() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.random(600)
+    errors = [calibration_error(p, rng.random(600) < p) for _ in range(100)]
+    found = calibration_error_by_chance(p, rng.random(600) < p, np.arange(600))
+    assert found is not None
+    assert found["mean"] == pytest.approx(np.mean(errors), abs=0.003)
+    assert found["upper"] == pytest.approx(np.quantile(errors, 0.95), abs=0.008)  # type: ignore[arg-type]
+    assert found["upper_by_unit"] == pytest.approx(found["upper"], rel=0.15)
+    assert calibration_error(p, rng.random(600) < p**2) > found["upper"]  # type: ignore[operator]
+    assert calibration_error_by_chance(np.empty(0), np.empty(0, bool), np.empty(0)) is None
+
+
+def test_decisions_that_go_together_show_more_by_chance_than_single_ones() -> None:
+    rng = np.random.default_rng(4)
+    p, units = np.full(600, 0.5), np.arange(600) // 20
+    together = (rng.random(30) < 0.5)[units]
+    found = calibration_error_by_chance(p, together, units)
+    assert found is not None
+    assert found["upper_by_unit"] > 3.0 * found["upper"]

@@ -143,6 +143,9 @@ class TestCircles:
         test = measure_test(judged(RIGHT, CIRCLING))
         assert (test["whole_call"], test["n"]) == (1.0, 2)
         assert test["ece"] == pytest.approx(0.1)
+        assert test["ece_by_chance"]["mean"] == pytest.approx(
+            0.18, abs=0.02
+        )  # .1 where it agrees, .9 where it does not
         assert [b["n"] for b in curves(judged(RIGHT, CIRCLING))["calibration_bins"]] == [1]
 
     def test_one_episode_in_circles_weighs_as_one_decision_however_long_it_goes_on(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultracore.distillation.report import charts
 from ultracore.distillation.report.html import Child, Html, el, table
-from ultracore.distillation.report.result import Result
+from ultracore.distillation.report.result import Result, Test
 from ultracore.distillation.report.words import clip, count, interval_text, percent
 
 __all__ = ["MAX_ROWS", "figure_cards"]
@@ -58,10 +58,20 @@ def _risk_coverage(result: Result) -> tuple[str, str, list[str], Rows]:
 def _calibration(result: Result) -> tuple[str, str, list[str], Rows]:
     bins = result["calibration_bins"]
     rows: Rows = [[percent(b.get("confidence")), percent(b.get("agreement")), count(b.get("n"))] for b in bins]
-    error = (result.get("test") or {}).get("ece")
-    known = f" Expected calibration error: {percent(error)}." if error is not None else ""
+    known = _calibration_error(result.get("test") or {})
     caption = f"On the dotted line, a stated 90% is right 90 times in 100. Larger dots hold more decisions.{known}"
     return "Does it know what it knows?", caption, ["Stated", "Observed", "Decisions"], rows
+
+
+def _calibration_error(test: Test) -> str:
+    if test.get("ece") is None:
+        return ""
+    said = f" Expected calibration error: {percent(test.get('ece'))}"
+    chance = test.get("ece_by_chance")
+    if chance is None:
+        return f"{said}."
+    most = max(chance["upper"], chance["upper_by_unit"])
+    return f"{said}; with a perfect calibration {percent(chance['mean'])} by chance alone, and up to {percent(most)}."
 
 
 def _comparison(result: Result) -> tuple[str, str, list[str], Rows]:

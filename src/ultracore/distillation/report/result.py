@@ -111,6 +111,14 @@ class Curation(TypedDict, total=False):
     deduplication_rate: float
 
 
+class ByChance(TypedDict, total=False):
+    """The calibration error that a perfectly calibrated student with the same confidences would show."""
+
+    mean: float
+    upper: float
+    upper_by_unit: float
+
+
 class Test(TypedDict, total=False):
     """The student's agreement with the teacher on decisions of unseen tasks.
 
@@ -127,6 +135,7 @@ class Test(TypedDict, total=False):
     interval: dict[str, Interval]
     ece: float | None
     ece_debiased: float | None
+    ece_by_chance: ByChance | None
     normalised: float | None
 
 

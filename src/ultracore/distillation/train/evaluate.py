@@ -28,6 +28,7 @@ from ultracore.distillation.train.metrics import (
     bootstrap_shares,
     calibration_bins,
     calibration_error,
+    calibration_error_by_chance,
     debiased_calibration_error,
     risk_coverage,
 )
@@ -178,6 +179,7 @@ def measure_test(judged: Sequence[Judged], teacher_whole_call: float | None = No
         "interval": _intervals(figures, [row.unit for row in judged], seed),
         "ece": calibration_error(*_confidence(asked)) if asked else None,
         "ece_debiased": debiased_calibration_error(*_confidence(asked)) if asked else None,
+        "ece_by_chance": calibration_error_by_chance(*_confidence(asked), np.array([row.unit for row in asked]), seed),
         "normalised": whole / teacher_whole_call if whole is not None and teacher_whole_call else None,
     }
 

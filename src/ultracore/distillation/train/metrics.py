@@ -15,6 +15,7 @@ __all__ = [
     "bootstrap_shares",
     "calibration_bins",
     "calibration_error",
+    "calibration_error_by_chance",
     "debiased_calibration_error",
     "risk_coverage",
 ]
@@ -69,6 +70,38 @@ def calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | 
     return float(sum(b["n"] * abs(b["confidence"] - b["agreement"]) for b in bins) / len(confidence))
 
 
+def calibration_error_by_chance(
+    confidence: Floats, agrees: NDArray[np.bool_], units: NDArray[Any], seed: int = 0
+) -> dict[str, float] | None:
+    """The `calibration_error` that a perfectly calibrated student with these very confidences would show.
+
+    Outcomes are drawn from the confidences, independent of each other (the consistency resampling of Bröcker & Smith
+    2007; Vaicenavicius et al. 2019, section 4). Decisions of one unit go right and wrong together: `upper_by_unit`
+    gives what was seen of whole units a random sign (the wild bootstrap of clusters, Cameron et al. 2008), and is the
+    bound to hold an error against where units are not single decisions.
+
+    Returns:
+        `mean` and `upper` (95 %) of the draws, and `upper_by_unit`; `None` where there are no decisions.
+
+    Example:
+        >>> calibration_error_by_chance(np.ones(9), np.ones(9, bool), np.arange(9))
+        {'mean': 0.0, 'upper': 0.0, 'upper_by_unit': 0.0}
+    """
+    if not len(confidence):
+        return None
+    rng, gaps, code = np.random.default_rng(seed), agrees - confidence, np.unique(units, return_inverse=True)[1]
+    member = np.eye(BINS)[_bin_of(confidence)]
+    of_units = np.zeros((int(code.max()) + 1, BINS))
+    np.add.at(of_units, code, gaps[:, None] * member)
+    drawn, signed = [], []
+    for _ in range(RESAMPLES // CHUNK):
+        drawn.append(((rng.random((CHUNK, len(gaps))) < confidence) - confidence) @ member)
+        signed.append(rng.choice([-1.0, 1.0], (CHUNK, len(of_units))) @ of_units)
+    errors, by_unit = (np.abs(np.vstack(sums)).sum(axis=1) / len(gaps) for sums in (drawn, signed))
+    upper, upper_by_unit = (float(np.quantile(found, 1.0 - ALPHA)) for found in (errors, by_unit))
+    return {"mean": float(errors.mean()), "upper": upper, "upper_by_unit": upper_by_unit}
+
+
 def debiased_calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | None:
     """Root of the mean squared gap between confidence and agreement, less what sampling alone would show.
 
@@ -87,7 +120,7 @@ def debiased_calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) ->
 
 def calibration_bins(confidence: Floats, agrees: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Mean confidence, agreement and count of each bin that is not empty."""
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = _bin_of(confidence)
     return [
         {
             "confidence": float(confidence[place == b].mean()),
@@ -131,6 +164,10 @@ def risk_coverage(
         "lower": [float(low) for low, _ in band],
         "upper": [float(high) for _, high in band],
     }
+
+
+def _bin_of(confidence: Floats) -> Codes:
+    return np.minimum((confidence * BINS).astype(np.intp), BINS - 1)
 
 
 def _resampled(hits: Floats, totals: Floats, seed: int) -> Floats:
