@@ -11,6 +11,7 @@ from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES, Draft
 from ultracore.distillation.students.compact.parallel import MAX_CALLS, WHOLE_FEATURES, complete
+from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.examples import OFTEN, Habits, prepare
 from ultracore.distillation.train.fit import fit_compact
@@ -63,6 +64,20 @@ def test_a_message_ends_where_nothing_follows_or_something_is_repeated_or_missin
     assert complete(draft(), lambda tool: True, lambda pending: draft(order(2))).calls == ()
     endless = complete(draft(order(0)), lambda tool: True, lambda pending: draft(order(len(pending))))
     assert len(endless.calls) == MAX_CALLS
+
+
+def test_a_call_that_is_pending_was_made_and_nothing_more_was_said() -> None:
+    read = Transcript(world(1, 0)[0].state)
+    assert (read.since_user, read.used, read.given) == ([], {}, {})
+    said, words = read.user_texts, read.user_words
+    pending = read.going_on((order(1),))
+    assert pending.since_user == ["+", "get_order"]
+    assert pending.used == {"W1": 1}
+    assert pending.given == {("get_order", ("order_id",)): {"W1": 1}}
+    assert (pending.calls, read.calls) == ([order(1)], [])
+    assert (pending.last.calls, read.last.role) == ((order(1),), "user")
+    assert pending.user_texts is said
+    assert pending.user_words is words
 
 
 def test_a_tool_that_stands_alone_is_not_followed() -> None:

@@ -105,7 +105,9 @@ def prepare(decisions: Sequence[Decision]) -> Prepared:
     cut += [(decision, (), calls) for decision, calls in zip(decisions, later, strict=True)]
     cut += [(rest, pending, calls) for d, _, calls in cut for rest, pending in _cuts(d, habits)]
     teachers = teachers_apart([decision for decision, _, _ in cut])
-    transcripts = [prompts.read(d.state, pending, who) for (d, pending, _), who in zip(cut, teachers, strict=True)]
+    transcripts = [
+        prompts.read(d.state, who).going_on(pending) for (d, pending, _), who in zip(cut, teachers, strict=True)
+    ]
     documents = [document_of(transcript) for transcript in transcripts]
     encoder = SparseEncoder.fit(documents, [decision.task for decision, _, _ in cut]).compile()
     examples = [

@@ -205,17 +205,18 @@ class Layers:
         return mains + strange
 
     def _drafts(self, turn: _Turn) -> list[Draft]:
-        e, held = turn.example, turn.held
+        held = turn.held
         found = draft_calls(
-            e.transcript, e.pool, e.row, turn.evidence, self.actions[turn.fold], self.arguments[turn.fold],
-            least=LEARNED_SHARE, described=(held.names, held.rows), sources=held.sources,
+            held.sources, turn.evidence, self.actions[turn.fold], self.arguments[turn.fold],
+            least=LEARNED_SHARE, described=(held.names, held.rows),
         )  # fmt: skip
         held.sources.tables.clear()  # they are the larger part of the memory
         return found
 
     def _whole(self, first: Draft, turn: _Turn) -> Draft:
-        actions, arguments, e = self.actions[turn.fold], self.arguments[turn.fold], turn.example
-        return whole_message(first, e.decision.state, turn.evidence, actions, arguments, e.transcript.teacher)
+        return whole_message(
+            first, turn.held.sources, turn.evidence, self.actions[turn.fold], self.arguments[turn.fold]
+        )
 
     def _weights(self, numbers: Sequence[int]) -> Floats:
         """Of examples, then of those about hidden tools once more."""

@@ -17,7 +17,6 @@ from ultracore.distillation.students.compact.filling import Filled, fill_all
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble
 from ultracore.distillation.students.compact.sources import Sources
-from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
 from ultracore.distillation.tools import REPLY, ToolCall
 
@@ -54,23 +53,20 @@ class Draft(NamedTuple):
 
 
 def draft_calls(
-    transcript: Transcript,
-    pool: Candidates,
-    row: Vector,
+    sources: Sources,
     evidence: ActionEvidence,
     action_ranker: Ranker,
     argument_ranker: Ranker | None,
     most: int = MAX_DRAFTS,
     least: float = LEAST_SHARE,
     described: tuple[list[str], Floats] | None = None,
-    sources: Sources | None = None,
 ) -> list[Draft]:
     """The likeliest actions, likeliest first, with arguments filled: one, then up to `most` from `least` on.
 
-    `described` is what `action_rows` gives, where it is known already; so are `sources` of the same pool and row.
+    `described` is what `action_rows` gives, where it is known already.
     """
-    names, rows = described if described is not None else action_rows(transcript, pool, row, evidence)
-    sources = sources or Sources(pool, row, evidence.learned)
+    pool, transcript = sources.pool, sources.pool.transcript
+    names, rows = described if described is not None else action_rows(transcript, pool, sources.row, evidence)
     scores = action_ranker.scores(rows)
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()

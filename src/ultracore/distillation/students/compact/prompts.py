@@ -16,7 +16,6 @@ from ultracore.distillation.decisions import Decision, Message, State, system_pr
 from ultracore.distillation.students.compact.days import Calendar, offsets_of, today_in
 from ultracore.distillation.students.compact.moments import latest_month
 from ultracore.distillation.students.compact.transcript import Transcript, scalars
-from ultracore.distillation.tools import ToolCall
 
 __all__ = ["Prompts"]
 
@@ -60,9 +59,9 @@ class Prompts(msgspec.Struct, frozen=True):
         constant = {line: n for line, n in sorted(counts.items()) if n > COMMON * len(lines)}
         return cls(constant, len(constant) < len(counts), _usual_month(decisions), _usual_today(decisions))
 
-    def read(self, state: State, pending: Sequence[ToolCall] = (), teacher: str = "") -> Transcript:
+    def read(self, state: State, teacher: str = "") -> Transcript:
         """The conversation, with what its system prompt tells, as `teacher` is asked to go on."""
-        return Transcript(state, pending, self.varying(state.messages), Calendar(self.month, self.today), teacher)
+        return Transcript(state, self.varying(state.messages), Calendar(self.month, self.today), teacher)
 
     def varying(self, messages: Iterable[Message]) -> str:
         """The lines of the system prompt that belong to this conversation."""

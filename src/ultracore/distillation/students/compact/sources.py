@@ -9,6 +9,7 @@ compared (`arguments`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -115,6 +116,8 @@ class Sources:
         learned: What training knows.
 
     Attributes:
+        pool: As given.
+        row: As given.
         tables: Slot key -> its alternatives, once they were gathered.
         text: What the user said last, in small letters.
         words: All words that the user used, and those of the agent's last reply.
@@ -125,7 +128,7 @@ class Sources:
         self.pool = pool
         self.knowledge = learned.knowledge
         self.tables: dict[str, Table] = {}
-        self._row = row
+        self.row = row
         self._learned = learned
         self._shares: dict[str, Mapping[str, float]] = {}
         self._spoken: dict[str, list[Spoken]] = {}
@@ -137,6 +140,12 @@ class Sources:
         self.text = pool.transcript.last_user_text.lower()
         self.words = pool.transcript.user_words | pool.transcript.reply_words
         self.talk = Talk(pool.transcript)
+
+    def going_on(self, pool: Candidates, row: Vector) -> Sources:
+        """Those of the same conversation with calls pending: nobody has said anything more."""
+        other = copy(self)
+        other.pool, other.row, other.tables, other._shares = pool, row, {}, {}
+        return other
 
     def echo(self, key: str) -> Echo:
         """Where the conversation says a value, by its text."""
@@ -167,7 +176,7 @@ class Sources:
         if model is None:
             return None
         if slot.key not in self._shares:
-            self._shares[slot.key] = model.softmax(self._row)
+            self._shares[slot.key] = model.softmax(self.row)
         return self._shares[slot.key]
 
     @cached_property

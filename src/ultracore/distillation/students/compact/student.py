@@ -24,6 +24,7 @@ from ultracore.distillation.students.compact.logistic import Logistic
 from ultracore.distillation.students.compact.memory import ContextMemory
 from ultracore.distillation.students.compact.parallel import complete
 from ultracore.distillation.students.compact.ranker import Ranker
+from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.students.compact.triggers import NO_TRIGGERS, Triggers
@@ -58,14 +59,18 @@ def select(drafts: Sequence[Draft], calls: Ranker) -> Draft:
 
 
 def whole_message(
-    first: Draft, state: State, evidence: ActionEvidence, actions: Ranker, arguments: Ranker | None, teacher: str = ""
+    first: Draft, sources: Sources, evidence: ActionEvidence, actions: Ranker, arguments: Ranker | None
 ) -> Draft:
-    """A draft with all further calls of its message, each the likeliest once those before it are pending."""
+    """A draft with all further calls of its message, each the likeliest once those before it are pending.
+
+    `sources` are those that the draft was filled from.
+    """
 
     def next_draft(pending: tuple[ToolCall, ...]) -> Draft:
-        transcript = evidence.prompts.read(state, pending, teacher)
+        transcript = sources.pool.transcript.going_on(pending)
         row = evidence.encoder.encode(document_of(transcript))
-        return draft_calls(transcript, Candidates(transcript), row, evidence, actions, arguments, most=1)[0]
+        going_on = sources.going_on(Candidates(transcript), row)
+        return draft_calls(going_on, evidence, actions, arguments, most=1)[0]
 
     return complete(first, evidence.learned.knowledge.may_go_on, next_draft)
 
@@ -114,9 +119,9 @@ class CompactStudent:
         transcript = self.evidence.prompts.read(state, teacher=self.teacher)
         row = self.evidence.encoder.encode(document_of(transcript))
         rankers = self.rankers
-        drafts = draft_calls(transcript, Candidates(transcript), row, self.evidence, rankers.actions, rankers.arguments)
-        first = select(drafts, rankers.calls)
-        whole = whole_message(first, state, self.evidence, rankers.actions, rankers.arguments, self.teacher)
+        sources = Sources(Candidates(transcript), row, self.evidence.learned)
+        first = select(draft_calls(sources, self.evidence, rankers.actions, rankers.arguments), rankers.calls)
+        whole = whole_message(first, sources, self.evidence, rankers.actions, rankers.arguments)
         proposal = proposal_of(whole, rankers.gate, transcript)
         sure = self.familiarity.is_familiar(state) and not self.triggers.are_in(transcript)
         return proposal if sure else msgspec.structs.replace(proposal, confidence=0.0)

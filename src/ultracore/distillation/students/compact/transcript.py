@@ -77,7 +77,6 @@ class Transcript:
 
     Args:
         state: The messages so far and the tools offered.
-        pending: Calls chosen already for the message that is being decided.
         told: What the system prompt says of this conversation alone, see `prompts`.
         calendar: What a date means that is not said in full, before the conversation tells.
         teacher: Whose decision is asked for, "" where only one teacher was learned from.
@@ -95,7 +94,6 @@ class Transcript:
     def __init__(
         self,
         state: State,
-        pending: Sequence[ToolCall] = (),
         told: str = "",
         calendar: Calendar = UNKNOWN,
         teacher: str = "",
@@ -108,10 +106,21 @@ class Transcript:
             self.turns.insert(
                 0, _remember({"role": "system", "content": told}, told, (), "", _noted(told, calendar, is_system=True))
             )
-        if pending:
-            self.turns.append(_remember({"role": "assistant"}, "", tuple(pending), "", UNKNOWN))
-        self.actions = [action for turn in self.turns for action in _actions(turn)] + ["+"] * bool(pending)
+        self.actions = [action for turn in self.turns for action in _actions(turn)]
         self.calls = [call for turn in self.turns for call in turn.calls]
+
+    def going_on(self, pending: Sequence[ToolCall]) -> Transcript:
+        """The same once these calls are chosen for the message that is being decided; what was said stays read."""
+        if not pending:
+            return self
+        other = copy(self)
+        for name in ("since_user", "used", "given"):
+            other.__dict__.pop(name, None)
+        turn = _remember({"role": "assistant"}, "", tuple(pending), "", UNKNOWN)
+        other.turns = [*self.turns, turn]
+        other.actions = [*self.actions, *_actions(turn), "+"]
+        other.calls = [*self.calls, *pending]
+        return other
 
     def renamed(self, names: Mapping[str, str]) -> Transcript:
         """The same, but its actions bear other names."""
