@@ -52,8 +52,7 @@ def test_certified_traces_are_deployed_and_answered_by_the_gateway(
     prices = ("--price-per-call", "0.01", "--requests-per-day", 1000)
     policy = tmp_path / "policy.toml"
     policy.write_text("[tools.cancel_order]\nallow = true\n", encoding="utf-8")
-    # with seed 0 the student is a little less sure of the 90 calibration rows than its folds were, and sends none
-    outcome = distill("run", easy, "--processes", 1, "--target", "0.8", "--seed", 1, "--policy", policy, *prices)
+    outcome = distill("run", easy, "--processes", 1, "--target", "0.8", "--policy", policy, *prices)
     assert outcome.code == 0, outcome.err
     assert "Certified at 80%" in outcome.out
     assert "distill serve --model distill-report" in outcome.out

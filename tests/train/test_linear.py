@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ultracore.distillation.students.compact.sparse import Vector
 from ultracore.distillation.train import softmax
-from ultracore.distillation.train.linear import fit_softmax, matrix_of
+from ultracore.distillation.train.linear import fit_logistic, fit_softmax, matrix_of
 from ultracore.distillation.train.softmax import fit_softmax_of
 
 WIDTH, ROWS = 400, 60
@@ -72,3 +72,17 @@ def test_rows_that_are_all_alike_say_how_frequent_the_classes_are(classes: int) 
         found = fit_softmax_of(matrix, labels, np.full(len(labels), 0.1 + seed / 50), c=0.7)
         scores = (matrix @ found.coefficients + found.intercepts)[0]
         assert scores == pytest.approx(np.full(classes, scores.mean()), abs=1e-5)
+
+
+def test_what_differs_only_from_one_ranker_to_the_next_moves_no_confidence() -> None:
+    """Four rankers of folds are all but certain of an argument, and the final one a little more so."""
+    rng = np.random.default_rng(0)
+    fold = np.arange(400) % 4
+    says = rng.random(400)
+    certain = np.log([0.994, 0.9942, 0.9944, 0.9946])[fold]
+    labels = rng.random(400) < np.where(fold == 3, 0.6, 0.9) * says
+    gate = fit_logistic(
+        np.column_stack([says, certain]).astype(np.float32), labels.astype(np.float32), np.ones(400, np.float32)
+    )
+    folds, final = (gate.probabilities(np.array([[0.9, np.log(p)]], np.float32))[0] for p in (0.9946, 0.9966))
+    assert final == pytest.approx(folds, abs=0.01)
