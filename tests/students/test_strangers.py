@@ -76,6 +76,20 @@ def test_rare_words_count_more() -> None:
     assert fit["b"] > fit["a"]
 
 
+def test_how_tools_fit_is_remembered_until_somebody_says_more_or_other_tools_are_offered() -> None:
+    said = {"role": "user", "content": "cancel my order"}
+    answered = [{"role": "assistant", "content": "Which invoice?"}]
+    tool, other = Tool("cancel", "Cancel an order"), Tool("cancel", "Look up an invoice")
+    matcher = Matcher({})
+    first = matcher.match(Transcript(State([said], [tool])))
+    assert matcher.match(Transcript(State([dict(said)], [tool]))) is first
+    states = [State([said], [other]), State([said, *answered], [other]), State([said, *answered, said], [tool])]
+    for transcript in map(Transcript, states):
+        found, alone = matcher.match(transcript), Matcher({}).match(transcript)
+        assert (found.similarities, found.overlaps("cancel")) == (alone.similarities, alone.overlaps("cancel"))
+    assert len({matcher.match(Transcript(state)).overlaps("cancel") for state in states}) == 3
+
+
 def test_a_slot_never_seen_borrows_from_its_name_then_from_its_type() -> None:
     rng = random.Random(1)
     decisions = [asked(THINGS[:4], i, rng) for i in range(20)]

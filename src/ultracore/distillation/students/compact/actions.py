@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -19,12 +18,11 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.availability import AVAILABILITY_FEATURES, availability
 from ultracore.distillation.students.compact.candidates import Candidates, packed
 from ultracore.distillation.students.compact.forest import Forest
-from ultracore.distillation.students.compact.matching import name_words
+from ultracore.distillation.students.compact.matching import OVERLAPS
 from ultracore.distillation.students.compact.prompts import Prompts
 from ultracore.distillation.students.compact.relatives import Relative
 from ultracore.distillation.students.compact.sources import Learned
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector, document_of
-from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import REPLY
 
@@ -143,7 +141,8 @@ def action_rows(
             shares[name] = relative.likeness * shares.get(relative.key, 0.0)
     intents = evidence.intents.sigmoid(row) if evidence.intents.classes else {}
     intents |= {name: intents[relative.key] for name, relative in known.items() if relative.key in intents}
-    fit = evidence.encoder.matcher.similarities(transcript)
+    match = evidence.encoder.matcher.match(transcript)
+    fit = match.similarities
     names = shortlist(transcript, words, fit)
     ranked = sorted(fit.values())[-2:]
     state = _state_features(transcript)
@@ -163,7 +162,7 @@ def action_rows(
             intents.get(name, 0.0) * (used[name] == 0),
             other,
             *_history_features(name, used[name], transcript),
-            *_text_features(name, transcript),
+            *((0.0,) * OVERLAPS if name == REPLY else match.overlaps(name)),
             *_match_features(fit.get(name, 0.0), ranked),
             *at_hand[place],
             *state,
@@ -237,43 +236,11 @@ def _history_features(name: str, used: int, t: Transcript) -> list[float]:
     ]
 
 
-def _text_features(name: str, t: Transcript) -> list[float]:
-    if name == REPLY:
-        return [0.0] * 9
-    tool = t.tools[name]
-    words, described, size = _tool_words(name, tool.description)
-    last, reply = described & t.last_user_words, described & t.reply_words
-    root = math.sqrt(len(described) + 1)
-    return [
-        sum([w in t.user_words for w in words]) / size,
-        sum([w in t.last_user_words for w in words]) / size,
-        sum([w in t.reply_words for w in words]) / size,
-        len(last) / root,
-        len(reply) / root,
-        _overlap(last.union(w for w in words if w in t.last_user_words), t),
-        min(len(tool.required), 6) / 6,
-        float(bool(tool.destructive)),
-        1.0,
-    ]
-
-
-def _overlap(shared: frozenset[str], t: Transcript) -> float:
-    """Share of the user's last words that name or describe a tool, rare ones counting more."""
-    return sum([min(len(w), 10) for w in shared]) / t.last_user_letters if shared else 0.0
-
-
 def _match_features(fit: float, ranked: Sequence[float]) -> list[float]:
     """How well a description fits, and by how much better than the best of the others (a reply: than all)."""
     best = ranked[-1] if ranked else 0.0
     rival = best if fit < best else ranked[0] if len(ranked) > 1 else 0.0
     return [fit, fit - rival, float(fit >= best > 0.0)]
-
-
-@lru_cache(maxsize=8192)
-def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str], int]:
-    """Words of a tool's name, and those that only its description has; how many the former are, at least 1."""
-    words = tuple(name_words(name))
-    return words, frozenset(words_of(description)) - set(words), max(len(words), 1)
 
 
 def _state_features(t: Transcript) -> list[float]:

@@ -47,21 +47,23 @@ class Forest:
         self.arrays = {name: np.asarray(arrays[name], dtype) for name, dtype in _DTYPES.items()}
         self._verify()
         a = self.arrays
-        self._roots, self._feature = a["roots"].tolist(), a["feature"].tolist()
-        self._threshold, self._left, self._right = (a[name].tolist() for name in ("threshold", "left", "right"))
+        self._roots = a["roots"].tolist()
+        nodes = (a[name].tolist() for name in ("feature", "threshold", "left", "right"))
+        self._nodes = list(zip(*nodes, strict=True))
+        self._voters = a["voters"].tolist()
+        votes = zip(a["votes_class"].tolist(), a["votes_share"].tolist(), strict=True)
+        self._votes = [(self.classes[number], share / len(self._roots)) for number, share in votes]
         self._places = np.full(int(a["columns"].max(initial=-1)) + 1, -1, np.int32)
         self._places[a["columns"]] = np.arange(len(a["columns"]))
 
     def shares(self, row: Vector) -> dict[str, float]:
         """Share of the votes for each class."""
         values = self._read(row)
-        leaves = [self._leaf(root, values) for root in self._roots]
-        begin, classes, shares = self.arrays["voters"], self.arrays["votes_class"], self.arrays["votes_share"]
         out = dict.fromkeys(self.classes, 0.0)
-        for leaf in leaves:
-            for vote in range(begin[leaf], begin[leaf + 1]):
-                name = self.classes[classes[vote]]
-                out[name] += float(shares[vote]) / len(leaves)
+        for root in self._roots:
+            leaf = self._leaf(root, values)
+            for name, share in self._votes[self._voters[leaf] : self._voters[leaf + 1]]:
+                out[name] += share
         return out
 
     def _read(self, row: Vector) -> list[float]:
@@ -72,9 +74,11 @@ class Forest:
         return values.tolist()
 
     def _leaf(self, node: int, values: Sequence[float]) -> int:
-        feature, threshold, left, right = self._feature, self._threshold, self._left, self._right
-        while feature[node] >= 0:
-            node = left[node] if values[feature[node]] <= threshold[node] else right[node]
+        nodes = self._nodes
+        feature, threshold, left, right = nodes[node]
+        while feature >= 0:
+            node = left if values[feature] <= threshold else right
+            feature, threshold, left, right = nodes[node]
         return node
 
     def _verify(self) -> None:

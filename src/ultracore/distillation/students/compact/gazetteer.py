@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
 __all__ = ["Gazetteer", "hash_of"]
 
 
+@lru_cache(maxsize=65536)
 def hash_of(key: str) -> str:
     """By which a value is known again. It saves room and hides nothing: short texts can be computed back from it."""
     return f"{zlib.crc32(key.encode('utf-8', 'surrogatepass')):08x}"

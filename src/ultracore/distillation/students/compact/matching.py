@@ -1,7 +1,7 @@
-"""How well a tool's description fits what the user said last: the one thing known of a tool never called.
+"""How well a tool's name and description fit what was said: the one thing known of a tool never called.
 
-Cosine of two bags of words and of their beginnings (a stem in any language that bends its ends), rare
-words counting more. What this file does not know: what calls of the tool looked like.
+Shares of their words, and the cosine of two bags of words and of their beginnings (a stem in any language that bends
+its ends), rare words counting more. What this file does not know: what calls of the tool looked like.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool
 
-__all__ = ["Matcher", "name_words"]
+__all__ = ["OVERLAPS", "Match", "Matcher", "name_words"]
+
+OVERLAPS = 9
+"""Figures of `Match.overlaps`."""
 
 STEM = 5
 """Characters of a beginning; it counts half as much as the word."""
@@ -29,7 +33,7 @@ ARGUMENT_WEIGHT = 0.5
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 MAX_LISTS = 256
-"""Lists of tools remembered."""
+"""Lists of tools remembered, and matches."""
 
 Bag = dict[str, float]
 
@@ -47,6 +51,60 @@ def name_words(name: str) -> list[str]:
     return words_of(_CAMEL.sub(" ", name).replace("_", " "))
 
 
+class Match:
+    """How the tools offered fit what was said; the same one until somebody says more.
+
+    Args:
+        transcript: The conversation.
+        similarities: See `Matcher.similarities`.
+    """
+
+    def __init__(self, transcript: Transcript, similarities: dict[str, float]) -> None:
+        self.similarities = similarities
+        self.tools = transcript.tools
+        self._user, self._last = transcript.user_words, transcript.last_user_words
+        self._reply, self._letters = transcript.reply_words, transcript.last_user_letters
+        self._overlaps: dict[str, tuple[float, ...]] = {}
+
+    def overlaps(self, name: str) -> tuple[float, ...]:
+        """How much of a tool's name and description was said, and by whom; what it requires, and whether it may harm.
+
+        Returns:
+            OVERLAPS figures.
+        """
+        found = self._overlaps.get(name)
+        if found is None:
+            found = self._overlaps[name] = self._compare(self.tools[name])
+        return found
+
+    def _compare(self, tool: Tool) -> tuple[float, ...]:
+        words, described, size = _tool_words(tool.name, tool.description)
+        last, reply = described & self._last, described & self._reply
+        root = math.sqrt(len(described) + 1)
+        return (
+            sum([w in self._user for w in words]) / size,
+            sum([w in self._last for w in words]) / size,
+            sum([w in self._reply for w in words]) / size,
+            len(last) / root,
+            len(reply) / root,
+            self._share(last.union(w for w in words if w in self._last)),
+            min(len(tool.required), 6) / 6,
+            float(bool(tool.destructive)),
+            1.0,
+        )
+
+    def _share(self, shared: frozenset[str]) -> float:
+        """Share of the user's last words that name or describe a tool, rare ones counting more."""
+        return sum([min(len(w), 10) for w in shared]) / self._letters if shared else 0.0
+
+
+@lru_cache(maxsize=8192)
+def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str], int]:
+    """Words of a tool's name, and those that only its description has; how many the former are, at least 1."""
+    words = tuple(name_words(name))
+    return words, frozenset(words_of(description)) - set(words), max(len(words), 1)
+
+
 class Matcher:
     """Compares tools with what was said.
 
@@ -58,6 +116,17 @@ class Matcher:
         self._rarity = rarity
         self._described = PerTool(self._describe)
         self._indices: dict[tuple[int, ...], tuple[list[Tool], Index | None]] = {}
+        self._matches: dict[tuple[tuple[int, ...], tuple[str, ...], str], Match] = {}
+
+    def match(self, transcript: Transcript) -> Match:
+        """How the tools offered fit what was said."""
+        key = tuple(map(id, transcript.tools.values())), tuple(transcript.user_texts), transcript.last_reply
+        found = self._matches.get(key)
+        if found is None:
+            if len(self._matches) >= MAX_LISTS:
+                self._matches.clear()
+            found = self._matches[key] = Match(transcript, self.similarities(transcript))  # holds the tools
+        return found
 
     def similarities(self, transcript: Transcript) -> dict[str, float]:
         """Cosine (0..1) of each offered tool with the user's last words."""

@@ -36,6 +36,11 @@ class Meant(NamedTuple):
     probability: float
     mentions: list[Mention]
 
+    @property
+    def told(self) -> tuple[float, float]:
+        """Its probability, and how lately it was said (0..1]."""
+        return self.probability, 1.0 / (1.0 + min(mention.age for mention in self.mentions))
+
 
 class Paraphrases(msgspec.Struct, frozen=True, dict=True):
     """Phrases, and what they stand for.

@@ -106,7 +106,7 @@ def _describe(gathered: Sequence[Gathered], sources: Sources) -> None:
     rows[:, _OWN_AT] = slot_figures(gathered, sources)
     rows[:, _SAID_AT] = _said(gathered, len(rows), sources)
     rows[:, _TOPIC_AT] = _spoken_of(gathered, sizes, sources)
-    rows[:, _TOLD_AT] = _told(gathered, len(rows), sources)
+    rows[:, _TOLD_AT] = _told(gathered, sources)
     for own, relative in ((_OWN_AT, _OWN_RELATIVE_AT), (_SAID_AT, _SAID_RELATIVE_AT)):
         top = np.maximum.reduceat(rows[:, own], start[:-1], axis=0)
         np.subtract(rows[:, own], np.repeat(top, sizes, axis=0), out=rows[:, relative])
@@ -217,9 +217,11 @@ def _said(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
 def _spoken_of(gathered: Sequence[Gathered], sizes: Sequence[int], sources: Sources) -> Floats:
     """Whether arguments are spoken of, and what that means for each alternative that affirms or denies."""
     shares = np.array([sources.talk.of(found.plan.topic, found.plan.explained) for found in gathered], np.float32)
-    spoken = np.repeat(shares, sizes, axis=0)
-    truth = np.array([truth_of(key) for found in gathered for _, _, key in found.alternatives], np.float32)
-    return np.column_stack([spoken, truth, truth * spoken[:, -1]])
+    out = np.empty((sum(sizes), TOPIC_FIGURES), np.float32)
+    out[:, :-2] = np.repeat(shares, sizes, axis=0)
+    out[:, -2] = [truth_of(key) for found in gathered for _, _, key in found.alternatives]
+    np.multiply(out[:, -2], out[:, -3], out=out[:, -1])
+    return out
 
 
 def _meant_for(plan: Plan, sources: Sources) -> list[str]:
@@ -228,19 +230,14 @@ def _meant_for(plan: Plan, sources: Sources) -> list[str]:
     return [key for key, kind in zip(keys, sources.kinds(plan.slot, keys), strict=True) if kind > 0]
 
 
-def _told(gathered: Sequence[Gathered], size: int, sources: Sources) -> Floats:
+def _told(gathered: Sequence[Gathered], sources: Sources) -> Floats:
     """Was a value said in other words, how lately; is it of the right kind, of another; is it new: [size, _TOLD]."""
-    out = np.zeros((size, _TOLD), np.float32)
-    pool, meant, row = sources.pool.keys, sources.meant, 0
+    pool, meant = sources.pool.keys, sources.meant
+    flat: list[float] = []
     for plan, alternatives, _ in gathered:
-        end = row + len(alternatives)
-        kinds = np.array(sources.kinds(plan.slot, [key for _, _, key in alternatives]))
-        out[row:end, 2], out[row:end, 3] = kinds > 0, kinds < 0
-        said = [sources.freshness(pool[place] if place >= 0 else key, key) for place, _, key in alternatives]
-        out[row:end, 4] = said
-        for number, (_, _, key) in enumerate(alternatives if meant else (), start=row):
-            if key in meant:
-                newest = min(mention.age for mention in meant[key].mentions)
-                out[number, :2] = meant[key].probability, 1.0 / (1.0 + newest)
-        row = end
-    return out
+        kinds = sources.kinds(plan.slot, [key for _, _, key in alternatives])
+        for (place, _, key), kind in zip(alternatives, kinds, strict=True):
+            likely, newest = meant[key].told if key in meant else (0.0, 0.0)
+            fresh = sources.freshness(pool[place] if place >= 0 else key, key)
+            flat += (likely, newest, kind > 0, kind < 0, fresh)
+    return packed(flat, _TOLD)

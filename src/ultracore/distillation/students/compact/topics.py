@@ -99,5 +99,6 @@ class Talk:
 
 
 def _share(words: Mapping[str, float], said: frozenset[str]) -> float:
-    total = sum(words.values())
-    return sum([weight for word, weight in words.items() if word in said]) / total if total else 0.0
+    if said.isdisjoint(words):
+        return 0.0
+    return sum([weight for word, weight in words.items() if word in said]) / sum(words.values())
