@@ -89,6 +89,19 @@ def test_values_never_seen_are_read_as_they_were_written(tagger: Tagger) -> None
         assert text[spoken.start :].startswith(spoken.value)
 
 
+def test_texts_that_are_read_together_say_what_each_says_alone(tagger: Tagger) -> None:
+    texts = [
+        "ship salt to Riga",
+        "",
+        "please ship four crates of tin and copper to Split tomorrow",
+        "ship salt to Riga",
+    ]
+    alone = [span for text in texts for span in tagger.read("ship", text).spans]
+    assert alone
+    fresh = Tagger(tagger.config, tagger.arrays)
+    assert [fresh.spans("ship", texts), fresh.spans("ship", texts)] == [alone, alone]
+
+
 def test_a_list_slot_has_several_values_and_a_scalar_one(tagger: Tagger) -> None:
     text = "to Genoa: silk, marked fragile and lot99"
     assert [value for slot, value in values(tagger, text) if slot == "ship/marks"] == ["fragile", "lot99"]

@@ -73,8 +73,9 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
             given[row] = len(before)
             unused[row, [candidates.column[key] for key in before if key in candidates.column]] = False
     latest = np.where(unused, pool.latest[candidates.places], -1).max(1, initial=-1)
-    said = [[pool.said_at[place] >= 0, pool.said_last[place]] for place in candidates.places]
-    mentioned = unused @ np.array(said, np.float32).reshape(-1, 2)
+    at, last = pool.said_at, pool.said_last
+    said = [at[place] >= 0 for place in candidates.places], [last[place] for place in candidates.places]
+    mentioned = unused @ np.array(said, np.float32).T
     seen = priors.any(axis=1)
     figures = (
         np.minimum(likely, 30) / 30,

@@ -58,7 +58,7 @@ class Candidates:
         self.index: dict[str, int] = {}
         self.paths_of: list[tuple[str, ...]] = []
         self.turns_of: list[tuple[int, ...]] = []
-        self._around: list[Surroundings] = []
+        self._lying: list[list[Surroundings]] = []
         for number, turn in enumerate(transcript.turns):
             self._add(number, turn.held)
         self.keys = list(self.index)
@@ -73,13 +73,12 @@ class Candidates:
                 self.values.append(value)
                 self.paths_of.append(paths)
                 self.turns_of.append(here)
-                self._around.append(around)
+                self._lying.append([around])
             else:
                 self.paths_of[place] += paths
                 self.turns_of[place] += here
-                known = self._around[place]
-                if around is not known:
-                    self._around[place] = surroundings_of((*known.pairs, *around.pairs))
+                if around is not self._lying[place][-1]:
+                    self._lying[place].append(around)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -91,6 +90,14 @@ class Candidates:
     def ids(self, place: int) -> frozenset[str]:
         """Identifiers beside a candidate, its own text left out."""
         return self.around(place).ids - {self.keys[place]}
+
+    @cached_property
+    def _around(self) -> list[Surroundings]:
+        """Those of each candidate as one."""
+        return [
+            mine[0] if len(mine) == 1 else surroundings_of([pair for around in mine for pair in around.pairs])
+            for mine in self._lying
+        ]
 
     @cached_property
     def surroundings(self) -> list[Surroundings]:

@@ -103,18 +103,23 @@ class Chain:
         """
         if not features:
             return Decoded([], 1.0, [])
-        scores, lattice = self._lattice(features)
-        path, score = self._best(scores, lattice)
+        (lattice,) = self._lattices([features])
+        path, score = self._best(lattice.scores, lattice)
         probability = min(1.0, float(np.exp(score - lattice.log_total)))
         return Decoded([lattice.rate(span) for span in _spans(path)], probability, lattice.likely())
 
-    def likely(self, features: Sequence[Sequence[str]]) -> list[Span]:
-        """`Decoded.likely` alone, in half of the time."""
-        return self._lattice(features)[1].likely() if features else []
+    def likely(self, sentences: Sequence[Sequence[Sequence[str]]]) -> list[list[Span]]:
+        """`Decoded.likely` alone, of several sentences that have features, in a fraction of the time."""
+        return [lattice.likely() for lattice in self._lattices(sentences)]
 
-    def _lattice(self, features: Sequence[Sequence[str]]) -> tuple[Doubles, _Lattice]:
-        scores = self._scores(features)
-        return scores, _Lattice(scores, self)
+    def _lattices(self, sentences: Sequence[Sequence[Sequence[str]]]) -> list[_Lattice]:
+        if not sentences:
+            return []
+        scores = [self._scores(features) for features in sentences]
+        tops = [each.max(axis=1) for each in scores]
+        emits = [np.exp(each - top[:, None]) for each, top in zip(scores, tops, strict=True)]
+        messages = _messages(emits, self)
+        return [_Lattice(*one, self) for one in zip(scores, tops, messages, strict=True)]
 
     def _scores(self, features: Sequence[Sequence[str]]) -> Doubles:
         """[tokens, labels] log potentials."""
@@ -162,19 +167,18 @@ class Chain:
 
 
 class _Lattice:
-    """Forward and backward messages of one sentence, scaled at each token (Rabiner 1989)."""
+    """What the messages of one sentence say; `top` are the scores that its emissions were divided by."""
 
-    def __init__(self, scores: Doubles, chain: Chain) -> None:
-        top = scores.max(axis=1)
-        emit = np.exp(scores - top[:, None])
-        ahead, behind, log_scale = _messages(emit, chain)
+    def __init__(self, scores: Doubles, top: Doubles, messages: tuple[Doubles, Doubles, float], chain: Chain) -> None:
+        self.scores = scores
+        ahead, behind, log_scale = messages
         self.log_total = float(log_scale + top.sum())
-        rest = np.ones_like(emit)
+        rest = np.ones_like(scores)
         rest[:-1] = behind[1:] @ chain.factors[1]
         shares = ahead * rest
         shares /= shares.sum(axis=1, keepdims=True)
         self.begins = shares[:, 1::2]
-        self.goes_on = np.zeros((len(emit), 2, self.begins.shape[1]))
+        self.goes_on = np.zeros((len(scores), 2, self.begins.shape[1]))
         """[tokens, 2, slots] that a value that begins (0) or goes on (1) here goes on at the next token."""
         arrive = behind[1:, 2::2]
         for kind, start in enumerate((1, 2)):
@@ -202,22 +206,29 @@ class _Lattice:
                 break
 
 
-def _messages(emit: Doubles, chain: Chain) -> tuple[Doubles, Doubles, float]:
-    """Forward and backward messages, emissions included, each summing to one; log of the forward scales.
+def _messages(emits: Sequence[Doubles], chain: Chain) -> list[tuple[Doubles, Doubles, float]]:
+    """Forward and backward messages, emissions included, each scaled to one (Rabiner 1989); log of the forward scales.
 
-    Both are the same recursion, one with the emissions reversed and the factors transposed, and run together.
+    Both are the same recursion, one with the emissions reversed and the factors transposed. All sentences go through
+    it together; what comes behind the end of a shorter one is not looked at.
     """
-    n = len(emit)
-    both = np.stack([emit, emit[::-1]], axis=1)[:, :, None, :]
+    sizes = [len(emit) for emit in emits]
+    both = np.ones((max(sizes), len(emits), 2, 1, emits[0].shape[1]))
+    for number, (emit, n) in enumerate(zip(emits, sizes, strict=True)):
+        both[:n, number, 0, 0] = emit
+        both[:n, number, 1, 0] = emit[::-1]
     out = np.empty_like(both)
-    scales = np.empty((n, 2, 1, 1))
+    scales = np.empty((*both.shape[:-1], 1))
     now = both[0] * chain.begin
-    for i in range(n):
+    for i in range(len(both)):
         if i:
             now = (out[i - 1] @ chain.factors) * both[i]
-        np.add.reduce(now, axis=2, keepdims=True, out=scales[i])
+        np.add.reduce(now, axis=3, keepdims=True, out=scales[i])
         np.divide(now, scales[i], out=out[i])
-    return out[:, 0, 0], out[::-1, 1, 0], float(np.log(scales[:, 0]).sum())
+    return [
+        (out[:n, number, 0, 0], out[:n, number, 1, 0][::-1], float(np.log(scales[:n, number, 0]).sum()))
+        for number, n in enumerate(sizes)
+    ]
 
 
 def _spans(path: Sequence[int]) -> list[Span]:

@@ -248,8 +248,8 @@ class Sources:
 
     def _spans(self, tagger: Tagger, tool: str) -> list[Spoken]:
         if tool not in self._spoken:
-            texts = reversed(self.pool.transcript.user_texts[-MAX_USER_TURNS:])
-            self._spoken[tool] = [span for text in texts for span in tagger.spans(tool, text)]
+            texts = self.pool.transcript.user_texts[-MAX_USER_TURNS:]
+            self._spoken[tool] = tagger.spans(tool, texts[::-1])
         return self._spoken[tool]
 
 

@@ -277,10 +277,10 @@ class CompiledEncoder:
 
 def _look_up(features: Mapping[str, float], table: Mapping[str, tuple[int, float]], length: float) -> Vector:
     """The known features as a sparse row of this length; 0 keeps plain values."""
-    found = zip(map(table.get, features), features.values(), strict=True)
-    known = [(place, amount) for place, amount in found if place is not None]
-    columns = [column for (column, _), _ in known]
-    amounts = [amount * scale for (_, scale), amount in known]
+    known = list(filter(table.__contains__, features))
+    places = [table[name] for name in known]
+    columns = [column for column, _ in places]
+    amounts = [features[name] * scale for name, (_, scale) in zip(known, places, strict=True)]
     if length and amounts:
         factor = length / math.sqrt(sum([v * v for v in amounts]))
         amounts = [v * factor for v in amounts]

@@ -123,21 +123,28 @@ class Tagger:
         found = [tuple(_spoken(span, self._slots[tool], text, tokens) for span in spans) for spans in (best, likely)]
         return Reading(found[0], probability, found[1])
 
-    def spans(self, tool: str, text: str) -> tuple[Spoken, ...]:
-        """`Reading.spans` alone, remembered.
+    def spans(self, tool: str, texts: Sequence[str]) -> list[Spoken]:
+        """`Reading.spans` of one text after the other, remembered.
 
         Raises:
             KeyError: The tool is not among `tools`.
         """
-        found = self._spans.get((tool, text))
-        if found is None:
-            tokens, features = self._describe(text)
-            likely = self._chains[tool].likely(features)
+        found = {text: self._spans.get((tool, text)) for text in texts}
+        fresh = [text for text, spans in found.items() if spans is None]
+        for text, spans in zip(fresh, self._likely(tool, fresh), strict=True):
             if len(self._spans) >= REMEMBERED:
                 self._spans.clear()
-            found = tuple(_spoken(span, self._slots[tool], text, tokens) for span in likely)
-            self._spans[tool, text] = found
-        return found
+            found[text] = self._spans[tool, text] = spans
+        return [span for text in texts for span in found[text] or ()]
+
+    def _likely(self, tool: str, texts: Sequence[str]) -> list[tuple[Spoken, ...]]:
+        described = [self._describe(text) for text in texts]
+        likely = iter(self._chains[tool].likely([features for _, features in described if features]))
+        slots = self._slots[tool]
+        return [
+            tuple([_spoken(span, slots, text, tokens) for span in next(likely)]) if tokens else ()
+            for text, (tokens, _) in zip(texts, described, strict=True)
+        ]
 
     def _describe(self, text: str) -> tuple[list[Token], list[list[str]]]:
         """Tokens and features of a text; the last one is remembered, several tools are asked about it."""
