@@ -153,7 +153,7 @@ def action_rows(
     votes = _vote_features(names, transcript, row, evidence.forest)
     best, after = math.log(max(words.values(), default=1.0) + 1e-5), evidence.ngrams.after(read.actions)
     flat: list[float] = []
-    learned = evidence.words.classes
+    learned = evidence.words.known
     for place, name in enumerate(names):
         other = next((share for share, rival in reversed(pending) if rival != name), 0.0)
         flat += (
@@ -174,7 +174,7 @@ def action_rows(
 
 def _known_as(t: Transcript, evidence: ActionEvidence) -> dict[str, Relative]:
     """Of the tools that the linear models do not know, those that do what another one does that they know."""
-    learned, knowledge = evidence.words.classes, evidence.learned.knowledge
+    learned, knowledge = evidence.words.known, evidence.learned.knowledge
     found = {}
     for name, tool in t.tools.items():
         if name not in learned:
@@ -223,6 +223,8 @@ def _vote_features(names: Sequence[str], t: Transcript, row: Vector, forest: For
 
 
 def _history_features(name: str, used: int, t: Transcript) -> list[float]:
+    if not used and name != REPLY:
+        return [0.0] * 8
     recent = t.since_user
     return [
         float(name == REPLY),

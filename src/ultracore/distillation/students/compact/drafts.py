@@ -111,7 +111,7 @@ def _action_features(
         entropy,
         reply,
         float(name == REPLY),
-        float(name in evidence.words.classes),
+        float(name in evidence.words.known),
         min(t.actions.count(name), 5) / 5,
         min(len(t.calls), 20) / 20,
         min(len(t.since_user), 8) / 8,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from typing import NamedTuple
 
 from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.text import words_of
@@ -64,6 +64,7 @@ class Match:
         self.tools = transcript.tools
         self._user, self._last = transcript.user_words, transcript.last_user_words
         self._reply, self._letters = transcript.reply_words, transcript.last_user_letters
+        self._all = self._user | self._last | self._reply
         self._overlaps: dict[str, tuple[float, ...]] = {}
 
     def overlaps(self, name: str) -> tuple[float, ...]:
@@ -78,19 +79,19 @@ class Match:
         return found
 
     def _compare(self, tool: Tool) -> tuple[float, ...]:
-        words, described, size = _tool_words(tool.name, tool.description)
-        last, reply = described & self._last, described & self._reply
-        root = math.sqrt(len(described) + 1)
+        about = _about(tool)
+        if about.every.isdisjoint(self._all):
+            return (*[0.0] * (OVERLAPS - len(about.always)), *about.always)
+        words, size = about.name, about.size
+        last, reply = about.described & self._last, about.described & self._reply
         return (
             sum([w in self._user for w in words]) / size,
             sum([w in self._last for w in words]) / size,
             sum([w in self._reply for w in words]) / size,
-            len(last) / root,
-            len(reply) / root,
+            len(last) / about.root,
+            len(reply) / about.root,
             self._share(last.union(w for w in words if w in self._last)),
-            min(len(tool.required), 6) / 6,
-            float(bool(tool.destructive)),
-            1.0,
+            *about.always,
         )
 
     def _share(self, shared: frozenset[str]) -> float:
@@ -98,11 +99,35 @@ class Match:
         return sum([min(len(w), 10) for w in shared]) / self._letters if shared else 0.0
 
 
-@lru_cache(maxsize=8192)
-def _tool_words(name: str, description: str) -> tuple[tuple[str, ...], frozenset[str], int]:
-    """Words of a tool's name, and those that only its description has; how many the former are, at least 1."""
-    words = tuple(name_words(name))
-    return words, frozenset(words_of(description)) - set(words), max(len(words), 1)
+class _About(NamedTuple):
+    """What a tool says of itself.
+
+    Attributes:
+        name: Words of its name.
+        described: Those that only its description has.
+        every: All of them.
+        size: How many words the name has, at least 1.
+        root: Of the number of the others.
+        always: Figures that do not depend on what was said.
+    """
+
+    name: tuple[str, ...]
+    described: frozenset[str]
+    every: frozenset[str]
+    size: int
+    root: float
+    always: tuple[float, float, float]
+
+
+def _read(tool: Tool) -> _About:
+    words = tuple(name_words(tool.name))
+    described = frozenset(words_of(tool.description)) - set(words)
+    always = min(len(tool.required), 6) / 6, float(bool(tool.destructive)), 1.0
+    root = math.sqrt(len(described) + 1)
+    return _About(words, described, described.union(words), max(len(words), 1), root, always)
+
+
+_about = PerTool(_read)
 
 
 class Matcher:

@@ -294,10 +294,14 @@ class Linear:
         classes: What each column of the weights stands for.
         weights: [width, classes] float32.
         bias: [classes] float32.
+
+    Attributes:
+        known: The classes, to look one up.
     """
 
     def __init__(self, classes: Sequence[str], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         self.classes = list(classes)
+        self.known = frozenset(classes)
         self.weights = weights
         self.bias = bias
 
