@@ -5,6 +5,7 @@ action gets an increasing curve from confidence to agreement, drawn towards the 
 actions where it has few rows; at level s an action is sent from the least confidence at which its
 curve reaches s. One local agreement for all actions gives the largest coverage at a given pooled
 agreement; a floor on each action's own agreement keeps a bad action from hiding behind good ones.
+A tool that development never proposes is never sent (`docs/decisions/new-tools.md`).
 What this file does not know: how sure one may be of any level (`train.certify`).
 """
 
