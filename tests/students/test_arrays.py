@@ -134,7 +134,6 @@ def fill(asked: Tool, steps: list[dict[Any, float]], monkeypatch: pytest.MonkeyP
             return rows[:, 0]
 
     monkeypatch.setattr(filling, "question_for", question)
-    monkeypatch.setattr(filling, "lay_out", lambda slots, sources: None)
     columns = {"mean": 1, "scale": 1, "w1": (1, 1, 1), "b1": (1, 1), "w2": (1, 1), "b2": 1}
     ranker = Given({name: np.ones(shape, np.float32) for name, shape in columns.items()})
     ((_, filled),) = filling.fill_all(slots_of(asked), sources_of(State([], [asked])), ranker)

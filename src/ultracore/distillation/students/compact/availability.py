@@ -76,18 +76,15 @@ def _figures(slots: Sequence[_Wanted], pool: Candidates, known: _Known) -> NDArr
     at, last = pool.said_at, pool.said_last
     said = [at[place] >= 0 for place in candidates.places], [last[place] for place in candidates.places]
     mentioned = unused @ np.array(said, np.float32).T
+    out[:, 0] = np.minimum(likely, 30) / 30
+    out[:, 1] = np.minimum(unused.sum(1), 30) / 30
+    out[:, 2:4] = np.minimum(mentioned, 10) / 10
+    out[:, 4] = np.minimum(given, 9) / 9
+    out[:, 5] = np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0)
+    out[:, 6] = np.where(unused, best, 0.0).max(1, initial=0.0)
     seen = priors.any(axis=1)
-    figures = (
-        np.minimum(likely, 30) / 30,
-        np.minimum(unused.sum(1), 30) / 30,
-        *(np.minimum(mentioned, 10) / 10).T,
-        np.minimum(given, 9) / 9,
-        np.where(latest >= 0, np.log1p(len(pool.transcript.turns) - latest), 5.0),
-        np.where(unused, best, 0.0).max(1, initial=0.0),
-        1.0,
-    )
-    for column, figure in enumerate(figures):
-        out[:, column] = np.where(seen, figure, out[:, column])
+    out[seen, -1] = 1.0
+    out[~seen, :-1] = 0.0
     return out
 
 

@@ -185,15 +185,15 @@ class Candidates:
         Returns:
             [candidates + 1, STATIC_FEATURES] float32.
         """
-        n, rows = len(self), np.zeros((len(self) + 1, STATIC_FEATURES), np.float32)
-        if n:
-            columns = [*self._where(), *self._mentions(), *self._overlaps()]
-            columns += [
-                [min(len(self.transcript.turns), 40) / 40] * n,
-                [isinstance(value, str) for value in self.values],
-                [min(len(key), 40) / 40 for key in self.keys],
-            ]
-            rows[:-1] = packed([figure for column in columns for figure in column], n).T
+        rows = np.zeros((len(self) + 1, STATIC_FEATURES), np.float32)
+        if len(self):
+            own = rows[:-1]
+            own[:, :6] = self._where()
+            own[:, 6:12] = packed([figure for column in self._mentions() for figure in column], len(self)).T
+            own[:, 12:18] = self._overlaps()[self.group]
+            own[:, 18] = min(len(self.transcript.turns), 40) / 40
+            own[:, 19] = [isinstance(value, str) for value in self.values]
+            own[:, 20] = [min(len(key), 40) / 40 for key in self.keys]
         return rows
 
     @cached_property
@@ -203,16 +203,17 @@ class Candidates:
         said = [place for place, key in enumerate(self.lowered) if len(key) >= LEAST_NAMED and key in reply]
         return [place for place in said if any(path.startswith("result:") for path in self.paths_of[place])]
 
-    def _where(self) -> Columns:
+    def _where(self) -> Floats:
+        """Where a candidate lies, and who said it: [candidates, 6]."""
         n = len(self.transcript.turns)
         sizes = [len(paths) for paths in self.paths_of]
         since_last, since_first = [n - turns[-1] for turns in self.turns_of], [n - turns[0] for turns in self.turns_of]
         speakers = [_speakers(paths) for paths in self.paths_of]
-        return [
-            *np.log1p(np.array([sizes, since_last, since_first])).tolist(),
-            [turns == 1 for turns in since_last],
-            *np.log1p(np.array(speakers, np.float32)).T.tolist(),
-        ]
+        out = np.empty((len(self), 6), np.float32)
+        out[:, :3] = np.log1p(np.array([sizes, since_last, since_first])).T
+        out[:, 3] = [turns == 1 for turns in since_last]
+        out[:, 4:] = np.log1p(np.array(speakers, np.float32))
+        return out
 
     def _mentions(self) -> Columns:
         t = self.transcript
@@ -228,10 +229,10 @@ class Candidates:
             [len(key) > 1 and key in reply for key in self.lowered],
         ]
 
-    def _overlaps(self) -> Columns:
-        """How well the words of a candidate's object fit the user's words and the last reply's."""
-        t, group = self.transcript, self.group
-        times = list(Counter(group).values())  # both are in order of appearance
+    def _overlaps(self) -> Floats:
+        """How well the words of objects fit the user's words and the last reply's: [surroundings, 6]."""
+        t = self.transcript
+        times = list(Counter(self.group).values())  # both are in order of appearance
         own = [around.words for around in self.surroundings]
         whole = [around.result_words for around in self.surroundings]
         asked = ((own, t.user_words), (own, t.reply_words), (whole, t.user_words))
@@ -245,7 +246,7 @@ class Candidates:
             result.rare,
             [min(len(words), 30) / 30 for words in own],
         ]
-        return [[column[place] for place in group] for column in figures]
+        return np.array(figures, np.float32).T
 
 
 @lru_cache(maxsize=8192)

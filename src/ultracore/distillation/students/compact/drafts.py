@@ -17,6 +17,7 @@ from ultracore.distillation.students.compact.filling import Filled, fill_all
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble
 from ultracore.distillation.students.compact.sources import Sources
+from ultracore.distillation.students.compact.tables import lay_out
 from ultracore.distillation.students.compact.transcript import Transcript, key_of, scalars
 from ultracore.distillation.tools import REPLY, ToolCall
 
@@ -73,13 +74,14 @@ def draft_calls(
     order = np.argsort(-shares, kind="stable")[:MAX_DRAFTS]
     entropy = float(-(shares * np.log(shares + 1e-9)).sum())
     reply = float(shares[names.index(REPLY)])
+    chosen = [place for rank, place in enumerate(order[:most]) if not rank or shares[place] >= least]
+    tools = [transcript.tools.get(names[place]) for place in chosen]
+    wanted = [sources.knowledge.slots_of(tool) if tool is not None else () for tool in tools]
+    if argument_ranker is not None:
+        lay_out([slot for slots in wanted for slot in slots if slot.key not in sources.knowledge.free_text], sources)
     drafts = []
-    for rank, place in enumerate(order[:most]):
+    for rank, (place, slots) in enumerate(zip(chosen, wanted, strict=True)):
         share = float(shares[place])
-        if rank and share < least:
-            break
-        tool = transcript.tools.get(names[place])
-        slots = evidence.learned.knowledge.slots_of(tool) if tool is not None else ()
         filled = fill_all(slots, sources, argument_ranker)
         missing = tuple(slot.key for slot, got in filled if slot.required and got.value is ABSENT)
         arguments = assemble([(slot, got.value) for slot, got in filled])

@@ -15,7 +15,6 @@ from ultracore.distillation.students.compact.arguments import Question, question
 from ultracore.distillation.students.compact.ranker import Ranker
 from ultracore.distillation.students.compact.slots import ABSENT, Slot, assemble
 from ultracore.distillation.students.compact.sources import Sources
-from ultracore.distillation.students.compact.tables import lay_out
 
 __all__ = ["Filled", "fill_all"]
 
@@ -41,8 +40,6 @@ def fill_all(slots: Sequence[Slot], sources: Sources, ranker: Ranker | None) -> 
     """Every slot of a tool with its value; free text, and all slots without a ranker, stay empty."""
     filled: list[tuple[Slot, Filled]] = []
     values: list[tuple[Slot, Any]] = []
-    if ranker is not None:
-        lay_out([slot for slot in slots if slot.key not in sources.knowledge.free_text], sources)
     for slot in slots:
         if ranker is None or slot.key in sources.knowledge.free_text:
             got = Filled(ABSENT, 0.0 if slot.required else 0.5)

@@ -102,15 +102,18 @@ def phrases_of(text: str, *, pairs: bool = True) -> Mapping[str, float]:
     words = ["0" if word.isdigit() else word for word in words_of(text)]
     counts = Counter(words)
     if pairs:
-        counts.update(f"{a} {b}" for a, b in pairwise(words))
-    return {word: 1.0 + math.log(count) for word, count in counts.items()}
+        counts.update(map(" ".join, pairwise(words)))
+    return _weighed(counts)
 
 
 def _letters(text: str) -> dict[str, float]:
     """Three letters of a word at a time, its ends included, with 1 + log(count)."""
     words = [f" {word} " for word in words_of(text[:MAX_LETTERS]) if not word.isdigit()]
-    counts = Counter(word[at : at + 3] for word in words for at in range(len(word) - 2))
-    return {triple: 1.0 + math.log(count) for triple, count in counts.items()}
+    return _weighed(Counter([word[at : at + 3] for word in words for at in range(len(word) - 2)]))
+
+
+def _weighed(counts: Counter[str]) -> dict[str, float]:
+    return {name: 1.0 if count == 1 else 1.0 + math.log(count) for name, count in counts.items()}
 
 
 def _structure(transcript: Transcript) -> dict[str, float]:
