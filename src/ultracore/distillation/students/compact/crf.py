@@ -129,7 +129,7 @@ class Chain:
         for names in features:
             begin.append(len(rows))
             rows.append(0)
-            rows += [row for row in map(get, names) if row is not None]
+            rows += filter(None, map(get, names))  # no name has row 0
         return np.add.reduceat(self.weights[rows], begin, axis=0).astype(np.float64)
 
     def _best(self, scores: Doubles, lattice: _Lattice) -> tuple[list[int], float]:

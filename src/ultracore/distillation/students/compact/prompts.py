@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -101,5 +102,6 @@ def _date(value: object) -> date | None:
         return None
 
 
-def _lines(prompt: str) -> list[str]:
-    return [line for raw in prompt.splitlines() if (line := raw.strip())]
+@lru_cache(maxsize=128)  # a conversation asks again and again
+def _lines(prompt: str) -> tuple[str, ...]:
+    return tuple([line for raw in prompt.splitlines() if (line := raw.strip())])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ultracore.distillation.students.compact.matching import Matcher
 from ultracore.distillation.students.compact.stated import is_category
 from ultracore.distillation.students.compact.text import words_of
-from ultracore.distillation.students.compact.transcript import Transcript
+from ultracore.distillation.students.compact.transcript import Transcript, words_of_short
 
 __all__ = ["FIELDS", "Document", "Linear", "Said", "SparseEncoder", "document_of", "phrases_of"]
 
@@ -157,7 +157,7 @@ def _standing(transcript: Transcript) -> dict[str, float]:
     return {
         f"stands={name}:{'0' if word.isdigit() else word}": 1.0
         for name, said in latest.items()
-        for word in words_of(said)
+        for word in words_of_short(said)
     }
 
 

@@ -25,7 +25,7 @@ from ultracore.distillation.students.compact.text import UNKNOWN, Span, spans_of
 from ultracore.distillation.students.compact.things import NOTHING, Held, Leaf, Thing, held_in
 from ultracore.distillation.tools import ToolCall, parse_call
 
-__all__ = ["Transcript", "Turn"]
+__all__ = ["Transcript", "Turn", "words_of_short"]
 
 MAX_BYTES = 64 * 1024 * 1024
 """Of the messages remembered, some seven thousand: what an agent's conversations say is read once."""
@@ -421,9 +421,10 @@ def _note(text: str, is_id: bool, words: set[str], ids: set[str]) -> None:
     if len(text) < 60:
         if is_id and len(text) >= 5:
             ids.add(text)
-        words.update(_short_words(text))
+        words.update(words_of_short(text))
 
 
 @lru_cache(maxsize=16384)  # an object's are asked for it, for its parent and for the whole result
-def _short_words(text: str) -> tuple[str, ...]:
+def words_of_short(text: str) -> tuple[str, ...]:
+    """`words_of` a short text, remembered."""
     return tuple(words_of(text))
