@@ -8,7 +8,7 @@ from typing import Any
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
-from ultracore.distillation.students.compact.actions import action_rows
+from ultracore.distillation.students.compact.actions import ACTION_FEATURES_BEFORE_BAYES, action_rows
 from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.knowledge import Knowledge, _ordered, likewise
 from ultracore.distillation.students.compact.plans import Plan
@@ -195,7 +195,7 @@ def test_a_service_never_seen_is_used_in_the_order_of_its_relatives() -> None:
         names, rows = action_rows(transcript, Candidates(transcript), row, evidence)
         said = dict(zip(names, rows, strict=True))
         own = [said[tool.name] for tool in tools_of(decision.action.partition("_")[0])]
-        assert all(LEAST_OF_TOOLS <= row[-1] < 1.0 for row in own), "how much alike"
+        assert all(LEAST_OF_TOOLS <= row[ACTION_FEATURES_BEFORE_BAYES - 1] < 1.0 for row in own), "how much alike"
         log_share = [float(row[0]) for row in own]
         favoured.append((log_share[1] > log_share[0]) == decision.action.endswith("_buy"))
     assert sum(favoured) / len(favoured) > 0.9, "the linear model knows which of the two comes first"

@@ -22,6 +22,7 @@ from ultracore.distillation.students.compact.sources import Learned, Sources
 from ultracore.distillation.students.compact.sparse import CompiledEncoder, Linear, Vector
 from ultracore.distillation.students.compact.tables import lay_out
 from ultracore.distillation.students.compact.transcript import key_of
+from ultracore.distillation.train.bayes import fit_bayes
 from ultracore.distillation.train.examples import Example, Prepared
 from ultracore.distillation.train.forest import fit_forest
 from ultracore.distillation.train.gazetteers import fit_gazetteer
@@ -104,6 +105,7 @@ def fit_evidence(
         ),
         prompts=prepared.prompts,
         forest=fit_forest(rows, labels, weights, words, seed) if votes else None,
+        bayes=fit_bayes(rows, (encoder.structure_width, encoder.offsets["history"]), labels, weights),
     )
 
 

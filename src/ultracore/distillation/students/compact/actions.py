@@ -28,6 +28,7 @@ from ultracore.distillation.tools import REPLY
 
 __all__ = [
     "ACTION_FEATURES",
+    "ACTION_FEATURES_BEFORE_BAYES",
     "ACTION_FEATURES_BEFORE_FOREST",
     "ACTION_FEATURES_BEFORE_RELATIVES",
     "OTHER",
@@ -52,7 +53,8 @@ _STATE = 16
 _FOREST = 3
 ACTION_FEATURES_BEFORE_FOREST = 31 + AVAILABILITY_FEATURES + _STATE
 ACTION_FEATURES_BEFORE_RELATIVES = ACTION_FEATURES_BEFORE_FOREST + _FOREST
-ACTION_FEATURES = ACTION_FEATURES_BEFORE_RELATIVES + 1
+ACTION_FEATURES_BEFORE_BAYES = ACTION_FEATURES_BEFORE_RELATIVES + 1
+ACTION_FEATURES = ACTION_FEATURES_BEFORE_BAYES + 2
 
 
 class Ngrams(msgspec.Struct):
@@ -97,6 +99,7 @@ class ActionEvidence(NamedTuple):
         learned: What is known about arguments; it tells whether a tool's arguments are at hand.
         prompts: Which lines of a system prompt are policy, and which are about the conversation.
         forest: Trees that vote for the action; none where they were not found to help.
+        bayes: Naive Bayes of the action on words; none in a student of an earlier release.
     """
 
     encoder: CompiledEncoder
@@ -107,6 +110,7 @@ class ActionEvidence(NamedTuple):
     learned: Learned
     prompts: Prompts = Prompts()
     forest: Forest | None = None
+    bayes: Linear | None = None
 
 
 def shortlist(transcript: Transcript, words: Mapping[str, float], fit: Mapping[str, float]) -> list[str]:
@@ -151,6 +155,7 @@ def action_rows(
     described = [transcript.tools[name] for name in names[1:]]
     at_hand = [[-1.0] * AVAILABILITY_FEATURES, *availability(described, pool, evidence.learned.knowledge).tolist()]
     votes = _vote_features(names, transcript, row, evidence.forest)
+    odds = _odds_features([known[name].key if name in known else name for name in names], row, evidence.bayes)
     best, after = math.log(max(words.values(), default=1.0) + 1e-5), evidence.ngrams.after(read.actions)
     flat: list[float] = []
     learned = evidence.words.known
@@ -168,6 +173,7 @@ def action_rows(
             *state,
             *votes[place],
             known[name].likeness if name in known else float(name in learned),
+            *odds[place],
         )
     return names, packed(flat, len(flat) // len(names))
 
@@ -220,6 +226,17 @@ def _vote_features(names: Sequence[str], t: Transcript, row: Vector, forest: For
     own = [votes.get(name, LEAST if name == REPLY else votes[OTHER]) for name in names]
     logs = [math.log(share + 0.01) for share in own]
     return [[share, log, log - max(logs)] for share, log in zip(own, logs, strict=True)]
+
+
+def _odds_features(known_as: Sequence[str], row: Vector, bayes: Linear | None) -> list[tuple[float, float]]:
+    """What naive Bayes says of each action, also against the likeliest one."""
+    if bayes is None:
+        return [(0.0, 0.0)] * len(known_as)
+    odds = bayes.logits(Vector(row.columns, np.ones_like(row.amounts)))
+    known, best = dict(zip(bayes.classes, odds.tolist(), strict=True)), float(odds.max())
+    unknown = known.get(OTHER, float(odds.min()))
+    own = [known.get(name, unknown) for name in known_as]
+    return [(mine, mine - best) for mine in own]
 
 
 def _history_features(name: str, used: int, t: Transcript) -> list[float]:

@@ -17,6 +17,7 @@ from ultracore.distillation.errors import ArtefactError
 from ultracore.distillation.students.artefact import read_artefact, write_artefact
 from ultracore.distillation.students.compact.actions import (
     ACTION_FEATURES,
+    ACTION_FEATURES_BEFORE_BAYES,
     ACTION_FEATURES_BEFORE_FOREST,
     ACTION_FEATURES_BEFORE_RELATIVES,
     ActionEvidence,
@@ -51,7 +52,7 @@ __all__ = ["load_student", "save_student"]
 KIND = "compact"
 _LINEAR = ("structure", "words", "intents")
 _MEANING, _TAGGER, _MENTIONS = "meaning:", "tagger:", "mentions"
-_FOREST = "forest"
+_FOREST, _BAYES = "forest", "bayes"
 _WIDTHS = {
     "actions": ACTION_FEATURES,
     "arguments": ARGUMENT_FEATURES,
@@ -61,6 +62,7 @@ _WIDTHS = {
 _EARLIER = {
     ("actions", ACTION_FEATURES_BEFORE_FOREST),
     ("actions", ACTION_FEATURES_BEFORE_RELATIVES),
+    ("actions", ACTION_FEATURES_BEFORE_BAYES),
     ("arguments", ARGUMENT_FEATURES_BEFORE_MENTIONS),
     ("arguments", ARGUMENT_FEATURES_BEFORE_TOPICS),
     ("arguments", ARGUMENT_FEATURES_BEFORE_PARAPHRASES),
@@ -96,6 +98,8 @@ def save_student(student: CompactStudent, folder: Path) -> str:
     linear |= {_MEANING + slot: model for slot, model in learned.meanings.items()}
     if learned.mentions is not None:
         linear[_MENTIONS] = learned.mentions.model
+    if evidence.bayes is not None:
+        linear[_BAYES] = evidence.bayes
     forests = {_FOREST: evidence.forest} if evidence.forest is not None else {}
     config = _Config(
         encoder=evidence.encoder.encoder,
@@ -161,6 +165,7 @@ def load_student(folder: Path) -> CompactStudent:
             learned=learned,
             prompts=config.prompts,
             forest=forest,
+            bayes=linear.get(_BAYES),
         ),
         Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
         config.memory,
