@@ -204,7 +204,13 @@ def test_a_student_from_before_is_loaded_and_fills_as_it_learned_to(student: Com
     knowledge = msgspec.structs.replace(learned.knowledge, orders={})
     old = CompactStudent(
         student.evidence._replace(learned=learned._replace(knowledge=knowledge)),
-        Rankers(student.rankers.actions, Ranker({**new.arrays, **cut}), student.rankers.calls, student.rankers.gate),
+        Rankers(
+            student.rankers.actions,
+            Ranker({**new.arrays, **cut}),
+            student.rankers.calls,
+            student.rankers.gate,
+            student.rankers.trust,
+        ),
         student.memory,
     )
     old.save(tmp_path)

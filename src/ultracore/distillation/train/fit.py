@@ -32,6 +32,7 @@ from ultracore.distillation.train.layers import (
     ACTION_NETWORK,
     ARGUMENT_NETWORK,
     CALL_NETWORK,
+    TRUST,
     Layers,
     OutOfFold,
     is_known,
@@ -54,6 +55,7 @@ def hyper_parameters() -> dict[str, Any]:
         "action_network": ACTION_NETWORK,
         "argument_network": ARGUMENT_NETWORK,
         "call_network": CALL_NETWORK,
+        "trust": TRUST,
     }
 
 

@@ -84,6 +84,7 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     familiarity: Familiarity = Familiarity()
     triggers: Triggers = NO_TRIGGERS
     teacher: str = ""
+    trust: float = 0.0
 
 
 def save_student(student: CompactStudent, folder: Path) -> str:
@@ -111,6 +112,7 @@ def save_student(student: CompactStudent, folder: Path) -> str:
         familiarity=student.familiarity,
         triggers=student.triggers,
         teacher=student.teacher,
+        trust=student.rankers.trust,
         tagger=dict(learned.tagger.config) if learned.tagger is not None else None,
         mentions=learned.mentions.features if learned.mentions is not None else None,
         paraphrases=learned.paraphrases,
@@ -167,7 +169,7 @@ def load_student(folder: Path) -> CompactStudent:
             forest=forest,
             bayes=linear.get(_BAYES),
         ),
-        Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate),
+        Rankers(rankers["actions"], rankers["arguments"], rankers["calls"], gate, config.trust),
         config.memory,
         model_id,
         config.familiarity,

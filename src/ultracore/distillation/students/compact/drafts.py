@@ -34,6 +34,9 @@ LEAST_SHARE = 0.15
 the better and two for the worse; of 1,144 decisions of telecom-solo and MetaTool three differ, none for better or
 worse. At .3 airline lost six calls."""
 
+LACKING = 0.5
+"""Nats that a draft without a required argument is less likely; see `train.layers.TRUST`."""
+
 DRAFT_FEATURES = 26
 
 
@@ -45,12 +48,15 @@ class Draft(NamedTuple):
         missing: Required slots without a value.
         features: [DRAFT_FEATURES] float32, for the rankers of whole calls.
         share: Probability of the action and of its arguments, by their rankers.
+        likelihood: Log probability of the action and of the arguments that were found; less by `LACKING` where
+            required ones were not.
     """
 
     calls: tuple[ToolCall, ...]
     missing: tuple[str, ...]
     features: Floats
     share: float
+    likelihood: float = 0.0
 
 
 def draft_calls(
@@ -87,12 +93,15 @@ def draft_calls(
         arguments = assemble([(slot, got.value) for slot, got in filled])
         calls = () if names[place] == REPLY else (ToolCall(names[place], arguments),)
         shape = [share, float(shares[order[0]]), float(shares[order[1]]) if len(order) > 1 else 0.0, rank]
+        action = _action_features(names[place], shape, entropy, reply, transcript, evidence)
+        given = _argument_features(filled, missing, pool)
+        likelihood = action[0] + given[0] - LACKING * bool(missing)
         features = [
-            *_action_features(names[place], shape, entropy, reply, transcript, evidence),
-            *_argument_features(filled, missing, pool),
+            *action,
+            *given,
             *_repetition(calls, transcript),
         ]
-        drafts.append(Draft(calls, missing, np.array(features, np.float32), share * _product(filled)))
+        drafts.append(Draft(calls, missing, np.array(features, np.float32), share * _product(filled), likelihood))
     return drafts
 
 

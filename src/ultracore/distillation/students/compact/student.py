@@ -44,18 +44,23 @@ class Rankers:
         arguments: Ranks candidate values; `None` where no argument was ever seen.
         calls: Ranks drafts by the tolerant agreement of their first call: which one to propose.
         gate: Probability that all calls of a message agree strictly: how sure the proposal is.
+        trust: How much the likelihood of a draft weighs beside the score of `calls`; 0 in earlier releases.
     """
 
-    def __init__(self, actions: Ranker, arguments: Ranker | None, calls: Ranker, gate: Logistic) -> None:
+    def __init__(
+        self, actions: Ranker, arguments: Ranker | None, calls: Ranker, gate: Logistic, trust: float = 0.0
+    ) -> None:
         self.actions = actions
         self.arguments = arguments
         self.calls = calls
         self.gate = gate
+        self.trust = trust
 
 
-def select(drafts: Sequence[Draft], calls: Ranker) -> Draft:
-    """Which draft to propose."""
-    return drafts[int(calls.scores(np.stack([draft.features for draft in drafts])).argmax())]
+def select(drafts: Sequence[Draft], calls: Ranker, trust: float) -> Draft:
+    """Which draft to propose: by the ranker's score, and by how likely it is (`Rankers.trust`)."""
+    scores = calls.scores(np.stack([draft.features for draft in drafts]))
+    return drafts[int((scores + trust * np.array([draft.likelihood for draft in drafts])).argmax())]
 
 
 def whole_message(
@@ -120,7 +125,8 @@ class CompactStudent:
         row = self.evidence.encoder.encode(document_of(transcript))
         rankers = self.rankers
         sources = Sources(Candidates(transcript), row, self.evidence.learned)
-        first = select(draft_calls(sources, self.evidence, rankers.actions, rankers.arguments), rankers.calls)
+        drafts = draft_calls(sources, self.evidence, rankers.actions, rankers.arguments)
+        first = select(drafts, rankers.calls, rankers.trust)
         whole = whole_message(first, sources, self.evidence, rankers.actions, rankers.arguments)
         proposal = proposal_of(whole, rankers.gate, transcript)
         sure = self.familiarity.is_familiar(state) and not self.triggers.are_in(transcript)
