@@ -269,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=default_data(), help="folder of other people's traces")
     parser.add_argument("--only", nargs="+", metavar="SET", choices=[*SETS], help=f"of {', '.join(SETS)}")
     parser.add_argument("--quick", action="store_true", help="a few tasks only: shows that it works, nothing else")
-    parser.add_argument("--full", action="store_true", help="all rows of the large sets of single turns, a million of what curation is timed on")
+    parser.add_argument("--full", action="store_true", help="all rows of the large sets")
     parser.add_argument("--processes", type=int, default=2, help="folds measured at a time")
     parser.add_argument("--with-mixle", action="store_true", help="students, snips: measure mixle too; installs it")
     parser.add_argument("--with-litellm", action="store_true", help="gateway: measure LiteLLM's proxy too; installs it")

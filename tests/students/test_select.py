@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -61,6 +62,20 @@ def test_a_draft_is_as_likely_as_its_action_and_what_was_found(student: CompactS
     assert lacking.likelihood == pytest.approx(float(lacking.features[0] + lacking.features[15]) - LACKING, abs=1e-5)
     whole = next(draft for draft in drafts if not draft.missing)
     assert whole.likelihood == pytest.approx(np.log(whole.share), abs=1e-4)
+
+
+def test_prose_that_nobody_is_asked_about_makes_no_draft_less_likely(student: CompactStudent) -> None:
+    """Each optional one did, by the logarithm of a half: a tool with remarks lost against all without."""
+    optional = Tool("get_order", "Look an order up", {"type": "object", "properties": ORDER["properties"]})
+    transcript = student.evidence.prompts.read(State([{"role": "user", "content": "where is W1007?"}], [optional]))
+    learned = student.evidence.learned
+    prose = msgspec.structs.replace(learned.knowledge, free_text=["get_order/order_id"])
+    evidence = student.evidence._replace(learned=learned._replace(knowledge=prose))
+    sources = Sources(Candidates(transcript), evidence.encoder.encode(document_of(transcript)), evidence.learned)
+    for ranker in (student.rankers.arguments, None):
+        drafts = draft_calls(sources, evidence, student.rankers.actions, ranker, least=0.0)
+        assert "get_order" in {call.name for draft in drafts for call in draft.calls}
+        assert all(draft.likelihood == pytest.approx(draft.features[0]) for draft in drafts)
 
 
 def test_a_loaded_student_trusts_as_before_and_an_older_one_the_ranker_alone(

@@ -6,6 +6,7 @@ What this file does not know: which draft to propose, and whether to send it (`s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,8 @@ class Draft(NamedTuple):
         missing: Required slots without a value.
         features: [DRAFT_FEATURES] float32, for the rankers of whole calls.
         share: Probability of the action and of its arguments, by their rankers.
-        likelihood: Log probability of the action and of the arguments that were found; less by `LACKING` where
-            required ones were not.
+        likelihood: Log probability of the action and of what the ranker decided of its arguments; less by `LACKING`
+            where required ones were not found.
     """
 
     calls: tuple[ToolCall, ...]
@@ -83,8 +84,9 @@ def draft_calls(
     chosen = [place for rank, place in enumerate(order[:most]) if not rank or shares[place] >= least]
     tools = [transcript.tools.get(names[place]) for place in chosen]
     wanted = [sources.knowledge.slots_of(tool) if tool is not None else () for tool in tools]
-    if argument_ranker is not None:
-        lay_out([slot for slots in wanted for slot in slots if slot.key not in sources.knowledge.free_text], sources)
+    every = [slot for slots in wanted for slot in slots] if argument_ranker is not None else []
+    asked = {slot.key: slot for slot in every if slot.key not in sources.knowledge.free_text}
+    lay_out(asked.values(), sources)
     drafts = []
     for rank, (place, slots) in enumerate(zip(chosen, wanted, strict=True)):
         share = float(shares[place])
@@ -95,14 +97,15 @@ def draft_calls(
         shape = [share, float(shares[order[0]]), float(shares[order[1]]) if len(order) > 1 else 0.0, rank]
         action = _action_features(names[place], shape, entropy, reply, transcript, evidence)
         given = _argument_features(filled, missing, pool)
-        likelihood = action[0] + given[0] - LACKING * bool(missing)
-        features = [
-            *action,
-            *given,
-            *_repetition(calls, transcript),
-        ]
-        drafts.append(Draft(calls, missing, np.array(features, np.float32), share * _product(filled), likelihood))
+        features = np.array([*action, *given, *_repetition(calls, transcript)], np.float32)
+        decided = [got.confidence for slot, got in filled if slot.key in asked and slot.key not in missing]
+        likelihood = action[0] + _log_product(decided) - LACKING * bool(missing)
+        drafts.append(Draft(calls, missing, features, share * _product(filled), likelihood))
     return drafts
+
+
+def _log_product(confidences: Sequence[float]) -> float:
+    return sum(math.log(max(confidence, 1e-6)) for confidence in confidences)
 
 
 def _product(filled: list[tuple[Slot, Filled]]) -> float:
@@ -133,10 +136,10 @@ def _action_features(
 
 
 def _argument_features(filled: list[tuple[Slot, Filled]], missing: tuple[str, ...], pool: Candidates) -> list[float]:
-    sure = [max(got.confidence, 1e-6) for slot, got in filled if slot.key not in missing]
+    sure = [got.confidence for slot, got in filled if slot.key not in missing]
     return [
-        sum(math.log(share) for share in sure),
-        math.log(min(sure, default=1.0)),
+        _log_product(sure),
+        math.log(max(min(sure, default=1.0), 1e-6)),
         float(len(missing)),
         min(len(filled), 10) / 10,
         sum(got.value is not ABSENT for _, got in filled) / 10,

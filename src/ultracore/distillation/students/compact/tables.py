@@ -1,6 +1,6 @@
 """What a slot might be: its alternatives, and what is said of each whatever else was chosen.
 
-All slots of a tool are laid out at once, for numpy costs the same for one row as for a hundred. What this
+All slots of all drafts are laid out at once, for numpy costs the same for one row as for a hundred. What this
 file does not know: which alternative is chosen, and what that says of the next slot (`arguments`).
 """
 
