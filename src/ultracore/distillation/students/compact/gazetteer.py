@@ -14,9 +14,17 @@ import msgspec
 __all__ = ["Gazetteer", "hash_of"]
 
 
-@lru_cache(maxsize=65536)
+MAX_SHORT = 200
+"""Characters of a value that is remembered with its hash."""
+
+
 def hash_of(key: str) -> str:
     """By which a value is known again. It saves room and hides nothing: short texts can be computed back from it."""
+    return _hash(key) if len(key) <= MAX_SHORT else _hash.__wrapped__(key)
+
+
+@lru_cache(maxsize=65536)
+def _hash(key: str) -> str:
     return f"{zlib.crc32(key.encode('utf-8', 'surrogatepass')):08x}"
 
 

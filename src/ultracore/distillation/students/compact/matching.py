@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ultracore.distillation.students.compact.lru import LruCache
 from ultracore.distillation.students.compact.per_tool import PerTool
 from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.transcript import Transcript
@@ -33,7 +34,13 @@ ARGUMENT_WEIGHT = 0.5
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 MAX_LISTS = 256
-"""Lists of tools remembered, and matches."""
+"""Lists of tools remembered."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Of matches remembered, about: what one holds is each word of the conversation's people, in up to four sets."""
+
+WORD_BYTES, FIGURES_BYTES = 250, 400
+"""Of a match, for each word and for each tool."""
 
 Bag = dict[str, float]
 
@@ -66,6 +73,11 @@ class Match:
         self._reply, self._letters = transcript.reply_words, transcript.last_user_letters
         self._all = self._user | self._last | self._reply
         self._overlaps: dict[str, tuple[float, ...]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, once every tool was compared."""
+        return WORD_BYTES * len(self._all) + FIGURES_BYTES * len(self.tools)
 
     def overlaps(self, name: str) -> tuple[float, ...]:
         """How much of a tool's name and description was said, and by whom; what it requires, and whether it may harm.
@@ -141,16 +153,15 @@ class Matcher:
         self._rarity = rarity
         self._described = PerTool(self._describe)
         self._indices: dict[tuple[int, ...], tuple[list[Tool], Index | None]] = {}
-        self._matches: dict[tuple[tuple[int, ...], tuple[str, ...], str], Match] = {}
+        self._matches = LruCache[tuple[tuple[int, ...], tuple[str, ...], str], Match](MAX_BYTES)
 
     def match(self, transcript: Transcript) -> Match:
         """How the tools offered fit what was said."""
         key = tuple(map(id, transcript.tools.values())), tuple(transcript.user_texts), transcript.last_reply
         found = self._matches.get(key)
         if found is None:
-            if len(self._matches) >= MAX_LISTS:
-                self._matches.clear()
-            found = self._matches[key] = Match(transcript, self.similarities(transcript))  # holds the tools
+            found = Match(transcript, self.similarities(transcript))  # holds the tools: their identities stay their own
+            self._matches.keep(key, found, found.size + sum(map(len, key[1])) + len(key[2]))
         return found
 
     def similarities(self, transcript: Transcript) -> dict[str, float]:

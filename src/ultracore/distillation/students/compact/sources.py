@@ -30,6 +30,9 @@ from ultracore.distillation.students.compact.topics import Talk
 
 __all__ = ["SILENT", "Alternative", "Echo", "Learned", "Meanings", "Sources", "Table", "forms_of"]
 
+MAX_SHORT = 200
+"""Characters of a value whose forms are worth keeping when many are kept; a file's whole text is a value too."""
+
 BESIDE = 30
 """Characters before a value, and half as many behind it, that may say what it is."""
 
@@ -278,9 +281,16 @@ class Forms(NamedTuple):
         return 1.0 if share < 1.0 and not self.short.isdisjoint(said) else share
 
 
-@lru_cache(maxsize=65536)
 def forms_of(key: str) -> Forms:
     """Everything by which a value may be said, by its text."""
+    return (_forms if len(key) <= MAX_SHORT else _forms_of_long)(key)
+
+
+@lru_cache(maxsize=65536)
+def _forms(key: str) -> Forms:
     words = tuple(words_of(key))
     short = frozenset(shortened(words))
     return Forms(key.lower(), words, short, short.union(words))
+
+
+_forms_of_long = lru_cache(maxsize=32)(_forms.__wrapped__)
