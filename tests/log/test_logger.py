@@ -159,6 +159,14 @@ def test_rows_become_decisions(store: SqliteEventStore) -> None:
     assert decisions_from_log(store) == [known, unknown, reply, both]
 
 
+@pytest.mark.parametrize("weight", ["0", -1, "nan", "inf", "many", [2]])
+def test_a_row_that_stands_for_no_number_of_decisions_is_named(weight: Any) -> None:
+    rows = [{"tool_selected": "x"}, {"tool_selected": "x", "weight": weight}]
+    with pytest.raises(DataError, match="row 1: 'weight' must be a positive number"):
+        decisions_from_rows(rows)
+    assert [row.weight for row in decisions_from_rows([rows[0], {**rows[1], "weight": "2.5"}])] == [1.0, 2.5]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

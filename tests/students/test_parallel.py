@@ -9,8 +9,13 @@ import pytest
 
 from ultracore.distillation.agreement import strict
 from ultracore.distillation.decisions import Decision, State
+from ultracore.distillation.students.compact.candidates import Candidates
 from ultracore.distillation.students.compact.drafts import DRAFT_FEATURES, Draft
+from ultracore.distillation.students.compact.knowledge import Knowledge, SlotKnowledge
 from ultracore.distillation.students.compact.parallel import MAX_CALLS, WHOLE_FEATURES, complete
+from ultracore.distillation.students.compact.slots import slots_of
+from ultracore.distillation.students.compact.sources import Learned, Sources
+from ultracore.distillation.students.compact.sparse import Linear, Vector
 from ultracore.distillation.students.compact.transcript import Transcript
 from ultracore.distillation.tools import Tool, ToolCall
 from ultracore.distillation.train.examples import OFTEN, Habits, prepare
@@ -78,6 +83,18 @@ def test_a_call_that_is_pending_was_made_and_nothing_more_was_said() -> None:
     assert (pending.last.calls, read.last.role) == ((order(1),), "user")
     assert pending.user_texts is said
     assert pending.user_words is words
+
+
+def test_what_is_meant_is_asked_anew_once_a_call_is_pending() -> None:
+    meant = {"get_order/order_id": Linear(["W1", "W2"], np.eye(2, dtype=np.float32), np.zeros(2, np.float32))}
+    learned = Learned(Knowledge({"get_order/order_id": SlotKnowledge()}, {}), meant, None)
+    read, (slot,) = Transcript(world(1, 0)[0].state), slots_of(TOOLS[0])
+    first, then = (Vector(np.array([column], np.int32), np.ones(1, np.float32)) for column in (0, 1))
+    before = Sources(Candidates(read), first, learned)
+    assert max(before.shares(slot).items(), key=lambda pair: pair[1])[0] == "W1"  # type: ignore[union-attr]
+    after = before.going_on(Candidates(read.going_on((order(1),))), then)
+    assert max(after.shares(slot).items(), key=lambda pair: pair[1])[0] == "W2"  # type: ignore[union-attr]
+    assert after.text is before.text
 
 
 def test_a_tool_that_stands_alone_is_not_followed() -> None:

@@ -17,6 +17,7 @@ from ultracore.distillation.students.compact.sources import Sources
 from ultracore.distillation.students.compact.sparse import document_of
 from ultracore.distillation.students.compact.student import CompactStudent, select
 from ultracore.distillation.tools import Tool, ToolCall
+from ultracore.distillation.train import layers
 from ultracore.distillation.train.fit import fit_compact
 from ultracore.distillation.train.layers import TRUST
 
@@ -76,6 +77,13 @@ def test_prose_that_nobody_is_asked_about_makes_no_draft_less_likely(student: Co
         drafts = draft_calls(sources, evidence, student.rankers.actions, ranker, least=0.0)
         assert "get_order" in {call.name for draft in drafts for call in draft.calls}
         assert all(draft.likelihood == pytest.approx(draft.features[0]) for draft in drafts)
+
+
+def test_what_is_held_out_is_proposed_with_the_trust_of_the_final_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    trusted: list[float] = []
+    monkeypatch.setattr(layers, "select", lambda drafts, _, trust: trusted.append(trust) or drafts[0])
+    fit_compact([asked(number) for number in range(40)], seed=0)
+    assert set(trusted) == {TRUST}
 
 
 def test_a_loaded_student_trusts_as_before_and_an_older_one_the_ranker_alone(

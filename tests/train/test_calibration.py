@@ -112,4 +112,12 @@ def test_decisions_that_go_together_show_more_by_chance_than_single_ones() -> No
     together = (rng.random(30) < 0.5)[units]
     found = calibration_error_by_chance(p, together, units)
     assert found is not None
-    assert found["upper_by_unit"] > 3.0 * found["upper"]
+    assert found["upper_by_unit"] > 3.0 * found["upper"]  # type: ignore[operator]
+
+
+def test_a_few_units_give_no_bound_for_their_signs_would_give_back_the_error_itself() -> None:
+    stated, none = np.full(600, 0.9), np.zeros(600, bool)
+    bounds = {n: calibration_error_by_chance(stated, none, np.arange(600) % n)["upper_by_unit"] for n in (5, 9, 10)}  # type: ignore[index]
+    assert (bounds[5], bounds[9]) == (None, None)
+    assert bounds[10] is not None
+    assert bounds[10] < 0.9

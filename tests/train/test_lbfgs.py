@@ -48,3 +48,13 @@ def test_it_stops_where_nothing_descends_and_where_progress_ends() -> None:
 
     minimise(bowl, np.full(3, 1e-3), iterations=50, tolerance=1e-2)
     assert len(asked) <= 3
+
+
+def test_a_turn_too_small_to_be_measured_is_not_remembered() -> None:
+    """Rounding may make the square of a short vector nothing, or less; the curvature would be divided by it."""
+
+    def slope(x: Doubles) -> tuple[float, Doubles]:
+        return (-1.0, np.array([1.0, 0.0])) if x.any() else (0.0, np.ones(2))
+
+    found = minimise(slope, np.zeros(2), iterations=9, tolerance=0.0, inner=lambda a, b: float(a[0] * b[1]))
+    assert found.tolist() == [-1.0, -1.0]

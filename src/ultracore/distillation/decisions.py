@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -115,7 +116,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             index: Position in its list: names the episode where nothing else does.
 
         Raises:
-            DataError: The row names no tools, or its context is not an object.
+            DataError: The row names no tools, its context is not an object, or its weight is no positive number.
         """
         context = row.get("context")
         if context is None:
@@ -137,9 +138,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             teacher=str(row.get("teacher_model") or ""),
             tenant=str(row.get("tenant_id") or "default"),
             event_id=str(row.get("event_id") or ""),
-            weight=float(row.get("weight") or 1.0),
+            weight=_weight_of(row, index),
             split=str(row.get("split") or ""),
         )
+
+
+def _weight_of(row: Mapping[str, Any], index: int) -> float:
+    try:
+        weight = float(row.get("weight") or 1.0)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not 0.0 < weight < math.inf:
+        raise DataError(f"row {index}: 'weight' must be a positive number, not {row['weight']!r}")
+    return weight
 
 
 def decisions_from_rows(rows: Iterable[Mapping[str, Any] | Decision]) -> list[Decision]:

@@ -70,7 +70,7 @@ def _calibration_error(test: Test) -> str:
     chance = test.get("ece_by_chance")
     if chance is None:
         return f"{said}."
-    most = max(chance["upper"], chance["upper_by_unit"])
+    most = max(chance["upper"], chance.get("upper_by_unit") or 0.0)
     return f"{said}; with a perfect calibration {percent(chance['mean'])} by chance alone, and up to {percent(most)}."
 
 

@@ -116,7 +116,7 @@ class ByChance(TypedDict, total=False):
 
     mean: float
     upper: float
-    upper_by_unit: float
+    upper_by_unit: float | None
 
 
 class Test(TypedDict, total=False):

@@ -26,6 +26,8 @@ ALPHA = 0.05
 BINS = 10
 EQUAL_BINS = 15
 POINTS = 40
+LEAST_UNITS = 10
+"""Below, signs are too few: those of five units are all alike in one draw of 16, which gives back the error itself."""
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -72,7 +74,7 @@ def calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | 
 
 def calibration_error_by_chance(
     confidence: Floats, agrees: NDArray[np.bool_], units: NDArray[Any], seed: int = 0
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """The `calibration_error` that a perfectly calibrated student with these very confidences would show.
 
     Outcomes are drawn from the confidences, independent of each other (the consistency resampling of Bröcker & Smith
@@ -81,11 +83,12 @@ def calibration_error_by_chance(
     bound to hold an error against where units are not single decisions.
 
     Returns:
-        `mean` and `upper` (95 %) of the draws, and `upper_by_unit`; `None` where there are no decisions.
+        `mean` and `upper` (95 %) of the draws, and `upper_by_unit`, which is `None` below `LEAST_UNITS`; `None` where
+        there are no decisions.
 
     Example:
         >>> calibration_error_by_chance(np.ones(9), np.ones(9, bool), np.arange(9))
-        {'mean': 0.0, 'upper': 0.0, 'upper_by_unit': 0.0}
+        {'mean': 0.0, 'upper': 0.0, 'upper_by_unit': None}
     """
     if not len(confidence):
         return None
@@ -99,7 +102,8 @@ def calibration_error_by_chance(
         signed.append(rng.choice([-1.0, 1.0], (CHUNK, len(of_units))) @ of_units)
     errors, by_unit = (np.abs(np.vstack(sums)).sum(axis=1) / len(gaps) for sums in (drawn, signed))
     upper, upper_by_unit = (float(np.quantile(found, 1.0 - ALPHA)) for found in (errors, by_unit))
-    return {"mean": float(errors.mean()), "upper": upper, "upper_by_unit": upper_by_unit}
+    enough = len(of_units) >= LEAST_UNITS
+    return {"mean": float(errors.mean()), "upper": upper, "upper_by_unit": upper_by_unit if enough else None}
 
 
 def debiased_calibration_error(confidence: Floats, agrees: NDArray[np.bool_]) -> float | None:
