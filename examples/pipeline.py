@@ -24,7 +24,7 @@ NEW_RULE = {"track_order": "track_order", "cancel_order": "refund_order", "refun
 async def log_decisions(logger: AgentDecisionLogger, count: int, seed: int) -> None:
     """Log what the teacher decided on some requests."""
     draw = random.Random(seed)  # noqa: S311  a made-up request is no secret
-    for _ in range(count):
+    for number in range(count):
         tool = draw.choice(sorted(REQUESTS))
         order = draw.randrange(1, 9000)
         await logger.log_decision(
@@ -35,6 +35,7 @@ async def log_decisions(logger: AgentDecisionLogger, count: int, seed: int) -> N
             tool_parameters={"order_id": order},
             reasoning="the request names the action",
             confidence=0.95,
+            task=f"request {seed}-{number}",  # known by name, the tasks are divided in the same way every time
         )
 
 
