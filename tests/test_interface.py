@@ -137,6 +137,7 @@ async def log_traffic(
             reasoning="the words say so",
             confidence=0.95,
             session_id=session,
+            task=f"{seed}-{i // max(per_session, 1)}",  # divided the same way in every run
             **known,
         )
     return logger.get_history()
