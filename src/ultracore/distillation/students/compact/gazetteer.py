@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import msgspec
 
-__all__ = ["Gazetteer", "hash_of"]
+__all__ = ["MAX_SHORT", "Gazetteer", "hash_of"]
 
 
 MAX_SHORT = 200
-"""Characters of a value that is remembered with its hash."""
+"""Characters of a value that is worth remembering among many; a file's whole text is a value too."""
 
 
 def hash_of(key: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ultracore.distillation.students.compact.candidates import Candidates
-from ultracore.distillation.students.compact.gazetteer import Gazetteer
+from ultracore.distillation.students.compact.gazetteer import MAX_SHORT, Gazetteer
 from ultracore.distillation.students.compact.knowledge import Knowledge
 from ultracore.distillation.students.compact.mentions import Heard, Mention, Mentions, mentions_of
 from ultracore.distillation.students.compact.paraphrases import Meant, Paraphrases
@@ -29,9 +29,6 @@ from ultracore.distillation.students.compact.text import words_of
 from ultracore.distillation.students.compact.topics import Talk
 
 __all__ = ["SILENT", "Alternative", "Echo", "Learned", "Meanings", "Sources", "Table", "forms_of"]
-
-MAX_SHORT = 200
-"""Characters of a value whose forms are worth keeping when many are kept; a file's whole text is a value too."""
 
 BESIDE = 30
 """Characters before a value, and half as many behind it, that may say what it is."""
